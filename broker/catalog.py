@@ -1,0 +1,172 @@
+"""Actions and their manifests: what can be asked, with which typed arguments, and what it may do.
+
+A manifest (YAML in the policy bundle, schema ``policies/schemas/manifest.v1.schema.json``) declares the actions of one
+connector. What an action *is*, is policy, so manifests are signed with the bundle; addresses and credentials are
+configuration. The catalog turns bytes that the strict reader accepted into an ``ActionRequest`` with a digest: the
+bytes hashed are the bytes decided, executed and recorded.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator
+
+from broker.errors import BadRequest, NotFound
+from broker.model import ActionRequest, Effect, Json, Label, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action as its manifest declares it (design §1, word *Action*)."""
+
+    name: str
+    connector: str
+    title: str
+    effect: Effect
+    reversibility: str
+    """``reversible`` (a rollback exists), ``compensable`` or ``irreversible``."""
+    idempotent: bool
+    resource_types: tuple[str, ...]
+    schema: Mapping[str, Json]
+    """JSON Schema 2020-12 of the arguments object; ``additionalProperties`` is always false."""
+    destinations: tuple[str, ...] = ()
+    """Argument names that say where data goes; provenance is checked on these."""
+    attacker_writable: tuple[str, ...] = ()
+    """Result paths (``$.lines[*].text``) that an outsider can write."""
+    data_classes: tuple[str, ...] = ()
+    cost: int = 1
+    rollback: Mapping[str, Json] | None = None
+    verification: Mapping[str, Json] | None = None
+    transport: Mapping[str, Json] = field(default_factory=dict)
+    """How a manifest-driven adapter sends it, e.g. ``{"method","path","query","body"}`` for ``http``."""
+
+
+class Catalog:
+    """All actions of one verified bundle, by name."""
+
+    def __init__(self, actions: Iterable[Action]) -> None:
+        """Index ``actions``; a name declared twice is a ``BadRequest``."""
+        self._actions: dict[str, Action] = {}
+        self._validators: dict[str, Draft202012Validator] = {}
+        for action in actions:
+            if action.name in self._actions:
+                msg = f"action `{action.name}` is declared twice"
+                raise BadRequest(msg, code="catalog.duplicate_action", remedy="declare each action in one manifest")
+            self._actions[action.name] = action
+            self._validators[action.name] = Draft202012Validator(dict(action.schema))
+
+    @classmethod
+    def from_manifests(cls, manifests: Iterable[Mapping[str, Json]]) -> "Catalog":
+        """Build from parsed manifest documents (already checked against the manifest schema)."""
+        return cls(action for manifest in manifests for action in _actions_of(manifest))
+
+    def action(self, name: str) -> Action:
+        """Return the action called ``name``; raises ``NotFound`` (``catalog.unknown_action``)."""
+        try:
+            return self._actions[name]
+        except KeyError:
+            msg = "this action is not in the catalog"
+            raise NotFound(msg, code="catalog.unknown_action", remedy="list the actions with GET /v1/actions") from None
+
+    def actions(self) -> tuple[Action, ...]:
+        """All actions, sorted by name."""
+        return tuple(self._actions[name] for name in sorted(self._actions))
+
+    def request(  # noqa: PLR0913 - one keyword per bound field
+        self,
+        *,
+        action_id: str,
+        tenant: str,
+        requester: str,
+        session: str,
+        action: str,
+        resource: Resource,
+        arguments: Mapping[str, Json],
+        reason: str = "",
+        idempotency_key: str = "",
+        diagnosis: str = "",
+        labels: Mapping[str, Label] | None = None,
+    ) -> ActionRequest:
+        """Validate ``arguments`` against the action's schema, fill defaults, and bind everything in a digest.
+
+        ``requester`` (the acting party's id) is bound too, so that one agent's approval never fits another's request.
+        Raises ``NotFound`` for an unknown action, ``BadRequest`` naming the first wrong field.
+        """
+        declared = self.action(action)
+        if declared.resource_types and resource.type not in declared.resource_types:
+            msg = f"field `resource.type` must be one of {', '.join(declared.resource_types)}"
+            raise BadRequest(msg, code="request.resource_type")
+        complete = _with_defaults(declared.schema, arguments)
+        for error in sorted(self._validators[action].iter_errors(complete), key=lambda e: list(map(str, e.path))):
+            where = ".".join(["arguments", *map(str, error.absolute_path)])
+            msg = f"field `{where}` breaks the rule `{error.validator}` of action `{action}`"
+            raise BadRequest(msg, code="request.arguments")
+        bound = {
+            "action": action,
+            "arguments": complete,
+            "diagnosis": diagnosis,
+            "requester": requester,
+            "resource": {"env": resource.env, "id": resource.id, "region": resource.region, "type": resource.type},
+            "session": session,
+            "tenant": tenant,
+        }
+        return ActionRequest(
+            id=action_id,
+            tenant=tenant,
+            session=session,
+            action=action,
+            resource=resource,
+            arguments=complete,
+            reason=reason,
+            digest=hashlib.sha256(orjson.dumps(bound, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+            idempotency_key=idempotency_key,
+            diagnosis=diagnosis,
+            labels=labels or {},
+        )
+
+
+def _with_defaults(schema: Mapping[str, Any], arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """Arguments with the schema's top-level defaults filled in, so that the digest covers what will run."""
+    filled = {name: rule["default"] for name, rule in schema.get("properties", {}).items() if "default" in rule}
+    return {**filled, **arguments}
+
+
+def _actions_of(manifest: Mapping[str, Any]) -> Iterable[Action]:
+    """Turn one manifest document into its actions."""
+    connector = manifest["connector"]
+    for name, spec in manifest["actions"].items():
+        arguments = spec.get("arguments", {})
+        yield Action(
+            name=name,
+            connector=connector,
+            title=spec["title"],
+            effect=Effect(spec["effect"]),
+            reversibility=spec["reversibility"],
+            idempotent=spec["idempotent"],
+            resource_types=tuple(spec.get("resource_types", ())),
+            schema={
+                "type": "object",
+                "properties": {key: _argument_schema(rule) for key, rule in arguments.items()},
+                "required": sorted(key for key, rule in arguments.items() if rule.get("required")),
+                "additionalProperties": False,
+            },
+            destinations=tuple(spec.get("destinations", ())),
+            attacker_writable=tuple(spec.get("result", {}).get("attacker_writable", ())),
+            data_classes=tuple(spec.get("result", {}).get("data_classes", ())),
+            cost=spec.get("cost", 1),
+            rollback=spec.get("rollback"),
+            verification=spec.get("verification"),
+            transport=spec.get("transport", {}),
+        )
+
+
+def _argument_schema(rule: Mapping[str, Any]) -> dict[str, Json]:
+    """One argument's rule as JSON Schema; ``decimal`` is exact text, because floats are banned from digests."""
+    schema = {key: value for key, value in rule.items() if key != "required"}
+    if schema.get("type") == "decimal":
+        schema["type"] = "string"
+        schema["pattern"] = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,9})?$"
+    return schema
