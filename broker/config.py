@@ -1,0 +1,220 @@
+"""One strict TOML file plus environment; an unknown key stops the start.
+
+Limits are data with units in their names. Secrets are given by file path, never by value. ``WICKETGATE_<SECTION>_<KEY>``
+overrides one scalar of a section, so that a container can set the few values that differ between places.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from broker.errors import BadRequest
+from broker.model import Json, Resource
+
+
+class Section(BaseModel):
+    """A frozen table of the file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GateSettings(Section):
+    """Where the gate listens and what it calls itself."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8480, ge=0, le=65535)
+    url: str = ""
+    """Public address; default ``http://localhost:<port>``. Never derived from a request's Host."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host header values accepted; default the host and port of ``url`` and of the listener."""
+    data: Path = Path("data")
+    default_tenant: str = "default"
+
+
+class WebSettings(Section):
+    """Bounds of one HTTP request."""
+
+    body_bytes_max: int = 1_048_576
+    model_body_bytes_max: int = 33_554_432
+    header_bytes_max: int = 16_384
+    headers_max: int = 64
+    body_seconds_max: float = 10
+    request_seconds_max: float = 60
+    concurrent_requests_max: int = 512
+    wait_seconds_max: float = 50
+
+
+class IssuerSettings(Section):
+    """One OIDC issuer that the gate believes, by profile."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    profile: Literal["rfc9068", "keycloak", "dev"] = "rfc9068"
+    issuer: str
+    jwks_uri: str = ""
+    audiences: tuple[str, ...]
+    algorithms: tuple[str, ...] = ()
+    roles: Mapping[str, str] = Field(default_factory=dict)
+    """Group or role of the issuer -> role of the gate; what is not named here is dropped."""
+    tenant: str = ""
+    tenant_claim: str = ""
+    agents: tuple[str, ...] = ()
+    """Client ids that are agents; other clients without a person are workloads."""
+    lifetime_seconds_max: int = 3600
+    allow_networks: tuple[str, ...] = ()
+    """Networks that the key set may be fetched from beyond public addresses."""
+    ca_file: str = ""
+
+
+class IdentitySettings(Section):
+    """Who is believed."""
+
+    issuers: tuple[IssuerSettings, ...] = ()
+    keyset_seconds: int = 600
+    keyset_stale_seconds_max: int = 86_400
+    first_administrators: tuple[str, ...] = ()
+    """Party ids that hold the role ``security`` until the identity provider says so."""
+
+
+class PolicySettings(Section):
+    """Which bundle decides, on which engine."""
+
+    engine: Literal["regorus", "opa"] = "regorus"
+    opa_socket: str = ""
+    bundle: Path | None = None
+    """Signed bundle for the first start; later activations come over the API."""
+    signers: Mapping[str, Path] = Field(default_factory=dict)
+    """Key id -> file with the signer's Ed25519 public key (PEM)."""
+    cpu_milliseconds_max: int = 50
+    wall_milliseconds_max: int = 1000
+    opa_milliseconds_max: int = 100
+
+
+class AuditSettings(Section):
+    """The log."""
+
+    origin: str = "wicketgate.local/log"
+    """Prefix of each tenant's log origin; a schema-less URL that you own."""
+    publish_seconds: float = 1.0
+    publish_dir: Path | None = None
+
+
+class StoreSettings(Section):
+    """The database. Empty: SQLite in the data folder."""
+
+    url: str = ""
+    threads: int = 4
+
+
+class SessionSettings(Section):
+    """Bounds of one session."""
+
+    seconds_max: int = 28_800
+    actions_max: int = 10_000
+    tokens_max: int = 2_000_000
+    approval_grace_seconds: int = 900
+
+
+class RedactionSettings(Section):
+    """Where pseudonyms live."""
+
+    region: str = "eu-west-1"
+
+
+class KillSettings(Section):
+    """Who may pull the kill switch; needs no policy answer."""
+
+    roles: tuple[str, ...] = ("oncall", "security", "operator")
+
+
+class ConnectorSettings(Section):
+    """One outside system. ``settings`` are checked by its adapter; credentials only as ``*_file``."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    adapter: Literal["http", "local", "llm"]
+    settings: Mapping[str, Json] = Field(default_factory=dict)
+
+
+class InventoryItem(Section):
+    """A target as the gate knows it; callers cannot invent regions or labels."""
+
+    type: str
+    id: str
+    env: str
+    region: str
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    tenants: tuple[str, ...] = ()
+    """Tenants that may see it; empty means the default tenant only."""
+
+
+class Settings(Section):
+    """The whole file."""
+
+    gate: GateSettings = GateSettings()
+    web: WebSettings = WebSettings()
+    identity: IdentitySettings = IdentitySettings()
+    policy: PolicySettings = PolicySettings()
+    audit: AuditSettings = AuditSettings()
+    store: StoreSettings = StoreSettings()
+    sessions: SessionSettings = SessionSettings()
+    redaction: RedactionSettings = RedactionSettings()
+    kill: KillSettings = KillSettings()
+    connectors: tuple[ConnectorSettings, ...] = ()
+    inventory: tuple[InventoryItem, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """The gate's public address without a trailing slash."""
+        return (self.gate.url or f"http://localhost:{self.gate.port}").rstrip("/")
+
+    def resource(self, tenant: str, type_: str, id_: str, env: str) -> Resource | None:
+        """The inventory's entry for this target as ``tenant`` sees it, or None."""
+        return self._index().get((tenant, type_, id_, env))
+
+    def _index(self) -> dict[tuple[str, str, str, str], Resource]:
+        cached: dict[tuple[str, str, str, str], Resource] | None = self.__dict__.get("_inventory_index")
+        if cached is None:
+            cached = {
+                (tenant, item.type, item.id, item.env): Resource(
+                    type=item.type, id=item.id, env=item.env, region=item.region, labels=dict(item.labels)
+                )
+                for item in self.inventory
+                for tenant in (item.tenants or (self.gate.default_tenant,))
+            }
+            self.__dict__["_inventory_index"] = cached
+        return cached
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the file and the overrides; raises ``BadRequest`` (``config.invalid``) that names the key and the rule."""
+    tables: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadRequest(
+                f"the configuration `{path}` cannot be read: {error.strerror}", code="config.unreadable", remedy="give --config a readable file"
+            ) from None
+        except tomllib.TOMLDecodeError as error:
+            raise BadRequest(f"the configuration is not TOML: {error}", code="config.not_toml", remedy="mend the named line") from None
+    _override(tables, environment if environment is not None else os.environ)
+    try:
+        return Settings.model_validate(tables)
+    except ValidationError as error:
+        problems = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg'].lower()}" for e in error.errors(include_input=False)[:5])
+        raise BadRequest(f"configuration: {problems}", code="config.invalid", remedy="see docs/settings.md for every key") from None
+
+
+def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Apply ``WICKETGATE_<SECTION>_<KEY>`` to scalar keys of the single-table sections."""
+    for section, field in Settings.model_fields.items():
+        kind = field.annotation
+        if not (isinstance(kind, type) and issubclass(kind, Section)):
+            continue
+        for key in kind.model_fields:
+            value = environment.get(f"WICKETGATE_{section}_{key}".upper())
+            if value is not None:
+                tables.setdefault(section, {})[key] = value
