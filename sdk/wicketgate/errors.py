@@ -1,0 +1,116 @@
+"""What the gate answers instead of a result, as exceptions.
+
+::
+
+    GateError                 anything else that is not a result (bad request, not found, conflict, upstream failed)
+    ├── NotAuthenticated      401: no credential, or none that holds
+    ├── Denied                403: policy or a person said no
+    │   └── ObligationFailed  403: permitted on a condition that could not be met
+    ├── LimitExceeded         429: too much, too fast; ``retry_after`` says when to come back
+    ├── ApprovalPending       202: a person has to say yes first; ``action_id`` finds the answer later
+    └── Unavailable           503: the gate could not decide, record or scan, so nothing was done
+        └── Unreachable       no answer from the gate at all
+
+Each is made from problem+json (RFC 9457) and carries the stable ``code``, the ``reasons`` with a ``remedy`` each, the
+``decision_id`` and, where the refusal is on record, its ``receipt``. None carries the request's payload.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from wicketgate.answers import Problem, Reason, Receipt, Waiting
+
+
+class GateError(Exception):
+    """Base of all refusals and failures; ``status`` is the HTTP status, 0 where there was no answer."""
+
+    def __init__(self, problem: Problem, *, retry_after: float | None = None) -> None:
+        """``retry_after`` is in seconds, as the gate stated it."""
+        super().__init__(f"{problem.code}: {problem.detail or problem.title}")
+        self.problem = problem
+        self.status = problem.status
+        self.code = problem.code
+        self.detail = problem.detail or problem.title
+        self.reasons: tuple[Reason, ...] = problem.reasons
+        self.decision_id = problem.decision_id
+        self.receipt: Receipt | None = problem.receipt
+        self.retry_after = retry_after
+
+    @property
+    def remedy(self) -> str:
+        """What to do next: the problem's own remedy, else the first reason's."""
+        return self.problem.remedy or next((reason.remedy for reason in self.reasons if reason.remedy), "")
+
+
+class NotAuthenticated(GateError):
+    """No credential, one that does not hold, or a fresh sign-in is needed."""
+
+
+class Denied(GateError):
+    """Policy or a person said no; see ``reasons``."""
+
+
+class ObligationFailed(Denied):
+    """Permitted on a condition that could not be met."""
+
+
+class LimitExceeded(GateError):
+    """A rate limit is spent; come back after ``retry_after`` seconds."""
+
+
+class Unavailable(GateError):
+    """The gate could not do its duty; nothing was done, so sending again is safe."""
+
+
+class Unreachable(Unavailable):
+    """No answer from the gate. With the same idempotency key, sending again is safe."""
+
+
+class ApprovalPending(GateError):
+    """The action waits for a person. Nothing was done yet; ``Gate.actions.get(action_id, wait=…)`` gives the answer."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        """Made from the 202 answer."""
+        approval = waiting.approval
+        detail = f"approval {approval.id} needs {approval.quorum} approve" if approval else "waits for approval"
+        problem = Problem(
+            status=202,
+            code="approval.pending",
+            detail=detail,
+            remedy="ask a person who is not the requester to review it, then read the action again",
+            decision_id=waiting.decision.id if waiting.decision else "",
+            reasons=waiting.decision.reasons if waiting.decision else (),
+            receipt=waiting.receipt,
+        )
+        super().__init__(problem)
+        self.waiting = waiting
+        self.action_id = waiting.action_id
+        self.approval = approval
+
+
+_BY_STATUS: Mapping[int, type[GateError]] = {
+    401: NotAuthenticated,
+    403: Denied,
+    429: LimitExceeded,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+def from_problem(status: int, body: Any, *, retry_after: float | None = None) -> GateError:
+    """The exception for one error answer; a body that is no problem+json gives the code ``gate.answer_unreadable``."""
+    try:
+        problem = Problem.model_validate({**body, "status": status})
+    except (TypeError, ValidationError):
+        problem = Problem(
+            status=status,
+            code="gate.answer_unreadable",
+            detail=f"status {status} without a problem+json body",
+            remedy="check that the address is the gate's and that no proxy answers in its place",
+        )
+    kind = _BY_STATUS.get(status, GateError)
+    if kind is Denied and problem.is_obligation:
+        kind = ObligationFailed
+    return kind(problem, retry_after=retry_after)
