@@ -151,6 +151,20 @@ class UpstreamFailed(BrokerError):
     title = "the target system did not answer as it should"
     remedy = "check the target system; the record says what was sent"
 
+    def __init__(  # noqa: PLR0913 - the base's keywords and one more
+        self,
+        detail: str = "",
+        *,
+        sent: bool = True,
+        code: str | None = None,
+        remedy: str | None = None,
+        reasons: Sequence[Reason] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        """``sent`` is False only where the effect cannot have happened: no byte of the request left."""
+        super().__init__(detail, code=code, remedy=remedy, reasons=reasons, retry_after=retry_after)
+        self.sent = sent
+
 
 class Unavailable(BrokerError):
     """The gate could not do its duty, so nothing was done."""
