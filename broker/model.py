@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from broker.errors import Reason
+from broker.errors import Reason, Receipt
 
 Json = Any
 """A JSON value: None, bool, int, str, list or dict of these. Floats only inside model messages and results."""
@@ -105,6 +105,8 @@ class Session:
     tainted: bool = False
     """True once a result with attacker-writable fields, or an untrusted intent, entered the session."""
     closed_at: int | None = None
+    named: bool = False
+    """True where a human named the agent at opening (or the gate gave an incident's session to it)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class ActionRequest:
     diagnosis: str = ""
     labels: Mapping[str, Label] = field(default_factory=dict)
     """Provenance of each argument path (``$.name``)."""
+    content: Json = field(default=None, repr=False)
+    """A model call's body, already redacted. It is no policy input: ``arguments`` hold its digest and the facts about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +317,3 @@ class Redacted(Generic[T]):
     findings: Sequence[Finding] = ()
     withheld: int = 0
     """Leaves that could not be scanned and were replaced by a marker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Where a record stands in the log: log origin, sequence number, leaf hash (hex)."""
-
-    log: str
-    seq: int
-    leaf: str
