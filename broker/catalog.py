@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from broker.errors import BadRequest, NotFound
 from broker.model import ActionRequest, Effect, Json, Label, Resource
@@ -89,24 +89,15 @@ class Catalog:
         idempotency_key: str = "",
         diagnosis: str = "",
         labels: Mapping[str, Label] | None = None,
+        content: Json = None,
     ) -> ActionRequest:
-        """Validate ``arguments`` against the action's schema, fill defaults, and bind everything in a digest.
+        """Bind everything that matters in a digest; ``arguments`` are as ``complete`` returned them.
 
         ``requester`` (the acting party's id) is bound too, so that one agent's approval never fits another's request.
-        Raises ``NotFound`` for an unknown action, ``BadRequest`` naming the first wrong field.
         """
-        declared = self.action(action)
-        if declared.resource_types and resource.type not in declared.resource_types:
-            msg = f"field `resource.type` must be one of {', '.join(declared.resource_types)}"
-            raise BadRequest(msg, code="request.resource_type")
-        complete = _with_defaults(declared.schema, arguments)
-        for error in sorted(self._validators[action].iter_errors(complete), key=lambda e: list(map(str, e.path))):
-            where = ".".join(["arguments", *map(str, error.absolute_path)])
-            msg = f"field `{where}` breaks the rule `{error.validator}` of action `{action}`"
-            raise BadRequest(msg, code="request.arguments")
         bound = {
             "action": action,
-            "arguments": complete,
+            "arguments": arguments,
             "diagnosis": diagnosis,
             "requester": requester,
             "resource": {"env": resource.env, "id": resource.id, "region": resource.region, "type": resource.type},
@@ -119,13 +110,50 @@ class Catalog:
             session=session,
             action=action,
             resource=resource,
-            arguments=complete,
+            arguments=arguments,
             reason=reason,
             digest=hashlib.sha256(orjson.dumps(bound, option=orjson.OPT_SORT_KEYS)).hexdigest(),
             idempotency_key=idempotency_key,
             diagnosis=diagnosis,
             labels=labels or {},
+            content=content,
         )
+
+    def complete(self, action: str, resource: Resource, arguments: Mapping[str, Json]) -> dict[str, Json]:
+        """``arguments`` with defaults filled in, checked against the action's schema.
+
+        An action that the catalog does not know passes unchanged: policy denies it by name. Raises ``BadRequest`` that
+        names the first wrong field and the rule it breaks, never its value.
+        """
+        declared = self._actions.get(action)
+        if declared is None:
+            return dict(arguments)
+        if declared.resource_types and resource.type not in declared.resource_types:
+            msg = f"field `resource.type` must be one of {', '.join(declared.resource_types)}"
+            raise BadRequest(msg, code="request.resource_type")
+        complete = _with_defaults(declared.schema, arguments)
+        validator = self._validators[action]
+        if not validator.is_valid(complete):
+            errors = sorted(validator.iter_errors(complete), key=lambda e: [str(part) for part in e.absolute_path])
+            where = ".".join(["arguments", *map(str, errors[0].absolute_path)])
+            msg = f"field `{where}` breaks the rule `{_rule(errors[0])}` of action `{action}`"
+            raise BadRequest(msg, code="request.arguments")
+        return complete
+
+    def find(self, name: str) -> Action | None:
+        """The action called ``name``, or None."""
+        return self._actions.get(name)
+
+
+def _rule(error: ValidationError) -> str:
+    """The broken rule with its bound, such as ``maximum 3600``; for unknown or missing names, the names the schema knows."""
+    if error.validator == "additionalProperties":
+        return (
+            "known arguments: " + ", ".join(sorted(error.schema.get("properties", {})))
+            if isinstance(error.schema, Mapping)
+            else "known arguments"
+        )
+    return f"{error.validator} {error.validator_value}"
 
 
 def _with_defaults(schema: Mapping[str, Any], arguments: Mapping[str, Json]) -> dict[str, Json]:

@@ -196,16 +196,24 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise BadRequest(
-                f"the configuration `{path}` cannot be read: {error.strerror}", code="config.unreadable", remedy="give --config a readable file"
+                f"the configuration `{path}` cannot be read: {error.strerror}",
+                code="config.unreadable",
+                remedy="give --config a readable file",
             ) from None
         except tomllib.TOMLDecodeError as error:
-            raise BadRequest(f"the configuration is not TOML: {error}", code="config.not_toml", remedy="mend the named line") from None
+            raise BadRequest(
+                f"the configuration is not TOML: {error}", code="config.not_toml", remedy="mend the named line"
+            ) from None
     _override(tables, environment if environment is not None else os.environ)
     try:
         return Settings.model_validate(tables)
     except ValidationError as error:
-        problems = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg'].lower()}" for e in error.errors(include_input=False)[:5])
-        raise BadRequest(f"configuration: {problems}", code="config.invalid", remedy="see docs/settings.md for every key") from None
+        problems = "; ".join(
+            f"`{'.'.join(map(str, e['loc']))}`: {e['msg'].lower()}" for e in error.errors(include_input=False)[:5]
+        )
+        raise BadRequest(
+            f"configuration: {problems}", code="config.invalid", remedy="see docs/settings.md for every key"
+        ) from None
 
 
 def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:

@@ -31,6 +31,15 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a record stands in the log: log origin, sequence number, leaf hash (hex)."""
+
+    log: str
+    seq: int
+    leaf: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why, as policy or a check states it: a stable code, and the remedy for it."""
 
@@ -62,6 +71,10 @@ class BrokerError(Exception):
         self.error_remedy = remedy or self.remedy
         self.reasons = tuple(reasons)
         self.retry_after = retry_after
+        self.decision_id = ""
+        """The decision behind this refusal, where one was made."""
+        self.receipt: Receipt | None = None
+        """Where the refusal or the failed outcome stands in the log; set once, by the pipeline."""
 
 
 class BadRequest(BrokerError):

@@ -34,7 +34,9 @@ def read(data: bytes, *, bytes_max: int = BYTES_MAX, depth_max: int = DEPTH_MAX,
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise BadRequest(
-            f"the body is not valid JSON at character {error.pos}", code="json.malformed", remedy="send UTF-8 JSON (RFC 8259) without a byte-order mark"
+            f"the body is not valid JSON at character {error.pos}",
+            code="json.malformed",
+            remedy="send UTF-8 JSON (RFC 8259) without a byte-order mark",
         ) from None
     bare = _STRING.sub(b"", data)
     _check_numbers(bare, floats=floats)
@@ -55,10 +57,14 @@ def _check_numbers(bare: bytes, *, floats: bool) -> None:
     """Refuse numbers that readers disagree on; ``bare`` is the text without its strings."""
     for match in _LONG_INTEGER.finditer(bare):
         if int(match.group(1)) > INTEGER_MAX:
-            raise BadRequest("an integer is beyond 2^53", code="json.integer_range", remedy="send large numbers as strings")
+            raise BadRequest(
+                "an integer is beyond 2^53", code="json.integer_range", remedy="send large numbers as strings"
+            )
     if not floats and _FLOAT.search(bare):
         raise BadRequest(
-            "a number has a fraction or an exponent", code="json.float", remedy='send exact decimals as strings, such as "0.25"'
+            "a number has a fraction or an exponent",
+            code="json.float",
+            remedy='send exact decimals as strings, such as "0.25"',
         )
 
 
@@ -75,11 +81,15 @@ def _count_keys(value: Json, depth_max: int) -> int:
                 keys += len(item)
                 for key in item:
                     if not key.isascii() and not unicodedata.is_normalized("NFC", key):
-                        raise BadRequest("a key is not in Unicode form NFC", code="json.key_form", remedy="normalise keys to NFC")
+                        raise BadRequest(
+                            "a key is not in Unicode form NFC", code="json.key_form", remedy="normalise keys to NFC"
+                        )
                 below.extend(child for child in item.values() if isinstance(child, (dict, list)))
             elif isinstance(item, list):
                 below.extend(child for child in item if isinstance(child, (dict, list)))
         if depth > depth_max and level:
-            raise BadRequest(f"the body is nested deeper than {depth_max}", code="json.depth", remedy="send a flatter body")
+            raise BadRequest(
+                f"the body is nested deeper than {depth_max}", code="json.depth", remedy="send a flatter body"
+            )
         level = below
     return keys

@@ -27,6 +27,9 @@ class Connector(Protocol):
 
     name: str
 
+    def endpoint(self, request: ActionRequest) -> Mapping[str, str]:
+        """Where the request's data would go: ``region`` and ``provider`` of the routed endpoint, empty where unknown."""
+
     async def plan(self, request: ActionRequest, action: Action) -> Plan:
         """Look, touch nothing: what would happen, on whom, and the state it was judged on.
 
