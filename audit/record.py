@@ -310,6 +310,7 @@ def check(record: Mapping[str, Plain]) -> None:
             raise RecordInvalid(name, "is missing")
     for name, value in record.items():
         _check_value(name, value)
+    _check_whole(record)
     kind = KINDS.get(str(record["kind"]))
     if kind is None:
         raise RecordInvalid("kind", f"{record['kind']!r} is unknown", f"use one of {', '.join(sorted(KINDS))}")
@@ -352,6 +353,15 @@ def _check_value(path: str, value: Plain) -> None:
         _check_group(path, value)
     else:
         raise RecordInvalid(path, "is not a field of the record", "add it to audit/record.py with its class")
+
+
+def _check_whole(record: Mapping[str, Plain]) -> None:
+    """Refuse a stream place or a payload commitment that lacks one of its three fields."""
+    streams, committed = record.get("streams", []), record.get("payload")
+    places = [("streams", place) for place in streams] if isinstance(streams, list) else []
+    for path, group in [*places, *((("payload", committed),) if committed is not None else ())]:
+        if isinstance(group, dict) and len(group) != 3:
+            raise RecordInvalid(path, "lacks a field")
 
 
 def _check_group(path: str, value: Plain) -> None:
