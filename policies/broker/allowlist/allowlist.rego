@@ -1,0 +1,74 @@
+# METADATA
+# title: Rights
+# description: Every party of a request needs a grant for the action, in this environment, on this type of resource.
+# custom:
+#   owners: [security]
+package broker.allowlist
+
+import data.broker.lib
+
+# METADATA
+# title: Roles whose grant names the action, by party
+naming[position] contains role if {
+	some position, roles in lib.roles
+	some role in roles
+	data.config.grants[role][input.action.name]
+}
+
+# METADATA
+# title: Of these, roles whose grant names the environment
+placed[position] contains role if {
+	some position, roles in naming
+	some role in roles
+	input.resource.env in data.config.grants[role][input.action.name].environments
+}
+
+# METADATA
+# title: Of these, roles whose grant names the resource's type
+covering[position] contains role if {
+	some position, roles in placed
+	some role in roles
+	input.resource.type in data.config.grants[role][input.action.name].resource_types
+}
+
+# METADATA
+# title: No role of a party grants the action
+# custom:
+#   reason: allowlist.action_not_granted
+deny contains {"code": "allowlist.action_not_granted", "params": {"party": party.id}} if {
+	some position, party in input.subject.parties
+	not naming[position]
+}
+
+# METADATA
+# title: The party has the action, but not in this environment
+# custom:
+#   reason: allowlist.environment_not_granted
+deny contains {"code": "allowlist.environment_not_granted", "params": {"party": party.id}} if {
+	some position, party in input.subject.parties
+	naming[position]
+	not placed[position]
+}
+
+# METADATA
+# title: The party has the action here, but not on this type of resource
+# custom:
+#   reason: allowlist.resource_type_not_granted
+deny contains {"code": "allowlist.resource_type_not_granted", "params": {"party": party.id}} if {
+	some position, party in input.subject.parties
+	placed[position]
+	not covering[position]
+}
+
+# METADATA
+# title: The grant that a party used
+# custom:
+#   reason: allowlist.granted
+granted contains {"code": "allowlist.granted", "params": {"party": party.id, "role": role}} if {
+	some position, party in input.subject.parties
+	some role in covering[position]
+}
+
+# METADATA
+# title: Every party is covered
+complete if count(covering) == count(input.subject.parties)

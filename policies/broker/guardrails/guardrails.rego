@@ -1,0 +1,176 @@
+# METADATA
+# title: Guardrails
+# description: Deny-only rules that are always evaluated. A missing fact is a denial, never silence.
+# custom:
+#   owners: [security]
+package broker.guardrails
+
+import data.broker.lib
+
+# METADATA
+# title: A person may look and resume while everything stands still
+survives_stop if {
+	input.action.name in data.config.guardrails.while_stopped
+	not lib.machine_involved
+}
+
+# METADATA
+# title: Acts that carry their purpose elsewhere
+reason_waived if input.action.name in data.config.guardrails.without_reason
+
+# METADATA
+# title: A write belongs into a session
+session_bound if lib.writing
+
+# METADATA
+# title: So do the actions that configuration names
+session_bound if input.action.name in data.config.guardrails.in_session
+
+# METADATA
+# title: Writes that come before a session
+session_waived if input.action.name in data.config.guardrails.without_session
+
+# METADATA
+# title: An agent's write that cites a diagnosis
+cites if {
+	lib.machine_involved
+	lib.writing
+	input.action.properties.diagnosis != ""
+}
+
+# METADATA
+# title: The catalog does not know the action
+# custom:
+#   reason: action.unknown
+deny contains {"code": "action.unknown", "params": {}} if not input.action.known
+
+# METADATA
+# title: The inventory does not know the resource
+# custom:
+#   reason: resource.unknown
+deny contains {"code": "resource.unknown", "params": {}} if not input.resource.known
+
+# METADATA
+# title: The resource belongs to another tenant
+# custom:
+#   reason: resource.other_tenant
+deny contains {"code": "resource.other_tenant", "params": {}} if input.resource.tenant != input.subject.tenant
+
+# METADATA
+# title: The tenant is not configured
+# custom:
+#   reason: tenant.unknown
+deny contains {"code": "tenant.unknown", "params": {}} if not lib.tenant
+
+# METADATA
+# title: The environment is not configured
+# custom:
+#   reason: environment.unknown
+deny contains {"code": "environment.unknown", "params": {}} if not lib.environment
+
+# METADATA
+# title: The kill switch is pulled
+# custom:
+#   reason: kill.stopped
+deny contains {"code": "kill.stopped", "params": {}} if {
+	input.context.killed
+	not survives_stop
+}
+
+# METADATA
+# title: The one who is stopped asks to be resumed
+# custom:
+#   reason: kill.resume_self
+deny contains {"code": "kill.resume_self", "params": {"party": party.id}} if {
+	input.action.name == "gate.kill.resume"
+	some party in input.subject.parties
+	party.id == input.action.properties.arguments.target
+}
+
+# METADATA
+# title: Only a person, with no agent in between, may ask for this
+# custom:
+#   reason: identity.person_required
+deny contains {"code": "identity.person_required", "params": {}} if {
+	input.action.name in data.config.guardrails.persons_only
+	lib.machine_involved
+}
+
+# METADATA
+# title: The sign-in is too old for this act
+# custom:
+#   reason: identity.presence_not_fresh
+deny contains {"code": "identity.presence_not_fresh", "params": {"seconds": seconds}} if {
+	seconds := data.config.guardrails.presence_seconds[input.action.name]
+	input.subject.auth_age_s > seconds
+}
+
+# METADATA
+# title: Nobody knows how old the sign-in is
+# custom:
+#   reason: identity.presence_unknown
+deny contains {"code": "identity.presence_unknown", "params": {"seconds": seconds}} if {
+	seconds := data.config.guardrails.presence_seconds[input.action.name]
+	input.subject.auth_age_s < 0
+}
+
+# METADATA
+# title: In a tainted session, data would go where an attacker may have pointed
+# description: A destination argument without a label counts as untrusted.
+# custom:
+#   reason: taint.untrusted_destination
+deny contains {"code": "taint.untrusted_destination", "params": {"argument": name}} if {
+	input.context.tainted
+	some name in input.action.destinations
+	object.get(input.action.properties.arguments, name, null) != null
+	object.get(input.context.provenance, concat("", ["$.", name]), "untrusted") != "trusted"
+}
+
+# METADATA
+# title: A write says why
+# custom:
+#   reason: reason.missing
+deny contains {"code": "reason.missing", "params": {}} if {
+	lib.writing
+	trim_space(input.action.properties.reason) == ""
+	not reason_waived
+}
+
+# METADATA
+# title: An agent acts outside a session
+# custom:
+#   reason: session.required
+deny contains {"code": "session.required", "params": {}} if {
+	lib.machine_involved
+	input.subject.session == ""
+	session_bound
+	not session_waived
+}
+
+# METADATA
+# title: The gate has not recomputed the cited diagnosis
+# custom:
+#   reason: evidence.unknown_diagnosis
+deny contains {"code": "evidence.unknown_diagnosis", "params": {}} if {
+	cites
+	input.context.evidence.diagnosis != input.action.properties.diagnosis
+}
+
+# METADATA
+# title: A claim of the cited diagnosis is refuted
+# custom:
+#   reason: evidence.refuted
+deny contains {"code": "evidence.refuted", "params": {"refuted": input.context.evidence.refuted}} if {
+	cites
+	input.context.evidence.refuted > 0
+}
+
+# METADATA
+# title: Too little of the cited diagnosis is verified
+# custom:
+#   reason: evidence.too_thin
+deny contains {"code": "evidence.too_thin", "params": {"needs": needs}} if {
+	cites
+	some needs in ["sources", "verified"]
+	input.context.evidence[needs] < data.config.guardrails.evidence[needs]
+}

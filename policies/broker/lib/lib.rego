@@ -1,0 +1,34 @@
+# METADATA
+# title: Words that every area shares
+# description: Facts derived from the input and the configuration. Nothing here decides.
+# custom:
+#   owners: [security]
+package broker.lib
+
+# METADATA
+# title: The tenant as configured; undefined for an unknown one
+tenant := data.config.tenants[input.subject.tenant]
+
+# METADATA
+# title: The environment as configured; undefined for an unknown one
+environment := data.config.environments[input.resource.env]
+
+# METADATA
+# title: Roles that count for each party, by the party's position
+# description: A role counts only for a party of a type that may hold it, whatever the token says.
+roles[position] contains role if {
+	some position, party in input.subject.parties
+	some role in party.roles
+	party.type in data.config.roles[role].holders
+}
+
+# METADATA
+# title: An agent or workload takes part in the request
+machine_involved if {
+	some party in input.subject.parties
+	party.type != "human"
+}
+
+# METADATA
+# title: The request changes something
+writing if input.action.effect == "write"

@@ -1,0 +1,86 @@
+# METADATA
+# title: Model calls
+# description: Which models of which providers, where, with which tools, and how much they may answer.
+# custom:
+#   owners: [security]
+package broker.models
+
+# METADATA
+# title: The action calls a named model
+calling if input.action.name in data.config.models.calls
+
+# METADATA
+# title: The provider as configured; undefined for an unknown one
+provider := data.config.providers[input.context.model.provider]
+
+# METADATA
+# title: Most output tokens for the model's family; undefined for a model that is not allowed
+token_max := max({most | some family, most in provider.models; startswith(input.context.model.name, family)})
+
+# METADATA
+# title: The region is one of the provider's
+region_allowed if input.context.model.region in provider.regions
+
+# METADATA
+# title: The tool has the forbidden name
+same_tool(tool, forbidden) if tool == forbidden
+
+# METADATA
+# title: The tool is a dated version of the forbidden one
+same_tool(tool, forbidden) if startswith(tool, concat("", [forbidden, "_20"]))
+
+# METADATA
+# title: The provider is not allowed
+# custom:
+#   reason: model.provider_not_allowed
+deny contains {"code": "model.provider_not_allowed", "params": {}} if {
+	calling
+	not provider
+}
+
+# METADATA
+# title: The provider does not offer a model of this name to us
+# custom:
+#   reason: model.not_allowed
+deny contains {"code": "model.not_allowed", "params": {}} if {
+	calling
+	not token_max
+}
+
+# METADATA
+# title: The provider may not be used in this region
+# custom:
+#   reason: model.region_not_allowed
+deny contains {"code": "model.region_not_allowed", "params": {}} if {
+	calling
+	not region_allowed
+}
+
+# METADATA
+# title: The model that is called is not the resource that is named
+# custom:
+#   reason: model.other_resource
+deny contains {"code": "model.other_resource", "params": {}} if {
+	calling
+	input.context.model.name != input.resource.id
+}
+
+# METADATA
+# title: A tool that acts past the gate
+# custom:
+#   reason: model.tool_forbidden
+deny contains {"code": "model.tool_forbidden", "params": {"tool": forbidden}} if {
+	calling
+	some tool in input.context.model.tools
+	some forbidden in data.config.models.forbidden_tools
+	same_tool(tool, forbidden)
+}
+
+# METADATA
+# title: The call asks for more output than allowed
+# custom:
+#   reason: model.max_tokens
+deny contains {"code": "model.max_tokens", "params": {"max": token_max}} if {
+	calling
+	input.context.model.max_tokens > token_max
+}

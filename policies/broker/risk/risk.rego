@@ -1,0 +1,94 @@
+# METADATA
+# title: Risk tier
+# description: From what the action does, on what, and where. 0 read, 1 automatic, 2 approval, 3 manual, 4 unknown.
+# custom:
+#   owners: [security]
+package broker.risk
+
+import data.broker.lib
+
+# METADATA
+# title: The tier; 4 when nothing else is known
+# scope: document
+default tier := 4
+
+tier := exact if known
+
+tier := min([3, max(floors)]) if {
+	known
+	not exact
+}
+
+# METADATA
+# title: Action, resource and environment are known
+known if {
+	input.action.known
+	input.resource.known
+	lib.environment
+}
+
+# METADATA
+# title: The tier that configuration fixes for the action
+exact := data.config.risk.exact[input.action.name]
+
+# METADATA
+# title: The matrix's tier for a write
+matrix := data.config.risk.matrix[input.action.reversibility][lib.environment.class] if lib.writing
+
+# METADATA
+# title: The tier is the highest of these
+# scope: document
+floors contains 0 if not lib.writing
+
+floors contains matrix
+
+floors contains data.config.risk.floor[input.action.name]
+
+floors contains matrix + 1 if critical
+
+floors contains data.config.risk.busy.tier if busy
+
+# METADATA
+# title: The inventory marks the target as critical
+critical if input.resource.labels[data.config.risk.critical.label] in data.config.risk.critical.values
+
+# METADATA
+# title: The requester has already written a lot today
+busy if {
+	lib.writing
+	input.context.usage.writes_today >= data.config.risk.busy.writes_today
+}
+
+# METADATA
+# title: What the tier rests on, for the approver and the record
+# scope: document
+factors contains concat(".", ["effect", input.action.effect])
+
+factors contains concat(".", ["environment", lib.environment.class])
+
+factors contains concat(".", ["reversibility", input.action.reversibility]) if lib.writing
+
+factors contains "action.fixed" if exact
+
+factors contains "action.floor" if data.config.risk.floor[input.action.name]
+
+factors contains "target.critical" if critical
+
+factors contains "requester.busy" if busy
+
+factors contains "facts.unknown" if not known
+
+# METADATA
+# title: Nobody can say how risky this is
+# custom:
+#   reason: risk.unknown
+deny contains {"code": "risk.unknown", "params": {}} if tier == 4
+
+# METADATA
+# title: This is a person's work
+# custom:
+#   reason: risk.manual_only
+deny contains {"code": "risk.manual_only", "params": {}} if {
+	tier == 3
+	lib.machine_involved
+}
