@@ -1,0 +1,8 @@
+"""Who asks: access tokens to principals, by issuer profile; and the development identity provider."""
+
+from broker.identity.cache import Revocations
+from broker.identity.keyset import Fetch, KeySetTimes
+from broker.identity.profiles import IssuerProfile, issuer_profile
+from broker.identity.verifier import Credential, Verifier
+
+__all__ = ["Credential", "Fetch", "IssuerProfile", "KeySetTimes", "Revocations", "Verifier", "issuer_profile"]

@@ -1,0 +1,171 @@
+"""Credential to Principal: step (1) of every action.
+
+(1) the credential's form  (2) cache, by hash  (3) profile by the unverified ``iss``  (4) key by ``kid`` and signature
+(5) claims  (6) revocations  (7) the sender's proof, at every request.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from broker.clock import Clock, seconds
+from broker.errors import Unauthenticated
+from broker.identity.cache import CACHE_SECONDS_MAX, RevocationKind, Revocations, TokenCache, Verified
+from broker.identity.claims import principal
+from broker.identity.dpop import Expected, ProofChecker, unproven
+from broker.identity.jose import bad_signature, malformed, read_json_object, take_apart, verify
+from broker.identity.keyset import Fetch, IssuerKeys, KeySetTimes
+from broker.identity.profiles import IssuerProfile, SenderConstraint
+from broker.model import Json, Principal
+
+_CREDENTIAL = re.compile(r"(?i:(bearer|dpop)) ([A-Za-z0-9_.~+/=-]+)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What one request shows. ``url`` is the gate's public address of it, never built from the Host header."""
+
+    authorization: str = ""
+    """The value of ``Authorization``; an ``x-api-key`` is given as ``Bearer <key>``."""
+    proof: str = ""
+    """The value of ``DPoP``; two such headers are refused before they come here."""
+    method: str = ""
+    url: str = ""
+    certificate: str = ""
+    """Base64url SHA-256 of the client's certificate, from the gate's own TLS or its configured proxy."""
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+
+class Verifier:
+    """Verifies access tokens of the configured issuers. One instance for each process; safe within one event loop."""
+
+    def __init__(
+        self,
+        profiles: Iterable[IssuerProfile],
+        fetch: Fetch,
+        clock: Clock,
+        *,
+        times: KeySetTimes | None = None,
+        revocations: Revocations | None = None,
+    ) -> None:
+        """Raises ValueError when two profiles share a name or an issuer: ``iss`` must select exactly one."""
+        listed = tuple(profiles)
+        self._profiles = {profile.issuer: profile for profile in listed}
+        self._keys = {profile.name: IssuerKeys(profile, fetch, clock, times) for profile in listed}
+        if not len(listed) == len(self._profiles) == len(self._keys):
+            raise ValueError("identity.issuers: each name and each issuer may be configured once")
+        self._clock = clock
+        self._cache = TokenCache()
+        self._proofs = ProofChecker()
+        self._revocations = revocations or Revocations()
+        self._revocations.subscribe(self._cache.clear)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the keys of every issuer are there."""
+        return all(keys.ready for keys in self._keys.values())
+
+    async def refresh(self) -> None:
+        """Fetch the key sets that are due: at start-up and from the background, every few minutes."""
+        for keys in self._keys.values():
+            await keys.refresh()
+
+    def revoke(self, kind: RevocationKind, value: str) -> None:
+        """Stop believing a ``party``, a ``client`` or a ``token`` (jti), each as ``<profile>:<value>``; from now on."""
+        self._revocations.revoke(kind, value, seconds(self._clock))
+
+    async def authenticate(self, credential: Credential) -> Principal:
+        """Who asks. Raises ``Unauthenticated`` (``identity.*``), or ``Unavailable`` when that cannot be found out."""
+        scheme, token = _split(credential.authorization)
+        digest = hashlib.sha256(token.encode("ascii")).digest()
+        known = self._cache.get(digest, self._clock)
+        if known is None or known.generation != self._keys[known.profile].generation:
+            known = await self._verify(token, digest)
+            self._cache.put(digest, known)
+        if known.thumbprint or scheme != "bearer":
+            self._check_proof(known, scheme, token, credential)
+        return known.principal
+
+    async def _verify(self, token: str, digest: bytes) -> Verified:
+        self._cache.drop(digest)
+        compact = take_apart(token)
+        claims = read_json_object(compact.payload, "payload")
+        profile = self._profile(claims.get("iss"))
+        keys = self._keys[profile.name]
+        kid = compact.header.get("kid")
+        if not kid:
+            raise malformed("its header has no `kid`")
+        if compact.algorithm not in profile.algorithms:
+            raise bad_signature("its algorithm is not one this issuer may use")
+        verify(compact, await keys.key(str(kid)), profile.algorithms)
+        who = principal(profile, compact.header, claims, seconds(self._clock), digest.hex())
+        self._check_revoked(profile, claims, who)
+        now = self._clock.monotonic()
+        return Verified(
+            principal=who,
+            profile=profile.name,
+            generation=keys.generation,
+            until=min(now + CACHE_SECONDS_MAX, keys.usable_until),
+            expires_ns=who.expires_at * 1_000_000_000,
+            thumbprint=_binding(profile, claims.get("cnf")),
+        )
+
+    def _profile(self, issuer: Json) -> IssuerProfile:
+        profile = self._profiles.get(issuer) if isinstance(issuer, str) else None
+        if profile is None:
+            raise Unauthenticated(
+                "the token's issuer is not one this gate believes",
+                code="identity.unknown_issuer",
+                remedy="sign in with an identity provider that is configured under [[identity.issuers]]",
+            )
+        return profile
+
+    def _check_revoked(self, profile: IssuerProfile, claims: Mapping[str, Json], who: Principal) -> None:
+        names: list[tuple[RevocationKind, str]] = [("party", party.id) for party in who.parties]
+        names += [("client", f"{profile.name}:{who.client}"), ("token", f"{profile.name}:{claims.get('jti')}")]
+        if any(self._revocations.covers(kind, value, claims["iat"], profile.leeway_seconds) for kind, value in names):
+            raise Unauthenticated(
+                "the token has been revoked",
+                code="identity.revoked",
+                remedy="sign in again; ask the security team if that is refused too",
+            )
+
+    def _check_proof(self, known: Verified, scheme: str, token: str, credential: Credential) -> None:
+        kind, _, thumbprint = known.thumbprint.partition(":")
+        if kind == SenderConstraint.MTLS:
+            if scheme != "bearer" or credential.certificate != thumbprint:
+                raise unproven("the client certificate is another one")
+            return
+        if kind != SenderConstraint.DPOP:
+            raise malformed("the scheme DPoP is for tokens that are bound to a key")
+        if scheme != "dpop" or not credential.proof:
+            raise unproven("it takes the scheme DPoP and a proof")
+        expectation = Expected(token, thumbprint, credential.method, credential.url)
+        self._proofs.check(credential.proof, expectation, seconds(self._clock))
+
+
+def _split(authorization: str) -> tuple[str, str]:
+    """Scheme in lower case, and the token."""
+    if not authorization:
+        raise Unauthenticated("the request carries no credential", code="identity.missing")
+    match = _CREDENTIAL.match(authorization)
+    if match is None:
+        raise malformed("the credential is not `Bearer <token>`")
+    return match.group(1).lower(), match.group(2)
+
+
+def _binding(profile: IssuerProfile, cnf: Json) -> str:
+    """``dpop:<thumbprint>``, ``mtls:<thumbprint>`` or empty; a binding that the profile does not prove is refused."""
+    constraint = profile.sender_constraint
+    if cnf is None:
+        if constraint is SenderConstraint.NONE:
+            return ""
+        raise unproven("this issuer's tokens must be bound, and it is not")
+    member = {SenderConstraint.DPOP: "jkt", SenderConstraint.MTLS: "x5t#S256"}.get(constraint)
+    expected = cnf.get(member) if isinstance(cnf, dict) and member and len(cnf) == 1 else None
+    if not isinstance(expected, str) or not expected:
+        raise unproven("its binding is not one that this issuer's profile proves")
+    return f"{constraint}:{expected}"
