@@ -32,7 +32,7 @@ class Children:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._reaper = subprocess.Popen(
             [sys.executable, "-m", "demo.reaper"], stdin=subprocess.PIPE, start_new_session=True
-        )  # noqa: S603 - our own module
+        )
         if remove is not None:
             self._tell(f"rm {remove}")
 

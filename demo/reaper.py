@@ -52,6 +52,8 @@ def main() -> None:
                 folders.add(path)
             case ["keep"]:
                 folders.clear()
+            case unknown:
+                sys.stderr.write(f"the reaper does not know {unknown}\n")
     end_groups(groups)
     for path in folders:
         with contextlib.suppress(OSError):

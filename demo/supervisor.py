@@ -108,6 +108,7 @@ class Supervisor:
 
     def __init__(self, folder: Path, control: str) -> None:
         self.processes: Mapping[str, Supervised] = {name: Supervised(name, folder, control) for name in SERVICES}
+        self._control = control
         self._journal = folder / "actions.jsonl"
         lines = self._journal.read_text(encoding="utf-8").splitlines() if self._journal.exists() else []
         self._done: dict[str, dict[str, Json]] = {entry["action_id"]: entry for entry in map(json.loads, lines)}

@@ -21,6 +21,7 @@ from wicketgate.errors import (
     LimitExceeded,
     NotAuthenticated,
     ObligationFailed,
+    OnlyPlanned,
     Unavailable,
     Unreachable,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "NotAuthenticated",
     "ObligationFailed",
     "Observation",
+    "OnlyPlanned",
     "Proof",
     "Reason",
     "Receipt",

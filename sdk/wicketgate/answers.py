@@ -93,6 +93,16 @@ class Waiting(Answer):
     receipt: Receipt | None = None
 
 
+class Planned(Answer):
+    """An action of which only the plan was made (a dry run); nothing was executed."""
+
+    action_id: str
+    status: Literal["planned"] = "planned"
+    plan: Json = None
+    decision: Decision | None = None
+    receipt: Receipt | None = None
+
+
 class Session(Answer):
     """One run of an agent; ``budgets`` are the units left at opening."""
 

@@ -7,6 +7,7 @@
     ├── Denied                403: policy or a person said no
     │   └── ObligationFailed  403: permitted on a condition that could not be met
     ├── LimitExceeded         429: too much, too fast; ``retry_after`` says when to come back
+    ├── OnlyPlanned           200: policy allowed a dry run only; ``plan`` says what would have happened
     ├── ApprovalPending       202: a person has to say yes first; ``action_id`` finds the answer later
     └── Unavailable           503: the gate could not decide, record or scan, so nothing was done
         └── Unreachable       no answer from the gate at all
@@ -20,7 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from wicketgate.answers import Problem, Reason, Receipt, Waiting
+from wicketgate.answers import Decision, Json, Planned, Problem, Reason, Receipt, Waiting
 
 
 class GateError(Exception):
@@ -74,20 +75,37 @@ class ApprovalPending(GateError):
     def __init__(self, waiting: Waiting) -> None:
         """Made from the 202 answer."""
         approval = waiting.approval
-        detail = f"approval {approval.id} needs {approval.quorum} approve" if approval else "waits for approval"
-        problem = Problem(
-            status=202,
-            code="approval.pending",
-            detail=detail,
-            remedy="ask a person who is not the requester to review it, then read the action again",
-            decision_id=waiting.decision.id if waiting.decision else "",
-            reasons=waiting.decision.reasons if waiting.decision else (),
-            receipt=waiting.receipt,
-        )
-        super().__init__(problem)
-        self.waiting = waiting
+        detail = f"approval {approval.id} waits for {approval.quorum} to approve" if approval else "waits for approval"
+        remedy = "ask a person who is not the requester to review it, then read the action again"
+        super().__init__(_stopped(202, "approval.pending", detail, remedy, waiting))
+        self.decision: Decision | None = waiting.decision
         self.action_id = waiting.action_id
         self.approval = approval
+
+
+class OnlyPlanned(GateError):
+    """Policy allowed a dry run only; ``plan`` is what would have happened, and nothing did."""
+
+    def __init__(self, planned: Planned) -> None:
+        """Made from the answer ``planned``."""
+        remedy = "ask the owner of the policy if this should be executed"
+        super().__init__(_stopped(200, "obligation.dry_run", "only the plan was made", remedy, planned))
+        self.action_id = planned.action_id
+        self.plan: Json = planned.plan
+
+
+def _stopped(status: int, code: str, detail: str, remedy: str, answer: Waiting | Planned) -> Problem:
+    """An answer without a result, as a problem."""
+    decision = answer.decision or Decision()
+    return Problem(
+        status=status,
+        code=code,
+        detail=detail,
+        remedy=remedy,
+        decision_id=decision.id,
+        reasons=decision.reasons,
+        receipt=answer.receipt,
+    )
 
 
 _BY_STATUS: Mapping[int, type[GateError]] = {

@@ -24,13 +24,14 @@ from wicketgate.answers import (
     Entry,
     Json,
     Observation,
+    Planned,
     Problem,
     Proof,
     Review,
     Session,
     Waiting,
 )
-from wicketgate.errors import ApprovalPending, GateError
+from wicketgate.errors import ApprovalPending, GateError, OnlyPlanned
 from wicketgate.tokens import TokenSource
 from wicketgate.wire import Sending, Sleep, Wire, is_loopback
 
@@ -206,7 +207,7 @@ class Actions:
             query = {"wait": f"{hold:.0f}"} if hold >= 1 else None
             _, body = await self._wire.send(Sending("GET", f"/v1/actions/{action_id}", query=query, hold=hold))
             answer = _action(body)
-            if isinstance(answer, Done) or left <= 1:
+            if not isinstance(answer, Waiting) or left <= 1:
                 return _finished(answer)
             if clock() - asked < 1:  # the gate did not hold the request: do not spin
                 await asyncio.sleep(min(1.0, left))
@@ -284,10 +285,12 @@ class Audit:
         return Proof.model_validate((await self._wire.send(Sending("GET", f"/v1/audit/proof/{seq}")))[1])
 
 
-def _action(body: Json) -> Done | Waiting:
+_KINDS: Mapping[str, type[Done | Waiting | Planned]] = {"done": Done, "waiting": Waiting, "planned": Planned}
+
+
+def _action(body: Json) -> Done | Waiting | Planned:
     """An action's answer by its ``status``; anything else is outside the contract."""
-    kinds: Mapping[str, type[Done | Waiting]] = {"done": Done, "waiting": Waiting}
-    kind = kinds.get(str(body.get("status"))) if isinstance(body, dict) else None
+    kind = _KINDS.get(str(body.get("status"))) if isinstance(body, dict) else None
     if kind is None:
         problem = Problem(
             status=200,
@@ -299,10 +302,12 @@ def _action(body: Json) -> Done | Waiting:
     return kind.model_validate(body)
 
 
-def _finished(answer: Done | Waiting) -> Done:
-    """The result, or ``ApprovalPending``."""
+def _finished(answer: Done | Waiting | Planned) -> Done:
+    """The result; raises ``ApprovalPending`` or ``OnlyPlanned``."""
     if isinstance(answer, Waiting):
         raise ApprovalPending(answer)
+    if isinstance(answer, Planned):
+        raise OnlyPlanned(answer)
     return answer
 
 
