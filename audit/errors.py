@@ -4,7 +4,7 @@ AuditError
 ├── RecordInvalid        the draft or the bytes do not fit the record format; names the field
 ├── DuplicateEvent       the event id is in the log already; carries the first receipt
 ├── LogUnavailable       nothing was promised: the caller must not act
-├── GuardsMissing        the database lacks a uniqueness guard or a trigger; the log does not start
+│   └── GuardsMissing    the database lacks a uniqueness guard or a trigger; the log does not start
 ├── HistoryConflict      the store contradicts something signed before (rollback or fork)
 ├── KeyRefused           a key file is missing, readable by others, or of the wrong shape
 ├── Malformed            a note, checkpoint, proof, tile or vkey that does not parse strictly
@@ -49,7 +49,7 @@ class LogUnavailable(AuditError):
     """The log could not promise durability. The record may or may not exist: act as if it does not."""
 
 
-class GuardsMissing(AuditError):
+class GuardsMissing(LogUnavailable):
     """A constraint or trigger that keeps the chain linear is absent or altered."""
 
 

@@ -13,13 +13,14 @@ from typing import Final, TypeVar
 
 from audit import canonical, merkle
 from audit.canonical import JSON, Plain
+from audit.chain import Answer, Sealing, Wish
 from audit.checkpoint import Checkpoint, prove
 from audit.errors import AuditError, DuplicateEvent, LogUnavailable, PayloadCorrupt, Receipt, RecordInvalid
 from audit.payload import SALT_BYTES, Erased, KeyWrap, Opened, Random, commitment, open_box
 from audit.record import Draft, is_origin, is_tenant, prepare
 from audit.signer import Signer, require_consistent
 from audit.store import Found, Session, Store
-from audit.writer import Answer, Probe, Wish, Writer
+from audit.writer import Asked, Probe, Writer
 
 __all__ = ["DuplicateEvent", "Entry", "Erased", "Log", "LogUnavailable", "Receipt"]
 
@@ -71,9 +72,9 @@ class Log:
             )
         self._name, self._store, self._signer, self._keys, self._random = name, store, signer, keys, random
         self._commit_seconds = commit_seconds
-        self._futures: dict[Wish | Probe, asyncio.Future[Receipt | None]] = {}
+        self._futures: dict[Asked, asyncio.Future[Receipt | None]] = {}
         self._lock = threading.Lock()
-        self._writer = Writer(store, keys, random, self._deliver, max_waiting)
+        self._writer = Writer(store, Sealing(keys, random), self._deliver, max_waiting)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="audit-reader")
         self._session: Session | None = None
 
@@ -227,7 +228,7 @@ class Log:
         assert receipt is not None
         return receipt
 
-    async def _submit(self, wish: Wish | Probe, future: asyncio.Future[Receipt | None] | None = None) -> Receipt | None:
+    async def _submit(self, wish: Asked, future: asyncio.Future[Receipt | None] | None = None) -> Receipt | None:
         future = future or asyncio.get_running_loop().create_future()
         with self._lock:
             self._futures[wish] = future
@@ -241,7 +242,7 @@ class Log:
             with self._lock:
                 self._futures.pop(wish, None)
 
-    def _deliver(self, answers: Sequence[tuple[Wish | Probe, Answer | None]]) -> None:
+    def _deliver(self, answers: Sequence[tuple[Asked, Answer | None]]) -> None:
         """On the writer's thread: wake each event loop once."""
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Receipt | None], Answer | None]]] = {}
         with self._lock:

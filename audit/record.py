@@ -266,12 +266,12 @@ class Prepared:
     fields: dict[str, Plain]
     streams: tuple[str, ...]
 
-    def at(self, seq: int, prev: str, placed: Sequence[Placed]) -> bytes:
-        """Return the leaf bytes for this place."""
-        record = {**self.fields, "seq": seq, "prev": prev}
+    def at(self, seq: int, prev: str, placed: Sequence[Placed]) -> dict[str, Plain]:
+        """Return the whole record for this place."""
+        record: dict[str, Plain] = {**self.fields, "seq": seq, "prev": prev}
         if placed:
             record["streams"] = [{"id": p.id, "seq": p.seq, "prev": p.prev} for p in placed]
-        return canonical.encode_plain(record)
+        return record
 
 
 def prepare(log: str, tenant: str, draft: Draft, payload: Mapping[str, JSON] | None = None) -> Prepared:
@@ -295,7 +295,9 @@ def prepare(log: str, tenant: str, draft: Draft, payload: Mapping[str, JSON] | N
     assert isinstance(plain, dict)
     prepared = Prepared(plain, streams)
     largest = [Placed(stream, canonical.MAX_INT, FIRST_PREV) for stream in streams]
-    check(canonical.decode(prepared.at(canonical.MAX_INT, FIRST_PREV, largest)))
+    record = prepared.at(canonical.MAX_INT, FIRST_PREV, largest)
+    check(record)
+    canonical.encode_plain(record)
     return prepared
 
 
@@ -372,15 +374,16 @@ def _check_group(path: str, value: Plain) -> None:
 
 
 def _check_field(path: str, found: Field, value: Plain) -> None:
-    fits = _FITS.get(found.type) or _fits_text(_PATTERNS[found.type])
-    values = value if found.many and isinstance(value, list) else [value]
-    if (found.many and not isinstance(value, list)) or len(values) > 64 or not all(map(fits, values)):
+    fits = _FITS[found.type]
+    good = isinstance(value, list) and len(value) <= 64 and all(map(fits, value)) if found.many else fits(value)
+    if not good:
         kind = f"a list of {found.type}" if found.many else found.type
         raise RecordInvalid(path, f"is not {kind}", _HINTS.get(found.type, ""))
 
 
 def _fits_text(pattern: re.Pattern[str]) -> Callable[[Plain], bool]:
-    return lambda value: type(value) is str and pattern.fullmatch(value) is not None
+    match = pattern.fullmatch
+    return lambda value: type(value) is str and match(value) is not None
 
 
 def _is_count(value: Plain) -> bool:
@@ -392,6 +395,7 @@ def _is_counts(value: Plain) -> bool:
 
 
 _FITS: Final[Mapping[str, Callable[[Plain], bool]]] = {
+    **{name: _fits_text(pattern) for name, pattern in _PATTERNS.items()},
     "count": _is_count,
     "flag": lambda value: type(value) is bool,
     "counts": _is_counts,
