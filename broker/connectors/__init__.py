@@ -1,0 +1,1 @@
+"""One file an outside system; README.md is the specification."""

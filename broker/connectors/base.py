@@ -6,12 +6,12 @@ query is refused before it leaves. ``execute`` must be called at most once for a
 intent's unique append. Results tell OK, EMPTY, TRUNCATED and ERROR apart.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from broker.catalog import Action
-from broker.model import ActionRequest, Grant, Json, Plan, Result
+from broker.model import ActionRequest, Grant, Plan, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,12 @@ class Connector(Protocol):
         An exception other than ``UpstreamFailed`` with ``sent=False`` leaves the effect in doubt.
         """
 
-    async def status_of(self, action_id: str) -> EffectStatus:
-        """Ask the outside system whether the effect of ``action_id`` happened; never guesses."""
+    async def status_of(self, action_id: str, action: Action | None = None) -> EffectStatus:
+        """Ask the outside system whether the effect of ``action_id`` happened; never guesses.
+
+        ``action`` tells a manifest-driven connector where to ask; without it the answer may be ``unknown``. Raises
+        nothing for a system that does not answer: that, too, is ``unknown``.
+        """
 
     async def aclose(self) -> None:
         """Give back connections."""
@@ -51,39 +55,20 @@ class Connector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """An open reply of a model provider: status, headers to relay, and the raw chunks in order."""
+    """An open reply of a model provider: status, headers to relay, and the raw chunks in order, once.
+
+    Whoever holds it calls ``aclose``, read to the end or not; closing early cuts the upstream. ``chunks`` raises
+    ``UpstreamFailed`` where the provider cut, stalled or sent too much: what came before stands.
+    """
 
     status: int
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
+    aclose: Callable[[], Awaitable[None]]
 
 
 class ModelConnector(Connector, Protocol):
     """A connector whose answer can be a stream of the provider's own bytes."""
 
     async def open(self, grant: Grant, action: Action) -> ModelReply:
-        """Send the request; the reply's chunks come as the provider sends them. Closing the iterator cuts upstream."""
-
-
-class Egress(Protocol):
-    """The only way out (``broker/egress.py``), as connectors use it."""
-
-    async def request(  # noqa: PLR0913
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        timeout_seconds: float | None = None,
-        answer_bytes_max: int = 4_194_304,
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """One exchange on the pooled client: (status, headers, body). Raises ``UpstreamFailed``, ``Denied`` (egress)."""
-
-    def stream(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
-    ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
-        """The same, with the body as it comes; an async context in the implementation."""
-
-
-JsonObject = Mapping[str, Json]
+        """Send the request once; returns when the reply's headers are there. Raises as ``execute``."""

@@ -1,0 +1,168 @@
+"""A git repository of configuration: read a file, and replace it by compare-and-set on the branch.
+
+Plumbing only: no checkout, no hooks, no network, no user configuration. The one step that makes a write true is
+``git update-ref BRANCH NEW OLD``, which git does atomically; a work tree, where there is one, follows after it.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.errors import Conflict, UpstreamFailed
+
+TRAILER: Final = "Wicketgate-Action"
+_QUIET: Final = (
+    "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false", "-c", "protocol.allow=never",
+    "-c", "commit.gpgSign=false",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """One file at the branch's head; ``blob`` is empty where the file does not exist yet."""
+
+    head: str
+    blob: str
+    mode: str
+    content: str
+
+
+class GitRepository:
+    """One branch of one repository, bare or with a work tree."""
+
+    def __init__(self, folder: Path, *, branch: str, timeout_seconds: float, bytes_max: int) -> None:
+        """``bytes_max`` bounds one file; ``timeout_seconds`` one git command."""
+        self._folder, self._ref = folder, f"refs/heads/{branch}"
+        self._timeout_seconds, self._bytes_max = timeout_seconds, bytes_max
+        self._lock = asyncio.Lock()
+
+    async def head(self) -> str:
+        """Commit id of the branch."""
+        return (await self._git("rev-parse", "--verify", self._ref)).strip()
+
+    async def read(self, path: str) -> ConfigFile:
+        """Return the file at the head. Raises ``UpstreamFailed`` (``sent=False``: reading changes nothing)."""
+        head = await self.head()
+        entry = (await self._git("ls-tree", head, "--", path)).split()
+        if not entry:
+            return ConfigFile(head, "", "100644", "")
+        mode, kind, blob = entry[0], entry[1], entry[2]
+        if kind != "blob" or mode == "120000":
+            raise _failed("the configured path is not a plain file in the repository")
+        if int(await self._git("cat-file", "-s", blob)) > self._bytes_max:
+            raise _failed(f"the file is larger than {self._bytes_max} bytes")
+        return ConfigFile(head, blob, mode, await self._git("cat-file", "blob", blob))
+
+    async def blob_of(self, content: str) -> str:
+        """The blob id that ``content`` would have; writes nothing."""
+        return (await self._git("hash-object", "--no-filters", "--stdin", stdin=content.encode())).strip()
+
+    async def write(self, path: str, content: str, *, expected_blob: str, action_id: str, at_s: int) -> ConfigFile:
+        """Commit ``content`` if the file is still ``expected_blob``; raises ``Conflict`` (``config.changed``) else.
+
+        The commit carries the trailer ``Wicketgate-Action``, by which ``committed`` finds it again.
+        """
+        async with self._lock:
+            now = await self.read(path)
+            if now.blob != expected_blob:
+                raise _changed()
+            commit = await self._commit(path, content, now, action_id, at_s)
+            try:
+                await self._git("update-ref", "-m", f"{TRAILER}: {action_id}", self._ref, commit, now.head)
+            except UpstreamFailed:
+                if await self.head() != now.head:
+                    raise _changed() from None
+                raise
+            await self._follow(now.head, commit)
+            return await self.read(path)
+
+    async def committed(self, action_id: str) -> str:
+        """Commit id that carries ``action_id``, or an empty string."""
+        found = await self._git(
+            "log", "-n", "1", "--fixed-strings", f"--grep={TRAILER}: {action_id}", "--format=%H", self._ref, "--"
+        )
+        return found.strip()
+
+    async def _commit(self, path: str, content: str, now: ConfigFile, action_id: str, at_s: int) -> str:
+        """Write blob, tree and commit: objects that nothing refers to yet."""
+        blob = (await self._git("hash-object", "-w", "--no-filters", "--stdin", stdin=content.encode())).strip()
+        with tempfile.TemporaryDirectory(prefix="wicketgate-") as scratch:
+            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            await self._git("read-tree", now.head, extra=index)
+            await self._git("update-index", "--add", "--cacheinfo", f"{now.mode},{blob},{path}", extra=index)
+            tree = (await self._git("write-tree", extra=index)).strip()
+        stamp = {"GIT_AUTHOR_DATE": f"{at_s} +0000", "GIT_COMMITTER_DATE": f"{at_s} +0000"}
+        message = f"config: change {path}\n\n{TRAILER}: {action_id}\n"
+        return (await self._git("commit-tree", tree, "-p", now.head, stdin=message.encode(), extra=stamp)).strip()
+
+    async def _follow(self, old: str, new: str) -> None:
+        """Bring the index and a work tree along, where this branch is checked out; local edits are never overwritten."""
+        if (await self._git("rev-parse", "--is-bare-repository")).strip() == "true":
+            return
+        if (await self._git("rev-parse", "--symbolic-full-name", "HEAD")).strip() != self._ref:
+            return
+        try:
+            await self._git("read-tree", "-m", "-u", old, new)
+        except UpstreamFailed as error:
+            raise UpstreamFailed(
+                "the change is committed, but the work tree could not follow",
+                code="config.work_tree",
+                remedy="someone edited the work tree by hand: mend it there and check the commit out",
+            ) from error
+
+    async def _git(self, *arguments: str, stdin: bytes = b"", extra: Mapping[str, str] | None = None) -> str:
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "LC_ALL": "C",
+            "HOME": "/nonexistent",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_AUTHOR_NAME": "wicketgate",
+            "GIT_AUTHOR_EMAIL": "wicketgate@localhost",
+            "GIT_COMMITTER_NAME": "wicketgate",
+            "GIT_COMMITTER_EMAIL": "wicketgate@localhost",
+            **(extra or {}),
+        }
+        command = ("git", *_QUIET, "-c", f"safe.directory={self._folder}", "-C", str(self._folder), *arguments)
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *command,
+                env=environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        except FileNotFoundError:
+            raise _failed("git is not on this machine") from None
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                out, _ = await child.communicate(stdin)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            child.kill()
+            await child.wait()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise UpstreamFailed("git did not finish in time", code="upstream.timeout") from None
+        if child.returncode != 0:
+            raise _failed(f"git {arguments[0]} failed")
+        try:
+            return out.decode()
+        except UnicodeDecodeError:
+            raise _failed("the file is not UTF-8 text") from None
+
+
+def _changed() -> Conflict:
+    return Conflict(
+        "the configuration changed since it was read; nothing was written",
+        code="config.changed",
+        remedy="read it again with local.config.read and send the blob it names as expected_blob",
+    )
+
+
+def _failed(detail: str) -> UpstreamFailed:
+    return UpstreamFailed(detail, sent=False, code="upstream.git", remedy="check the repository that the settings name")
