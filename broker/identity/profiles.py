@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from broker.identity.jose import ALGORITHMS
 
 ROLES = frozenset({"oncall", "security", "auditor", "agent", "operator"})
-DEFAULT_ALGORITHMS = ("ES256", "ES384", "RS256", "PS256", "Ed25519")
+DEFAULT_ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519", "EdDSA"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}\Z")
 
 
@@ -40,7 +40,7 @@ class IssuerProfile:
     audiences: frozenset[str]
     jwks_uri: str = ""
     """Empty: found by OpenID Connect discovery under the issuer."""
-    algorithms: frozenset[str] = frozenset(DEFAULT_ALGORITHMS)
+    algorithms: frozenset[str] = DEFAULT_ALGORITHMS
     header_types: frozenset[str] = frozenset({"at+jwt"})
     """Accepted header ``typ``, lower case, without ``application/``."""
     payload_type: str = ""
@@ -79,6 +79,9 @@ class IssuerProfile:
             raise ValueError(f"issuer {self.name}: roles map to {', '.join(sorted(ROLES))} only")
         if not 0 < self.lifetime_seconds_max <= 86_400 or not 0 <= self.leeway_seconds <= 120:
             raise ValueError(f"issuer {self.name}: lifetime is at most 86400 s and leeway at most 120 s")
+        if self.algorithms & {"Ed25519", "EdDSA"}:
+            # One algorithm with two names (RFC 9864): tokens and keys may carry either.
+            object.__setattr__(self, "algorithms", self.algorithms | {"Ed25519", "EdDSA"})
         for url in filter(None, (self.issuer, self.jwks_uri)):
             if not self.may_fetch(url):
                 raise ValueError(f"issuer {self.name}: {url} must be an https URL without credentials or fragment")
@@ -132,8 +135,10 @@ def issuer_profile(table: Mapping[str, Any], *, insecure_loopback: bool = False)
         "insecure_loopback": insecure_loopback,
         **PRESETS[preset_name],
     }
-    chosen = {"roles": dict, "algorithms": frozenset}
-    values |= {key: shape(table[key]) for key, shape in chosen.items() if table.get(key)}
+    if table.get("roles"):
+        values["roles"] = dict(table["roles"])
+    if table.get("algorithms"):
+        values["algorithms"] = frozenset(table["algorithms"])
     if table.get("roles_claim"):
         values["roles_path"] = table["roles_claim"]
     return IssuerProfile(**values)

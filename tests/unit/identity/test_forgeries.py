@@ -344,3 +344,10 @@ def test_an_rsa_issuer_does_not_take_pss_for_pkcs1_when_its_key_says_which(clock
     verifier = Verifier([issuer.profile(algorithms=("RS256", "PS256"))], issuer.fetch, clock)
     with pytest.raises(Unauthenticated, match="another algorithm"):
         asyncio.run(verifier.authenticate(Credential(f"Bearer {token}")))
+
+
+def test_an_issuer_may_call_its_ed25519_key_and_tokens_by_the_older_name(clock: SeededClock) -> None:
+    issuer = Issuer(clock, algorithm="Ed25519")
+    issuer.publish(issuer.current, alg="EdDSA")
+    token = sign(issuer.header(alg="EdDSA"), compact(issuer.claims()), issuer.keys[issuer.current], "Ed25519")
+    assert authenticate(issuer, f"Bearer {token}")
