@@ -8,10 +8,15 @@ intent's unique append. Results tell OK, EMPTY, TRUNCATED and ERROR apart.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+from pydantic import ConfigDict
 
 from broker.catalog import Action
 from broker.model import ActionRequest, Grant, Plan, Result
+
+STRICT: Final = ConfigDict(extra="forbid")
+"""Settings of an adapter are frozen dataclasses; an unknown key in the configuration stops the start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 import orjson
+from pydantic import with_config
 
 from broker.catalog import Action
-from broker.connectors.base import EffectStatus
+from broker.connectors.base import STRICT, EffectStatus
 from broker.connectors.http_template import Probe, Transport, Wire, compile_transport, path, pick, rollback_request
 from broker.egress import Answer, Egress, UpstreamSettings
 from broker.errors import BadRequest, BrokerError, UpstreamFailed
@@ -23,6 +24,7 @@ from broker.model import ActionRequest, Effect, Grant, Json, Plan, Result, Resul
 _SHOWN_STATUSES: Final = frozenset(range(400, 600))
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """One REST tool server. Seconds and bytes as the names say; ``credential_file`` is read once, at start."""

@@ -27,11 +27,12 @@ from typing import Any, Final
 
 import httpx
 import orjson
+from pydantic import with_config
 
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors import local_logs, local_metrics
-from broker.connectors.base import EffectStatus
+from broker.connectors.base import STRICT, EffectStatus
 from broker.connectors.http import credential_headers
 from broker.connectors.local_git import ConfigFile, GitRepository
 from broker.egress import Egress, UpstreamSettings, httpx_client
@@ -41,6 +42,7 @@ from broker.model import ActionRequest, Grant, Json, Plan, Result, ResultStatus
 _SUPERVISOR_KEYS: Final = ("name", "pid", "state", "started_at_ns", "restarts")
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalProcess:
     """One supervised process: where its metrics are and which files it logs to (oldest first)."""
@@ -50,6 +52,7 @@ class LocalProcess:
     log_files: tuple[str, ...] = ()
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
     """The machine's processes. ``config_files`` maps a resource id to a path inside ``config_repository``."""

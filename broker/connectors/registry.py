@@ -1,0 +1,56 @@
+"""From a configuration's tables to connectors: the adapters by name, and their settings read strictly."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from broker.clock import Clock
+from broker.connectors.base import Connector
+from broker.connectors.http import HttpConnector, HttpSettings
+from broker.connectors.llm import LlmConnector, LlmSettings
+from broker.connectors.local import LocalConnector, LocalSettings
+from broker.egress import Egress
+from broker.errors import BadRequest
+from broker.model import Json
+
+ConnectorSettings = HttpSettings | LocalSettings | LlmSettings
+ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
+    "http": HttpSettings,
+    "local": LocalSettings,
+    "llm": LlmSettings,
+}
+
+
+def read_settings(adapter: str, name: str, table: Mapping[str, Json]) -> ConnectorSettings:
+    """Read one connector's table; unknown keys and wrong types are ``BadRequest`` (``config.invalid``)."""
+    kind = ADAPTERS.get(adapter)
+    if kind is None:
+        raise BadRequest(
+            f"connector `{name}`: there is no adapter `{adapter}`",
+            code="config.invalid",
+            remedy=f"use one of {', '.join(sorted(ADAPTERS))}",
+        )
+    try:
+        settings: ConnectorSettings = TypeAdapter(kind).validate_python({**table, "name": name})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"`{'.'.join(map(str, e['loc']))}`: {e['msg'].lower()}" for e in error.errors(include_input=False)[:5]
+        )
+        raise BadRequest(
+            f"connector `{name}`: {problems}",
+            code="config.invalid",
+            remedy="see broker/connectors/README.md for every key",
+        ) from None
+    return settings
+
+
+def build_connector(settings: ConnectorSettings, egress: Egress, clock: Clock) -> Connector:
+    """Make the connector of ``settings``; raises ``BadRequest`` naming the field that is wrong."""
+    match settings:
+        case HttpSettings():
+            return HttpConnector(settings, egress)
+        case LocalSettings():
+            return LocalConnector(settings, egress, clock)
+        case LlmSettings():
+            return LlmConnector(settings, egress)
