@@ -1,0 +1,1 @@
+"""Agents: clients of the gate. They hold an identity and nothing else."""

@@ -43,7 +43,9 @@ class Provider:
             return _error(400, "invalid_request_error", "anthropic-version: header is required")
         if asked.method == "GET":
             return _models(path)
-        body = asked.json()
+        return self._post(path, asked.json())
+
+    def _post(self, path: str, body: dict[str, Json]) -> Answer:
         self._keep(path, body)
         if problem := _malformed(body, path):
             return _error(400, "invalid_request_error", problem)
@@ -64,8 +66,8 @@ def _answer(body: dict[str, Json]) -> Answer:
     answer = script.message(body)
     if not body.get("stream"):
         return Answer(200, answer)
-    stream = "".join(f"event: {name}\ndata: {json.dumps(event)}\n\n" for name, event in script.events(answer))
-    return Answer(200, stream.encode(), "text/event-stream; charset=utf-8")
+    stream = [f"event: {name}\ndata: {json.dumps(event)}\n\n".encode() for name, event in script.events(answer)]
+    return Answer(200, stream, "text/event-stream; charset=utf-8")
 
 
 def _malformed(body: dict[str, Json], path: str) -> str:

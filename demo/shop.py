@@ -65,9 +65,14 @@ class LogFile:
         """Write one event."""
         now = datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         event = {"ts": now, "level": level, "service": self._service, "msg": text, **fields}
-        line = json.dumps(event) if self._form == "json" else " ".join(f"{k}={_quoted(v)}" for k, v in event.items())
+        line = json.dumps(event) if self._form == "json" else _logfmt(event)
         with self._turn:
             self._file.write(line + "\n")
+
+
+def _logfmt(event: Mapping[str, str | int]) -> str:
+    """A line that begins with its time; the rest is key=value."""
+    return " ".join([str(event["ts"]), *(f"{key}={_quoted(value)}" for key, value in event.items() if key != "ts")])
 
 
 def _quoted(value: str | int) -> str:

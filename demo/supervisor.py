@@ -1,11 +1,12 @@
 """Keeps the shop's processes: ``python -m demo.supervisor --folder DIR --port N``; the control token on standard input.
 
-The control interface, on loopback, with ``Authorization: Bearer TOKEN``:
+The control interface, on loopback, with ``Authorization: Bearer TOKEN`` (the protocol of the gate's connector ``local``):
 
-- ``GET /processes`` and ``GET /processes/{name}``: ``{"name","pid","state": "running|stopped","restarts","started_at"}``
-- ``POST /processes/{name}/restart {"action_id"}``: ends the process and starts a fresh one, once for each action id; the
-  same id again gives the stored answer and does nothing. 200 ``{"action_id","name","pid","state"}``.
-- ``GET /actions/{action_id}``: that answer with ``"status": "done"``, or 404 where no such action happened.
+- ``GET /processes/{name}``: ``{"name","pid","state": "running|starting|stopped|failed","started_at_ns","restarts"}``
+- ``POST /processes/{name}/restart {"action_id","expected_pid"?}``: ends the process and starts a fresh one, once for each
+  action id: ``{"action_id","state": "done","process"}``. The same id again gives that answer and does nothing; 409, and
+  nothing done, where the process is not the expected one.
+- ``GET /actions/{action_id}``: that answer (``state`` is ``running``, ``done`` or ``failed``), or 404 for an unknown id.
 
 Each start and end is a line of ``processes.jsonl``: ``{"at","service","pid","event": "started|stopped|restarted|exited"}``.
 """
@@ -35,15 +36,16 @@ class Supervised:
         self.name = name
         self.turn = threading.Lock()
         self.restarts = 0
-        self.started_at = 0.0
+        self.started_at_ns = 0
         self.config = folder / "config" / f"{name}.toml"
         self.address = f"http://127.0.0.1:{Config.read(self.config).port}"
         self._folder = folder
         self._control = control
         self._child: subprocess.Popen[bytes] | None = None
+        self._ready = self._stopped = False
 
-    def start(self, event: str = "started") -> int:
-        """Start the process and wait until it answers; its pid. Raises ``TimeoutError``."""
+    def start(self, event: str = "started") -> None:
+        """Start the process and wait until it answers. Raises ``TimeoutError``."""
         command = [
             sys.executable,
             "-m",
@@ -54,23 +56,25 @@ class Supervised:
             "--logs",
             str(self._folder / "logs"),
         ]
+        self._ready = self._stopped = False
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module
         assert self._child.stdin is not None
         self._child.stdin.write(self._control.encode() + b"\n")
         self._child.stdin.flush()  # kept open: its end would be a second way to lose the parent
-        self.started_at = time.time()
+        self.started_at_ns = time.time_ns()
         until = time.monotonic() + READY_SECONDS
         while not self._answers():
             if time.monotonic() > until or self._child.poll() is not None:
                 raise TimeoutError(f"{self.name} did not come up")
             time.sleep(0.02)
+        self._ready = True
         self._note(event)
-        return self._child.pid
 
     def stop(self) -> None:
         """End the process, by force if it does not go."""
         if self._child is None:
             return
+        self._stopped = True
         self._child.terminate()
         try:
             self._child.wait(STOP_SECONDS)
@@ -81,13 +85,19 @@ class Supervised:
 
     def state(self) -> dict[str, Json]:
         """What the control interface tells of it."""
-        running = self._child is not None and self._child.poll() is None
+        child = self._child
+        if child is None:
+            state = "stopped"
+        elif child.poll() is None:
+            state = "running" if self._ready else "starting"
+        else:
+            state = "stopped" if self._stopped else "failed"
         return {
             "name": self.name,
-            "pid": self._child.pid if self._child else 0,
-            "state": "running" if running else "stopped",
+            "pid": child.pid if child is not None and child.poll() is None else 0,
+            "state": state,
+            "started_at_ns": self.started_at_ns,
             "restarts": self.restarts,
-            "started_at": round(self.started_at, 3),
         }
 
     def _answers(self) -> bool:
@@ -111,41 +121,48 @@ class Supervisor:
         self._control = control
         self._journal = folder / "actions.jsonl"
         lines = self._journal.read_text(encoding="utf-8").splitlines() if self._journal.exists() else []
-        self._done: dict[str, dict[str, Json]] = {entry["action_id"]: entry for entry in map(json.loads, lines)}
+        self._known: dict[str, dict[str, Json]] = {entry["action_id"]: entry for entry in map(json.loads, lines)}
 
     def route(self, asked: Asked) -> Answer:
         """Answer the control interface."""
         if asked.headers.get("authorization") != f"Bearer {self._control}":
             return Answer(401, {"error": "the control token is required"})
         match (asked.method, *asked.path.strip("/").split("/")):
-            case ("GET", "processes"):
-                return Answer(200, {"processes": [process.state() for process in self.processes.values()]})
             case ("GET", "processes", name) if name in self.processes:
                 return Answer(200, self.processes[name].state())
             case ("POST", "processes", name, "restart") if name in self.processes:
-                return self._restart(self.processes[name], asked.json().get("action_id"))
-            case ("GET", "actions", action_id) if action_id in self._done:
-                return Answer(200, {**self._done[action_id], "status": "done"})
+                return self._restart(self.processes[name], asked.json())
+            case ("GET", "actions", action_id) if action_id in self._known:
+                return Answer(200, self._known[action_id])
             case _:
                 return Answer(404, {"error": "no such thing"})
 
-    def _restart(self, process: Supervised, action_id: Json) -> Answer:
-        """Restart once for ``action_id``; the journal is written after the fact, so it never claims too much."""
+    def _restart(self, process: Supervised, wish: dict[str, Json]) -> Answer:
+        """Restart once for ``action_id``; the journal says ``running`` before and ``done`` or ``failed`` after."""
+        action_id, expected = wish.get("action_id"), wish.get("expected_pid")
         if not isinstance(action_id, str) or not action_id:
             return Answer(400, {"error": "field `action_id` is required"})
         with process.turn:
-            if action_id not in self._done:
-                process.stop()
-                try:
-                    pid = process.start("restarted")
-                except TimeoutError as error:
-                    return Answer(500, {"error": str(error)})
-                process.restarts += 1
-                entry = {"action_id": action_id, "name": process.name, "pid": pid, "state": "running"}
-                with self._journal.open("a", encoding="utf-8") as out:
-                    out.write(json.dumps(entry) + "\n")
-                self._done[action_id] = entry
-        return Answer(200, self._done[action_id])
+            if action_id in self._known:
+                return Answer(200, self._known[action_id])
+            if expected is not None and expected != process.state()["pid"]:
+                return Answer(409, {"error": "the process is another one: nothing was done"})
+            self._write({"action_id": action_id, "state": "running", "process": process.state()})
+            process.stop()
+            try:
+                process.start("restarted")
+            except TimeoutError as error:
+                self._write({"action_id": action_id, "state": "failed", "process": process.state()})
+                return Answer(500, {"error": str(error)})
+            process.restarts += 1
+            self._write({"action_id": action_id, "state": "done", "process": process.state()})
+        return Answer(200, self._known[action_id])
+
+    def _write(self, entry: dict[str, Json]) -> None:
+        """Remember what is known of an action, also past this process."""
+        with self._journal.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(entry) + "\n")
+        self._known[entry["action_id"]] = entry
 
 
 def main() -> None:

@@ -32,15 +32,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; a mapping as body is sent as JSON."""
+    """One answer; a mapping as body is sent as JSON, a list in chunks, each as soon as it is there."""
 
     status: int
-    body: Mapping[str, Json] | bytes
+    body: Mapping[str, Json] | bytes | list[bytes]
     content_type: str = "application/json"
-
-    def content(self) -> bytes:
-        """The bytes of the body."""
-        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
 Route = Callable[[Asked], Answer]
@@ -78,12 +74,23 @@ class _Exchange(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length") or 0)
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.route(Asked(self.command, self.path, headers, self.rfile.read(length)))
-        content = answer.content()
         self.send_response(answer.status)
         self.send_header("content-type", answer.content_type)
+        if isinstance(answer.body, list):
+            self._in_chunks(answer.body)
+            return
+        content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _in_chunks(self, chunks: list[bytes]) -> None:
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for chunk in chunks:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
 
     do_GET = do_POST = _answer  # noqa: N815 - the names that http.server calls
 

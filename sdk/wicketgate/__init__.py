@@ -24,10 +24,12 @@ from wicketgate.errors import (
     OnlyPlanned,
     Unavailable,
     Unreachable,
+    from_problem,
 )
-from wicketgate.gate import Gate, Intent, Resource, current
+from wicketgate.gate import Gate, Intent, Observer, Resource, current
 from wicketgate.governed import Arguments, Governed, governed
 from wicketgate.tokens import TokenSource, token_command, token_file, token_of
+from wicketgate.wire import is_loopback
 
 __all__ = [
     "Approval",
@@ -46,6 +48,7 @@ __all__ = [
     "NotAuthenticated",
     "ObligationFailed",
     "Observation",
+    "Observer",
     "OnlyPlanned",
     "Proof",
     "Reason",
@@ -58,7 +61,9 @@ __all__ = [
     "Unreachable",
     "Waiting",
     "current",
+    "from_problem",
     "governed",
+    "is_loopback",
     "token_command",
     "token_file",
     "token_of",

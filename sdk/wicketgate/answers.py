@@ -48,8 +48,8 @@ class Problem(Answer):
 
     @property
     def is_obligation(self) -> bool:
-        """True where the permit's condition failed rather than policy."""
-        return "obligation" in self.type or self.code.startswith("obligation.")
+        """True where a condition of the permit failed; the gate says so in the title, whatever the code's area."""
+        return self.code.startswith("obligation.") or self.title == "a condition of the permit could not be met"
 
 
 class Decision(Answer):

@@ -9,7 +9,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -57,6 +57,9 @@ class Intent:
     kind: str = "task"
 
 
+Observer = Callable[[Mapping[str, Json], "Done | GateError | None"], None]
+"""Told of every action: the request with None when it is sent, then with its result or the refusal."""
+
 _current: ContextVar[tuple["Gate", str] | None] = ContextVar("wicketgate_session", default=None)
 
 
@@ -79,12 +82,15 @@ class Gate:
         patience: float = 10.0,
         timeout: float = 30.0,
         client: httpx.AsyncClient | None = None,
+        observer: Observer = lambda _request, _answer: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """``timeout`` and ``patience`` are seconds: of one attempt, and of all waits between the attempts of a call.
 
-        ``client`` brings your own TLS and proxy settings; it stays yours to close.
+        ``client`` brings your own TLS and proxy settings; it stays yours to close. ``observer`` is told of every
+        action, for your own telemetry.
         """
+        self._observer = observer
         self._own = client is None
         self._client = client or httpx.AsyncClient(timeout=timeout, trust_env=not is_loopback(url))
         self.wire = Wire(url, token, client=self._client, patience=patience, sleep=sleep)
@@ -149,12 +155,30 @@ class Gate:
             **({"diagnosis": diagnosis} if diagnosis else {}),
             **({"work": dict(work)} if work else {}),
         }
-        sending = Sending("POST", "/v1/actions", body=request, key=key or uuid.uuid4().hex)
-        _, body = await self.wire.send(sending, patience=patience)
-        answer = _action(body)
-        if isinstance(answer, Waiting) and wait > 0:
-            return await self.actions.get(answer.action_id, wait=wait)
-        return _finished(answer)
+        self._observer(request, None)
+        try:
+            sending = Sending("POST", "/v1/actions", body=request, key=key or uuid.uuid4().hex)
+            done = _finished(_action((await self.wire.send(sending, patience=patience))[1]))
+        except ApprovalPending as pending:
+            self._observer(request, pending)
+            if wait <= 0:
+                raise
+            return await self._awaited(request, pending.action_id, wait)
+        except GateError as error:
+            self._observer(request, error)
+            raise
+        self._observer(request, done)
+        return done
+
+    async def _awaited(self, request: Mapping[str, Json], action_id: str, wait: float) -> Done:
+        """Wait for a person's answer to ``request``."""
+        try:
+            done = await self.actions.get(action_id, wait=wait)
+        except GateError as error:
+            self._observer(request, error)
+            raise
+        self._observer(request, done)
+        return done
 
     async def live(self) -> bool:
         """True where the gate's program answers."""
