@@ -1,0 +1,7 @@
+"""The gate's own state: tables, migrations, queries (see README.md)."""
+
+from sqlalchemy import Connection
+
+from broker.store.engine import Store, Timeouts
+
+__all__ = ["Connection", "Store", "Timeouts"]

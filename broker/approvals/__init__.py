@@ -1,0 +1,20 @@
+"""Proposals and reviews: a request waits, people answer, and what they approved runs once (see README.md)."""
+
+from broker.approvals.checks import Answer
+from broker.approvals.desk import Approvals, Rebind
+from broker.approvals.narrowing import bounds_of, narrowed
+from broker.approvals.snapshot import stored_principal
+from broker.store.approvals import Proposal, Review
+from broker.store.tables import TRANSITIONS
+
+__all__ = [
+    "TRANSITIONS",
+    "Answer",
+    "Approvals",
+    "Proposal",
+    "Rebind",
+    "Review",
+    "bounds_of",
+    "narrowed",
+    "stored_principal",
+]

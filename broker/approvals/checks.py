@@ -1,0 +1,100 @@
+"""Who may review what, and whether an answer fits the proposal as it stands."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.errors import BadRequest, Conflict, Denied, StepUpRequired
+from broker.model import Json, PartyKind, Principal
+from broker.store.approvals import Proposal, Review
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reviewer says. ``digest`` is the one that was shown to them."""
+
+    verdict: str
+    digest: str
+    reason: str = ""
+    narrow: Mapping[str, Json] | None = None
+    """Arguments to replace by narrower values; approves the narrowed request."""
+    signature: str = ""
+    """A signature over the digest that the caller has verified, where the proposal asks for one."""
+
+
+def may_review(found: Proposal, reviewer: Principal, now: int) -> None:
+    """Check that this person may answer at all."""
+    person = reviewer.subject
+    if person.kind is not PartyKind.HUMAN or reviewer.actor is not None:
+        raise Denied("only a person, by their own sign-in, may review", code="approval.not_a_person")
+    if now >= reviewer.expires_at:
+        raise StepUpRequired
+    own = {found.requester} if found.separation == "actor" else {found.subject, found.actor}
+    if person.id in own:
+        raise Denied("nobody reviews their own request", code="approval.own", remedy="ask somebody else to review")
+    if not person.roles & frozenset(found.roles):
+        raise Denied(
+            "reviewing this needs another role",
+            code="approval.role",
+            remedy=f"ask somebody who holds one of: {', '.join(found.roles)}",
+        )
+
+
+def fits(found: Proposal, reviewer: Principal, answer: Answer) -> None:
+    """Check that this answer fits the proposal as it stands."""
+    if answer.verdict not in ("approve", "deny"):
+        raise BadRequest("field `verdict` must be approve or deny", code="approval.verdict")
+    if found.state == "expired":
+        raise Conflict("the proposal is expired", code="approval.expired", remedy="the requester sends a new request")
+    # Whoever may answer may also stop what is approved and has not begun.
+    if found.state not in (("waiting",) if answer.verdict == "approve" else ("waiting", "approved")):
+        raise Conflict(f"the proposal is {found.state} already", code="approval.closed")
+    if not hmac.compare_digest(found.digest.encode(), answer.digest.encode()):
+        raise Conflict(
+            "the digest is not that of the proposal as it stands",
+            code="approval.digest",
+            remedy="read the proposal again and review what it shows now",
+        )
+    said = {(one.reviewer, one.verdict) for one in found.reviews if one.digest == found.digest}
+    if (reviewer.subject.id, answer.verdict) in said:
+        raise Conflict("you have answered this already", code="approval.reviewed")
+    if found.signature and answer.verdict == "approve" and not answer.signature:
+        raise StepUpRequired("approving this needs a signature", code="approval.signature")
+
+
+def approvers(found: Proposal, digest: str) -> set[str]:
+    """People who approved exactly ``digest``."""
+    return {one.reviewer for one in found.reviews if one.verdict == "approve" and one.digest == digest}
+
+
+def review_of(found: Proposal, reviewer: Principal, answer: Answer, digest: str, now: int) -> Review:
+    """Shape the stored answer."""
+    person = reviewer.subject
+    return Review(
+        reviewer=person.id,
+        kind=person.kind.value,
+        roles=tuple(sorted(person.roles)),
+        acr=reviewer.acr,
+        verdict=answer.verdict,
+        digest=digest,
+        reason=answer.reason,
+        signature=answer.signature,
+        same_actor=person.id == found.requester,
+        same_subject=person.id == found.subject,
+        at=now,
+    )
+
+
+def unredeemable(found: Proposal, digest: str, now: int) -> Conflict:
+    """Say why an approval could not be redeemed."""
+    again = "the requester sends a new request"
+    state = found.at(now).state
+    if state == "expired":
+        return Conflict("the approval is expired", code="approval.expired", remedy=again)
+    if state == "waiting":
+        return Conflict("people have not approved this yet", code="approval.waiting", remedy="wait for the reviews")
+    if state != "approved":
+        return Conflict(f"the approval is {state}: it serves once", code="approval.used", remedy=again)
+    if not hmac.compare_digest(found.digest.encode(), digest.encode()):
+        return Conflict("the approval is for another request", code="approval.digest", remedy=again)
+    return Conflict("the gate's clock stands before the proposal", code="approval.clock", remedy="set the host's clock")

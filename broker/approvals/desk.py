@@ -1,0 +1,245 @@
+"""The desk where requests wait: propose, review, redeem, finish, expire.
+
+An approval fits one exact digest. A review is a fact that is stored; the request is then decided again, and policy sees
+the facts. ``begin_execution`` redeems the approval by one compare-and-set, so that of all replicas one executes.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+from broker.approvals import checks, snapshot
+from broker.approvals.checks import Answer
+from broker.approvals.narrowing import bounds_of, narrowed
+from broker.clock import Clock, seconds
+from broker.errors import BadRequest, BrokerError, Conflict, NotFound
+from broker.model import ActionRequest, Decision, Json, Plan, Principal, RequireApproval
+from broker.store import Connection, Store
+from broker.store import approvals as rows
+from broker.store.approvals import Proposal
+from broker.store.rows import Page
+
+SKEW_S = 60
+"""Replicas' clocks may differ by this much; a clock further back than a proposal's making cannot redeem it."""
+LONGEST_PAGE = 200
+Rebind = Callable[[Proposal, Mapping[str, Json]], str]
+"""Digest that the proposal's request has with other arguments; the caller knows the catalog."""
+
+
+class Approvals:
+    """Keeps proposals and reviews, for all replicas that share ``store``."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        """Keep rows in ``store``; expiry is compared with ``clock`` at every use."""
+        self._store = store
+        self._clock = clock
+
+    async def propose(  # noqa: PLR0913 - one keyword a bound thing
+        self,
+        *,
+        principal: Principal,
+        request: ActionRequest,
+        decision: Decision,
+        duty: RequireApproval,
+        plan: Plan,
+        rollback_digest: str = "",
+        schema: Mapping[str, Json] | None = None,
+    ) -> Proposal:
+        """Store a request that waits; the same action and digest again return what stands.
+
+        ``request`` is redacted already; ``schema`` is the JSON Schema of the action's arguments, which with the
+        decision's ``Constrain`` says what may be narrowed. Raises ``Conflict`` (``approval.closed``) where this action
+        was denied or executed, (``approval.other_request``) where it waits with another digest.
+        """
+        now = seconds(self._clock)
+        draft = snapshot.draft(principal, request, decision, duty, plan, now)
+        bounds = bounds_of(decision, schema or {})
+        draft = replace(draft, rollback_digest=rollback_digest, bounds=bounds)
+
+        def insert(connection: Connection) -> Proposal:
+            rows.lock_action(connection, draft.tenant, draft.action_id)
+            known = rows.of_action(connection, draft.tenant, draft.action_id)
+            if known is None or known.at(now).state in ("expired", "cancelled"):
+                if known is not None:
+                    rows.move(connection, known.tenant, known.id, "expired", now)
+                rows.add(connection, draft)
+                return draft
+            if known.request_digest != draft.request_digest:
+                raise Conflict("this action already waits with another payload", code="approval.other_request")
+            if known.state in ("waiting", "approved"):
+                return known
+            raise Conflict(
+                f"this action is {known.state} already",
+                code="approval.closed",
+                remedy="send a new request under a fresh Idempotency-Key",
+            )
+
+        return await self._store.write(insert)
+
+    async def get(self, tenant: str, proposal_id: str) -> Proposal:
+        """Return the proposal as it stands now, with its reviews; raises ``NotFound``."""
+        found = await self._store.read(lambda c: rows.find(c, tenant, proposal_id))
+        if found is None:
+            raise _absent()
+        return found.at(seconds(self._clock))
+
+    async def page(self, tenant: str, states: Collection[str], limit: int = 50, after: str = "") -> Page[Proposal]:
+        """Return the tenant's proposals in ``states``, newest first; ``after`` is the last page's, else ``BadRequest``."""
+        most = max(1, min(limit, LONGEST_PAGE))
+        now = seconds(self._clock)
+        found = await self._store.read(lambda c: rows.page(c, tenant, states, most, after))
+        return Page(tuple(item.at(now) for item in found.items), found.after)
+
+    async def review(
+        self, reviewer: Principal, proposal_id: str, answer: Answer, *, rebind: Rebind | None = None
+    ) -> Proposal:
+        """Store one person's answer and return the proposal as it stands then.
+
+        Raises ``NotFound``; ``Denied`` for somebody who may not review this (not a person, no role, their own
+        request); ``StepUpRequired`` for a sign-in that ran out or a missing signature; ``Conflict`` for another digest,
+        an expired or closed proposal or a second answer; ``BadRequest`` for a wrong verdict or an edit that widens.
+        """
+        now = seconds(self._clock)
+
+        def store(connection: Connection) -> Proposal:
+            found = rows.find(connection, reviewer.tenant, proposal_id, lock=True)
+            if found is None:
+                raise _absent()
+            found = found.at(now)
+            checks.may_review(found, reviewer, now)
+            checks.fits(found, reviewer, answer)
+            digest = _narrow(connection, found, answer, rebind, now)
+            rows.add_review(connection, found.tenant, found.id, checks.review_of(found, reviewer, answer, digest, now))
+            if answer.verdict == "deny":
+                rows.move(connection, found.tenant, found.id, "denied", now)
+            elif len(checks.approvers(found, digest) | {reviewer.subject.id}) >= found.quorum:
+                rows.move(connection, found.tenant, found.id, "approved", now)
+            after = rows.find(connection, found.tenant, found.id)
+            if after is None:
+                raise _absent()
+            return after
+
+        return await self._store.write(store)
+
+    def facts(self, proposal: Proposal, principal: Principal) -> list[dict[str, Json]]:
+        """Return ``context.approvals`` of the policy input: what people answered to exactly this request.
+
+        Empty for anybody but its requester, and once the proposal is expired, cancelled or redeemed.
+        """
+        current = proposal.at(seconds(self._clock))
+        same = (principal.tenant, principal.subject.id) == (current.tenant, current.subject)
+        if not same or principal.acting.id != current.requester:
+            return []
+        if current.state not in ("waiting", "approved", "denied"):
+            return []
+        answers = [one for one in current.reviews if one.digest == current.digest or one.verdict == "deny"]
+        return [
+            {
+                "id": current.id,
+                "digest": current.digest,
+                "policy_revision": current.policy_revision,
+                "reviews": [
+                    {
+                        "reviewer": one.reviewer,
+                        "type": one.kind,
+                        "roles": list(one.roles),
+                        "verdict": one.verdict,
+                        "same_actor": one.same_actor,
+                        "same_subject": one.same_subject,
+                        "acr": one.acr,
+                    }
+                    for one in answers
+                ],
+            }
+        ]
+
+    async def facts_for(self, principal: Principal, action_id: str) -> list[dict[str, Json]]:
+        """Return ``facts`` of the proposal that this action has, if any."""
+        found = await self._store.read(lambda c: rows.of_action(c, principal.tenant, action_id))
+        return self.facts(found, principal) if found else []
+
+    async def begin_execution(self, tenant: str, proposal_id: str, digest: str, now: int) -> None:
+        """Redeem the approval of exactly ``digest``; returns for one caller only, on whatever replica.
+
+        ``now`` is in seconds. Raises ``NotFound``, or ``Conflict`` (``approval.digest``, ``approval.expired``,
+        ``approval.waiting``, ``approval.used``). A loss of power may forget it; the log's intent does not, and its
+        unique event id refuses the second redemption.
+        """
+
+        def redeem(connection: Connection) -> BrokerError | None:
+            if rows.begin(connection, tenant, proposal_id, digest, now, SKEW_S):
+                return None
+            found = rows.find(connection, tenant, proposal_id)
+            return _absent() if found is None else checks.unredeemable(found, digest, now)
+
+        problem = await self._store.write(redeem, durable=False)
+        if problem is not None:
+            raise problem
+
+    async def finish(self, tenant: str, proposal_id: str, status: str) -> None:
+        """Close a redeemed approval: ``done``, ``failed``, ``unknown``, or ``cancelled`` where nothing was sent.
+
+        ``unknown`` may later become ``done`` or ``failed``. The same status again changes nothing; any other step is a
+        ``Conflict`` (``approval.state``).
+        """
+        if status not in ("done", "failed", "unknown", "cancelled"):
+            raise BadRequest("field `status` is not an end of an execution", code="approval.status")
+        now = seconds(self._clock)
+
+        def close(connection: Connection) -> BrokerError | None:
+            found = rows.find(connection, tenant, proposal_id, lock=True)
+            if found is None:
+                return _absent()
+            if found.state == status:
+                return None
+            running = found.state in ("executing", "unknown")
+            if not running or not rows.move(connection, tenant, proposal_id, status, now):
+                return Conflict(f"the proposal is {found.state}, not executing", code="approval.state")
+            return None
+
+        problem = await self._store.write(close, durable=False)
+        if problem is not None:
+            raise problem
+
+    async def cancel(self, tenant: str, proposal_id: str) -> None:
+        """Withdraw a proposal that was not redeemed; ``NotFound``, or ``Conflict`` (``approval.state``) if it was."""
+        now = seconds(self._clock)
+
+        def withdraw(connection: Connection) -> BrokerError | None:
+            found = rows.find(connection, tenant, proposal_id, lock=True)
+            if found is None:
+                return _absent()
+            if found.state == "executing" or not rows.move(connection, tenant, proposal_id, "cancelled", now):
+                return Conflict(f"the proposal is {found.state} already", code="approval.state")
+            return None
+
+        problem = await self._store.write(withdraw)
+        if problem is not None:
+            raise problem
+
+    async def expire(self, most: int = 100) -> tuple[tuple[str, str], ...]:
+        """Store the expiry of proposals whose time is over; returns their (tenant, id), for records and notices."""
+        now = seconds(self._clock)
+        return await self._store.write(lambda c: rows.expire(c, now, most))
+
+
+def _narrow(connection: Connection, found: Proposal, answer: Answer, rebind: Rebind | None, now: int) -> str:
+    """Bind the narrowed arguments, if the answer has any that differ; return the digest that it answers to."""
+    if answer.narrow is None:
+        return found.digest
+    if answer.verdict != "approve" or rebind is None:
+        raise BadRequest("field `narrow` belongs to an approval", code="approval.narrow")
+    present = found.request["arguments"] if found.narrowed is None else found.narrowed
+    arguments = narrowed(present, answer.narrow, found.bounds)
+    digest = rebind(found, arguments)
+    if digest == found.digest:
+        return digest
+    if not rows.narrow(
+        connection, found.tenant, found.id, old=found.digest, new=digest, arguments=arguments, now_s=now
+    ):
+        raise Conflict("the proposal changed meanwhile", code="approval.digest")
+    return digest
+
+
+def _absent() -> NotFound:
+    """Build the one answer for a proposal that is not there for the asker."""
+    return NotFound("there is no such proposal", code="approval.not_found")

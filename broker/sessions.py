@@ -1,0 +1,185 @@
+"""Sessions: whom a run serves, how long, with which intent and budgets.
+
+A session exists only for its tenant and its principal: to everybody else, and once it is closed or expired, it is
+``NotFound``. The principal is the pair (subject, acting party) that opened it; where a human named an agent at opening
+it is that agent, under its own identity or on behalf of the same human.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from broker.clock import Clock, seconds
+from broker.errors import BadRequest, Denied, LimitExceeded, NotFound
+from broker.model import Intent, PartyKind, Principal, Session
+from broker.store import Connection, Store
+from broker.store import sessions as rows
+from broker.store.gather import Gathered, gather
+from broker.store.rows import new_id
+
+__all__ = ["OPENED_BY_GATE", "Gathered", "Opening", "Sessions"]
+
+OPENED_BY_GATE = "gate"
+"""``opened_by`` of an incident's session; no party has an id without a colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a session is opened with. ``lifetime_s`` is bounded by the caller's configuration."""
+
+    intent: Sequence[Intent]
+    lifetime_s: int
+    agent: str = ""
+    """Party id of the agent that a human names, else empty."""
+    incident: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    budgets: Mapping[str, int] = field(default_factory=dict)
+    """Bounds by name: ``actions``, ``writes``, ``tokens``; one that is left out has no bound."""
+
+
+class Sessions:
+    """Opens, finds and closes sessions."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        """Keep sessions in ``store``; expiry is compared with ``clock`` at every use."""
+        self._store = store
+        self._clock = clock
+
+    async def open(self, principal: Principal, opening: Opening) -> Session:
+        """Open a session for ``principal``, or for the agent that it names.
+
+        It starts tainted if a piece of its intent is untrusted, or if a session of its incident is: a new session does
+        not wash taint away. Raises ``Denied`` (``session.naming``) where anybody but a human names an agent.
+        """
+        acting = principal.acting
+        if opening.agent and opening.agent != acting.id and (acting.kind is not PartyKind.HUMAN or principal.actor):
+            raise Denied(
+                "only a human may open a session for another agent",
+                code="session.naming",
+                remedy="leave `agent` out, or let a person open the session",
+            )
+        named = bool(opening.agent) and opening.agent != acting.id
+        draft = self._draft(principal.tenant, opening)
+        return await self._add(
+            replace(draft, opened_by=principal.subject.id, agent=opening.agent or acting.id, named=named)
+        )
+
+    async def open_for_incident(self, tenant: str, opening: Opening) -> Session:
+        """Open an incident's session by the gate itself; it serves nobody until ``assign`` names an agent."""
+        if not opening.incident:
+            raise BadRequest("field `incident` is empty", remedy="name the incident that the session belongs to")
+        return await self._add(replace(self._draft(tenant, opening), opened_by=OPENED_BY_GATE, named=True))
+
+    async def assign(self, tenant: str, session_id: str, agent: str) -> None:
+        """Let an incident's session serve ``agent`` from now on, and the one before no more; ``NotFound`` if closed."""
+        now = seconds(self._clock)
+        if not await self._store.write(lambda c: rows.assign(c, tenant, session_id, agent, now)):
+            raise _absent()
+
+    async def get(self, principal: Principal, session_id: str) -> Session:
+        """Return the open session that serves ``principal``; raises ``NotFound``."""
+        found = await self._store.read(lambda c: rows.find(c, principal.tenant, session_id))
+        return self.serving(found, principal)
+
+    async def gather(
+        self, principal: Principal, session_id: str, *, connector: str, action_id: str, now: int
+    ) -> Gathered:
+        """Read what a decision needs, from one snapshot: session, kill state, usage and the action's proposal.
+
+        An empty ``session_id`` gathers without a session; one that does not serve ``principal`` is ``NotFound``. An
+        empty ``connector`` (the gate's own acts) is never stopped by a connector's switch. ``now`` is in seconds.
+        """
+        found = await self._store.read(
+            partial(
+                gather,
+                tenant=principal.tenant,
+                session_id=session_id,
+                acting=principal.acting.id,
+                connector=connector,
+                action_id=action_id,
+                now_s=now,
+            )
+        )
+        if session_id:
+            self.serving(found.session, principal)
+        return found
+
+    def serving(self, found: Session | None, principal: Principal) -> Session:
+        """Return ``found`` if it is open and serves ``principal``; raises ``NotFound`` alike for every other case."""
+        if found is None or found.closed_at is not None or seconds(self._clock) >= found.expires_at:
+            raise _absent()
+        if found.tenant != principal.tenant or found.agent != principal.acting.id:
+            raise _absent()
+        alone = found.named and principal.subject.id == found.agent
+        if not alone and principal.subject.id != found.opened_by:
+            raise _absent()
+        return found
+
+    async def close(self, principal: Principal, session_id: str) -> None:
+        """Close for good, by the party that opened it or runs it; ``NotFound`` for others and the second time."""
+        now = seconds(self._clock)
+        party = principal.acting.id
+        if not await self._store.write(lambda c: rows.close(c, principal.tenant, session_id, party, now)):
+            raise _absent()
+
+    async def taint(self, session: Session) -> Session:
+        """Mark that untrusted content entered, before it is shown; returns the session as it is now."""
+        if session.tainted:
+            return session
+        if not await self._store.write(lambda c: rows.taint(c, session.tenant, session.id)):
+            raise _absent()
+        return replace(session, tainted=True)
+
+    async def spend(self, session: Session, units: Mapping[str, int]) -> None:
+        """Count use against the budgets, all or none; raises ``LimitExceeded`` (``session.budget``) at the first spent."""
+        spent = await self._store.count(lambda c: rows.spend(c, session.tenant, session.id, session.budgets, units))
+        if spent:
+            raise LimitExceeded(
+                f"the session's budget of {spent} is spent",
+                code="session.budget",
+                remedy="open a new session, or ask the owner of the policy for a larger budget",
+            )
+
+    async def used(self, session: Session) -> dict[str, int]:
+        """Return what the session has used: ``actions``, ``writes``, ``tokens``."""
+        return await self._store.read(lambda c: rows.used(c, session.tenant, session.id))
+
+    def _draft(self, tenant: str, opening: Opening) -> Session:
+        """Shape a session from ``opening``; names wrong budgets and lifetimes."""
+        now = seconds(self._clock)
+        if opening.lifetime_s <= 0:
+            raise BadRequest("field `lifetime_s` must be positive")
+        for name, bound in opening.budgets.items():
+            if name not in rows.BUDGETS or bound < 0:
+                raise BadRequest(f"field `budgets` may hold {', '.join(rows.BUDGETS)} of 0 or more")
+        return Session(
+            id=new_id("ses"),
+            tenant=tenant,
+            opened_by="",
+            agent="",
+            intent=tuple(opening.intent),
+            opened_at=now,
+            expires_at=now + opening.lifetime_s,
+            labels=dict(opening.labels),
+            budgets=dict(opening.budgets),
+            incident=opening.incident,
+            tainted=any(not piece.trusted for piece in opening.intent),
+        )
+
+    async def _add(self, draft: Session) -> Session:
+        """Store ``draft`` with its incident's taint, in one transaction."""
+
+        def insert(connection: Connection) -> Session:
+            tainted = draft.tainted
+            if draft.incident and not tainted:
+                tainted = rows.tainted_incident(connection, draft.tenant, draft.incident)
+            opened = replace(draft, tainted=tainted)
+            rows.add(connection, opened)
+            return opened
+
+        return await self._store.write(insert)
+
+
+def _absent() -> NotFound:
+    """Build the one answer for a session that is not there for the asker."""
+    return NotFound("there is no such open session", code="session.not_found", remedy="open a session and use its id")

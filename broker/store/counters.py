@@ -1,0 +1,112 @@
+"""Rows of ``limit_counter`` (GCRA) and ``usage_counter``; all of it runs in the counter lane.
+
+GCRA keeps one number a key, the theoretical arrival time (TAT): the instant at which the bucket will be empty again.
+A unit costs the emission interval; ``TAT - now`` is how full the bucket is, and it may not exceed its capacity. A clock
+that goes back makes the bucket look fuller, never emptier. All times are whole nanoseconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, select, tuple_, update
+
+from broker.store.rows import upsert
+from broker.store.tables import limit_counter, usage_counter
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Nanoseconds to add to one bucket, and how many it may hold."""
+
+    tenant: str
+    key: str
+    add_ns: int
+    capacity_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """The charge (by position) that did not fit, and how long until it would."""
+
+    index: int
+    wait_ns: int
+
+
+def take(connection: Connection, charges: Sequence[Charge], now_ns: int) -> Shortage | None:
+    """Add every charge, or none of them and say which did not fit and waits the longest."""
+    found = _locked(connection, sorted({(charge.tenant, charge.key) for charge in charges}))
+    short: Shortage | None = None
+    for index, charge in enumerate(charges):
+        place = (charge.tenant, charge.key)
+        arrival = max(found[place], now_ns) + charge.add_ns
+        over = arrival - now_ns - charge.capacity_ns
+        if over > 0 and (short is None or over > short.wait_ns):
+            short = Shortage(index, over)
+        found[place] = arrival
+    if short is None:
+        _store(connection, found)
+    return short
+
+
+def give_back(connection: Connection, charges: Sequence[Charge]) -> None:
+    """Take ``add_ns`` out of each bucket that is there."""
+    for charge in sorted(charges, key=lambda one: (one.tenant, one.key)):
+        connection.execute(
+            update(limit_counter)
+            .where(limit_counter.c.tenant == charge.tenant, limit_counter.c.key == charge.key)
+            .values(tat_ns=limit_counter.c.tat_ns - charge.add_ns)
+        )
+
+
+def sweep(connection: Connection, before_ns: int) -> int:
+    """Forget the buckets that have been empty since ``before_ns``; returns how many."""
+    return connection.execute(limit_counter.delete().where(limit_counter.c.tat_ns < before_ns)).rowcount
+
+
+def bump(connection: Connection, tenant: str, party: str, now_s: int, *, write: bool) -> None:
+    """Count one action of ``party`` on the day (UTC) of ``now_s``."""
+    wrote = int(write)
+    statement = upsert(connection, usage_counter).values(
+        tenant=tenant, party=party, day=now_s // DAY_S, actions=1, writes=wrote
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant", "party", "day"],
+            set_={"actions": usage_counter.c.actions + 1, "writes": usage_counter.c.writes + wrote},
+        )
+    )
+
+
+def _locked(connection: Connection, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Read the TAT of each place (0 where new) and hold its row until the transaction ends.
+
+    ``places`` is sorted, so that two replicas never wait for each other in a ring.
+    """
+    if connection.dialect.name != "sqlite":
+        statement = upsert(connection, limit_counter).values(
+            [{"tenant": tenant, "key": key, "tat_ns": 0} for tenant, key in places]
+        )
+        rows = connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["tenant", "key"], set_={"tat_ns": limit_counter.c.tat_ns}
+            ).returning(limit_counter)
+        )
+        return {(row.tenant, row.key): row.tat_ns for row in rows}
+    rows = connection.execute(
+        select(limit_counter).where(tuple_(limit_counter.c.tenant, limit_counter.c.key).in_(places))
+    )
+    return dict.fromkeys(places, 0) | {(row.tenant, row.key): row.tat_ns for row in rows}
+
+
+def _store(connection: Connection, found: dict[tuple[str, str], int]) -> None:
+    """Write every TAT."""
+    values = [{"tenant": tenant, "key": key, "tat_ns": tat} for (tenant, key), tat in sorted(found.items())]
+    statement = upsert(connection, limit_counter).values(
+        tenant=bindparam("tenant"), key=bindparam("key"), tat_ns=bindparam("tat_ns")
+    )
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": statement.excluded.tat_ns}),
+        values,
+    )

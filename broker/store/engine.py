@@ -1,0 +1,237 @@
+"""The database behind ``await store.read(fn)``, ``write(fn)`` and ``count(fn)``.
+
+``fn`` gets a ``Connection`` inside one transaction, on a thread of a small pool; it must not wait for anything else.
+It commits when ``fn`` returns and rolls back when it raises. A caller that is cancelled does not undo a transaction
+that has begun. A database that is away, locked, full, slow or read-only raises ``StoreUnavailable``; the next call
+tries again, so that recovery needs nobody.
+
+======  ============================================  =================================================
+lane    SQLite                                        PostgreSQL
+======  ============================================  =================================================
+read    4 threads, WAL snapshot, counters attached    REPEATABLE READ, READ ONLY
+write   1 thread, BEGIN IMMEDIATE, synchronous=FULL   READ COMMITTED, row locks
+soft    the same thread, synchronous=NORMAL           the same, synchronous_commit=off for the transaction
+count   1 thread, own file, synchronous=OFF           the same as soft
+======  ============================================  =================================================
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from broker.errors import BadRequest, Conflict, StoreUnavailable
+from broker.store import migrate
+
+T = TypeVar("T")
+Query = Callable[[Connection], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long one call may wait: for a lock, for a statement, for a connection."""
+
+    lock_ms: int = 2_000
+    statement_ms: int = 5_000
+    connect_s: int = 5
+
+
+class Store:
+    """One database, shared by every replica that has its URL (two files on SQLite, one of them for counters)."""
+
+    def __init__(
+        self, url: str, *, threads: int = 4, max_waiting: int = 1_024, timeouts: Timeouts | None = None
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        ``url`` is ``sqlite:///path`` or ``postgresql+psycopg://…``, else ``BadRequest`` (``config.database_url``).
+        More than ``max_waiting`` calls under way or queued in a lane are refused with ``StoreUnavailable``.
+        """
+        target = _parsed(url)
+        limits = timeouts or Timeouts()
+        lanes = _sqlite_lanes if target.get_backend_name() == "sqlite" else _postgres_lanes
+        self._lanes = lanes(target, threads, max_waiting, limits)
+        self.dialect = target.get_backend_name()
+
+    async def read(self, query: Query[T]) -> T:
+        """Run ``query`` on one consistent snapshot; it cannot write."""
+        return await self._lanes["read"].run(query)
+
+    async def write(self, query: Query[T], *, durable: bool = True) -> T:
+        """Run ``query`` alone among writers (SQLite) or under its row locks (PostgreSQL).
+
+        When this returns, the change is on disk. With ``durable=False`` it survives a crash of the gate, but a loss of
+        power may undo it whole: for changes that the audit log repeats.
+        """
+        return await self._lanes["write" if durable else "soft"].run(query)
+
+    async def count(self, query: Query[T]) -> T:
+        """Run ``query`` on the counter tables; never waits for a sync."""
+        return await self._lanes["count"].run(query)
+
+    def migrate(self) -> None:
+        """Make or renew the tables, under a lock; blocks, for start-up. Raises ``StoreUnavailable``."""
+        if self.dialect == "sqlite":
+            self._lanes["write"].call(lambda connection: migrate.upgrade(connection, ("state",)))
+            self._lanes["count"].call(lambda connection: migrate.upgrade(connection, ("counters",)))
+        else:
+            self._lanes["write"].call(lambda connection: migrate.upgrade(connection, ("state", "counters")))
+
+    async def ready(self) -> bool:
+        """Say whether the database answers and has the newest form; raises ``StoreUnavailable`` if it does not answer."""
+        return await self._lanes["read"].run(migrate.is_current)
+
+    def close(self) -> None:
+        """Let transactions under way end, then close every connection."""
+        for lane in self._lanes.values():
+            lane.pool.shutdown(wait=True)
+        for lane in self._lanes.values():
+            lane.engine.dispose()
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One way of running transactions: an engine, the threads that may use it, and what each transaction begins with."""
+
+    engine: Engine
+    pool: ThreadPoolExecutor
+    max_waiting: int
+    prologue: str = ""
+    waiting: int = 0
+
+    async def run(self, query: Query[T]) -> T:
+        """Run ``query`` on a thread of the pool."""
+        if self.waiting >= self.max_waiting:
+            raise StoreUnavailable("too many database calls are waiting", code="store.overloaded", retry_after=1.0)
+        self.waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.pool, self.call, query)
+        finally:
+            self.waiting -= 1
+
+    def call(self, query: Query[T]) -> T:
+        """Run ``query`` on this thread, in one transaction; turns the driver's errors into the gate's."""
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                if self.prologue:
+                    connection.exec_driver_sql(self.prologue)
+                return query(connection)
+        except IntegrityError as error:
+            raise Conflict("the database holds a rule against this change", code="store.constraint") from error
+        except (DataError, UnicodeError) as error:
+            raise BadRequest(
+                "a value holds a character or size that cannot be stored", code="request.unstorable"
+            ) from error
+        except (DBAPIError, SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(retry_after=1.0) from error
+
+
+def _parsed(url: str) -> URL:
+    """Read the database URL; raises ``BadRequest`` that says which forms there are."""
+    try:
+        target = make_url(url)
+    except ArgumentError:
+        target = None
+    forms = ("sqlite", "postgresql+psycopg")
+    good = target is not None and target.drivername in forms
+    if good and target is not None and target.drivername == "sqlite":
+        good = bool(target.database) and target.database != ":memory:" and not target.query
+    if target is None or not good:
+        raise BadRequest(
+            "field `database_url` is not a database that the gate can use",
+            code="config.database_url",
+            remedy="write sqlite:///path/to/file or postgresql+psycopg://user@host/name",
+        )
+    return target
+
+
+def _postgres_lanes(target: URL, threads: int, max_waiting: int, limits: Timeouts) -> dict[str, _Lane]:
+    """One pool of connections, three ways to begin."""
+    engine = create_engine(
+        target,
+        pool_size=2 * threads,
+        max_overflow=0,
+        pool_timeout=limits.connect_s,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"connect_timeout": limits.connect_s},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _bound_waits(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        connection.execute(
+            f"SET lock_timeout = {limits.lock_ms}; SET statement_timeout = {limits.statement_ms}; "
+            f"SET idle_in_transaction_session_timeout = {4 * limits.statement_ms}"
+        )
+        connection.commit()
+
+    snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    readers = ThreadPoolExecutor(threads, thread_name_prefix="store-read")
+    writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
+    relaxed = "SET LOCAL synchronous_commit = off"
+    return {
+        "read": _Lane(snapshot, readers, max_waiting),
+        "write": _Lane(engine, writers, max_waiting),
+        "soft": _Lane(engine, writers, max_waiting, relaxed),
+        "count": _Lane(engine, writers, max_waiting, relaxed),
+    }
+
+
+def _sqlite_lanes(target: URL, threads: int, max_waiting: int, limits: Timeouts) -> dict[str, _Lane]:
+    """Readers with the counters attached; one writer thread for the state file, one for the counters."""
+    state = Path(str(target.database))
+    counters = state.with_name(state.stem + "-counters" + (state.suffix or ".db"))
+    writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+    counter = ThreadPoolExecutor(1, thread_name_prefix="store-count")
+    reader = ThreadPoolExecutor(threads, thread_name_prefix="store-read")
+    return {
+        "read": _Lane(_sqlite(state, threads, limits, "BEGIN", "FULL", attach=counters), reader, max_waiting),
+        "write": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "FULL"), writer, max_waiting),
+        "soft": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "NORMAL"), writer, max_waiting),
+        "count": _Lane(_sqlite(counters, 1, limits, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting),
+    }
+
+
+def _sqlite(  # noqa: PLR0913 - one argument a setting
+    path: Path, size: int, limits: Timeouts, begin: str, synchronous: str, *, attach: Path | None = None
+) -> Engine:
+    """Engine for one SQLite file; every transaction starts with ``begin``."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=limits.connect_s,
+        hide_parameters=True,
+        connect_args={"timeout": limits.lock_ms / 1000, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _private(*_args: object) -> None:
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        # The driver's own transaction control would begin without IMMEDIATE.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if attach:
+            # Unqualified names of counter tables are found here, so one query reads both files.
+            connection.execute("ATTACH DATABASE ? AS counters", (str(attach),))
+            connection.execute("PRAGMA query_only=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,95 @@
+"""Rows of ``kill_switch``: the last state of each switch; the audit log has its history."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, true, update
+
+from broker.store.rows import EVERY_TENANT, upsert
+from broker.store.tables import kill_switch
+
+SCOPES = ("agent", "connector", "tenant", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A pulled switch. ``target`` is a party id or connector, empty for ``tenant`` and ``all``."""
+
+    tenant: str
+    scope: str
+    target: str
+    pulled_by: str
+    pulled_at: int
+    reason: str
+
+
+def stops(tenant: object, acting: object, connector: object) -> ColumnElement[bool]:
+    """Match the pulled switches that stop an action; the arguments are values or bind parameters."""
+    table = kill_switch.c
+    return and_(
+        table.active == true(),
+        or_(
+            table.tenant == EVERY_TENANT,
+            and_(
+                table.tenant == tenant,
+                or_(
+                    table.scope == "tenant",
+                    and_(table.scope == "agent", table.target == acting),
+                    and_(table.scope == "connector", table.target == connector),
+                ),
+            ),
+        ),
+    )
+
+
+_STOPPED = select(kill_switch.c.scope).where(stops(bindparam("t"), bindparam("a"), bindparam("c"))).limit(1)
+
+
+def is_killed(connection: Connection, tenant: str, acting: str, connector: str) -> bool:
+    """Say whether a pulled switch stops this agent, connector or tenant."""
+    return connection.execute(_STOPPED, {"t": tenant, "a": acting, "c": connector}).first() is not None
+
+
+def pull(connection: Connection, kill: Kill) -> bool:
+    """Pull the switch; False where it was pulled already, and then the first puller's row stays."""
+    on = {
+        "active": True,
+        "pulled_by": kill.pulled_by,
+        "pulled_at": kill.pulled_at,
+        "reason": kill.reason.encode(),
+        "resumed_by": "",
+        "resumed_at": 0,
+    }
+    statement = upsert(connection, kill_switch).values(tenant=kill.tenant, scope=kill.scope, target=kill.target, **on)
+    changed = connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant", "scope", "target"], set_=on, where=kill_switch.c.active != true()
+        )
+    )
+    return changed.rowcount == 1
+
+
+def resume(connection: Connection, tenant: str, scope: str, target: str, *, by: str, now_s: int) -> bool:  # noqa: PLR0913 - one argument a column
+    """Let the switch go; False where it was not pulled."""
+    changed = connection.execute(
+        update(kill_switch)
+        .where(
+            kill_switch.c.tenant == tenant,
+            kill_switch.c.scope == scope,
+            kill_switch.c.target == target,
+            kill_switch.c.active == true(),
+        )
+        .values(active=False, resumed_by=by, resumed_at=now_s)
+    )
+    return changed.rowcount == 1
+
+
+def pulled(connection: Connection, tenant: str) -> tuple[Kill, ...]:
+    """Return the pulled switches that concern ``tenant``, those for every tenant included."""
+    rows = connection.execute(
+        select(kill_switch)
+        .where(kill_switch.c.tenant.in_((tenant, EVERY_TENANT)), kill_switch.c.active == true())
+        .order_by(kill_switch.c.scope, kill_switch.c.target)
+    )
+    return tuple(
+        Kill(row.tenant, row.scope, row.target, row.pulled_by, row.pulled_at, row.reason.decode()) for row in rows
+    )

@@ -1,0 +1,54 @@
+"""Bring a database to the newest form, once, whoever starts first.
+
+The replicas that start together take one lock: an advisory lock on PostgreSQL, the write lock of the file on SQLite.
+All migrations run in one transaction, so a crash leaves the old form whole.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection
+
+from broker.errors import StoreUnavailable
+
+FOLDER = Path(__file__).with_name("migrations")
+ADVISORY_LOCK = 0x77_69_63_6B_65_74
+"""Key of PostgreSQL's advisory lock: the bytes of ``wicket``."""
+
+
+def upgrade(connection: Connection, parts: Collection[str]) -> None:
+    """Run what is missing in the transaction of ``connection``; ``parts`` of ``state``, ``counters`` live here.
+
+    Raises ``StoreUnavailable`` (``store.newer``) where the database was written by a newer release.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+    config = _config()
+    config.attributes["connection"] = connection
+    config.attributes["parts"] = tuple(parts)
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreUnavailable(
+            "the database was made by a newer release",
+            code="store.newer",
+            remedy="start the release that made it, or a newer one",
+        ) from error
+
+
+def is_current(connection: Connection) -> bool:
+    """Say whether the database has the newest form."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    return MigrationContext.configure(connection).get_current_revision() == newest
+
+
+def _config() -> Config:
+    """Alembic's configuration without a file."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    return config

@@ -1,0 +1,256 @@
+"""The tables as they are now; ``migrations/`` says how a database gets there, and a test compares the two.
+
+Every row has its ``tenant`` (``*`` stands for all tenants in ``kill_switch`` and ``limit_counter``); policy activations
+alone belong to the whole gate. Times are whole seconds since the Unix epoch unless a name ends in ``_ns``. JSON and
+free text are kept as UTF-8 bytes: they may hold characters that a text column refuses.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+STATES = ("waiting", "approved", "denied", "expired", "executing", "done", "failed", "cancelled", "unknown")
+LIVE = ("waiting", "approved", "executing")
+"""An action has at most one proposal in these states."""
+
+TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("waiting", "approved"),
+        ("waiting", "denied"),
+        ("waiting", "expired"),
+        ("waiting", "cancelled"),
+        ("approved", "executing"),
+        ("approved", "denied"),
+        ("approved", "expired"),
+        ("approved", "cancelled"),
+        ("executing", "done"),
+        ("executing", "failed"),
+        ("executing", "cancelled"),
+        ("executing", "unknown"),
+        ("unknown", "done"),
+        ("unknown", "failed"),
+    }
+)
+"""Every change of a proposal's state that may happen; a trigger in the database holds the same pairs."""
+
+COUNTER_TABLES = ("limit_counter", "session_use", "usage_counter")
+"""Kept without a sync per commit; on SQLite in a file of their own."""
+
+metadata = MetaData()
+
+
+def _text(name: str, *, primary_key: bool = False) -> Column[str]:
+    """Name a required text column; empty stands for none."""
+    return Column(name, Text, primary_key=primary_key, nullable=False)
+
+
+def _big(name: str) -> Column[int]:
+    """Name a required 64-bit column."""
+    return Column(name, BigInteger, nullable=False)
+
+
+def _blob(name: str) -> Column[bytes]:
+    """Name a required column of bytes."""
+    return Column(name, LargeBinary, nullable=False)
+
+
+def _one_of(column: str, values: tuple[str, ...], name: str) -> CheckConstraint:
+    """Allow only ``values`` in ``column``."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=name)
+
+
+session = Table(
+    "session",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _text("opened_by"),
+    _text("agent"),
+    Column("named", Boolean, nullable=False),
+    _text("incident"),
+    _blob("intent"),
+    _blob("labels"),
+    _blob("budgets"),
+    _big("opened_at"),
+    _big("expires_at"),
+    Column("closed_at", BigInteger),
+    Column("tainted", Boolean, nullable=False),
+    Index("session_incident", "tenant", "incident"),
+)
+
+kill_switch = Table(
+    "kill_switch",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("scope", primary_key=True),
+    _text("target", primary_key=True),
+    Column("active", Boolean, nullable=False),
+    _text("pulled_by"),
+    _big("pulled_at"),
+    _blob("reason"),
+    _text("resumed_by"),
+    _big("resumed_at"),
+    _one_of("scope", ("agent", "connector", "tenant", "all"), "kill_switch_scope"),
+)
+
+proposal = Table(
+    "proposal",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _text("action_id"),
+    _text("session"),
+    _text("action"),
+    _blob("resource"),
+    _blob("request"),
+    _blob("plan"),
+    _blob("bounds"),
+    _blob("narrowed"),
+    _text("request_digest"),
+    _text("digest"),
+    _text("plan_fingerprint"),
+    _text("rollback_digest"),
+    _text("policy_revision"),
+    _text("policy_digest"),
+    _text("subject"),
+    _text("actor"),
+    _blob("principal"),
+    _big("token_expires_at"),
+    Column("quorum", Integer, nullable=False),
+    _blob("roles"),
+    _text("separation"),
+    Column("signature", Boolean, nullable=False),
+    Column("tier", Integer, nullable=False),
+    _big("created_at"),
+    _big("expires_at"),
+    _big("changed_at"),
+    _text("state"),
+    _one_of("state", STATES, "proposal_state"),
+    _one_of("separation", ("actor", "subject"), "proposal_separation"),
+    CheckConstraint("quorum >= 1", name="proposal_quorum"),
+    Index("proposal_of_action", "tenant", "action_id"),
+    Index("proposal_page", "tenant", "state", "created_at", "id"),
+    Index("proposal_due", "state", "expires_at"),
+    Index(
+        "proposal_live",
+        "tenant",
+        "action_id",
+        unique=True,
+        sqlite_where=text("state IN ('waiting', 'approved', 'executing')"),
+        postgresql_where=text("state IN ('waiting', 'approved', 'executing')"),
+    ),
+)
+
+review = Table(
+    "review",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("proposal", primary_key=True),
+    _text("reviewer", primary_key=True),
+    _text("digest", primary_key=True),
+    _text("verdict", primary_key=True),
+    _text("kind"),
+    _blob("roles"),
+    _text("acr"),
+    _blob("reason"),
+    _text("signature"),
+    Column("same_actor", Boolean, nullable=False),
+    Column("same_subject", Boolean, nullable=False),
+    _big("at"),
+    _one_of("verdict", ("approve", "deny"), "review_verdict"),
+    ForeignKeyConstraint(["tenant", "proposal"], ["proposal.tenant", "proposal.id"], name="review_of_proposal"),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("key", primary_key=True),
+    _text("holder"),
+    _big("fence"),
+    _big("until"),
+    Index("lease_holder", "tenant", "holder"),
+)
+
+vault_key = Table(
+    "vault_key",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("session", primary_key=True),
+    _text("region", primary_key=True),
+    _blob("wrapped"),
+    _text("key_id"),
+)
+
+vault_token = Table(
+    "vault_token",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("session", primary_key=True),
+    _text("token", primary_key=True),
+    _text("type"),
+    _blob("ciphertext"),
+    _text("key_id"),
+    _big("expires_at"),
+    Index("vault_token_due", "expires_at"),
+)
+
+policy_bundle = Table(
+    "policy_bundle",
+    metadata,
+    _text("digest", primary_key=True),
+    _text("revision"),
+    _text("signer"),
+    _blob("bundle"),
+)
+
+policy_activation = Table(
+    "policy_activation",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _text("digest"),
+    _text("activated_by"),
+    _big("at"),
+    ForeignKeyConstraint(["digest"], ["policy_bundle.digest"], name="activation_of_bundle"),
+    CheckConstraint("seq >= 1", name="activation_seq"),
+)
+
+limit_counter = Table(
+    "limit_counter",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("key", primary_key=True),
+    _big("tat_ns"),
+)
+
+session_use = Table(
+    "session_use",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("session", primary_key=True),
+    _big("actions"),
+    _big("writes"),
+    _big("tokens"),
+)
+
+usage_counter = Table(
+    "usage_counter",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("party", primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    _big("actions"),
+    _big("writes"),
+)
