@@ -46,6 +46,8 @@ class Reason:
     code: str
     remedy: str = ""
     params: Mapping[str, str | int | bool] = field(default_factory=dict)
+    rule: str = ""
+    """The policy rule that said so (``broker.residency``); empty for the gate's own checks."""
 
 
 class BrokerError(Exception):

@@ -1,0 +1,123 @@
+"""Policy's input ``broker.input/v1``, built from trusted state only (schema: ``policies/schemas/input.v1.schema.json``).
+
+Every field is always present, because an undefined operand reads differently on the two engines. What the agent says
+stands under ``action.properties`` and nowhere else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from broker.catalog import Action
+from broker.model import ActionRequest, Json, Principal, Session
+
+NO_MODEL = {"provider": "", "name": "", "region": "", "tools": [], "max_tokens": 0}
+
+
+def build(  # noqa: PLR0913 - one keyword per source of facts
+    *,
+    principal: Principal,
+    session: Session | None,
+    request: ActionRequest,
+    action: Action | None,
+    endpoint: Mapping[str, str],
+    killed: bool,
+    usage: Mapping[str, int],
+    approvals: Sequence[Mapping[str, Json]],
+    now: int,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """One input document. ``now`` in seconds; ``approvals`` as ``approvals.facts`` gives them."""
+    return {
+        "schema": "broker.input/v1",
+        "request_id": request.id,
+        "subject": _subject(principal, request, now),
+        "action": _action(request, action),
+        "resource": {
+            "type": request.resource.type,
+            "id": request.resource.id,
+            "env": request.resource.env,
+            "region": request.resource.region,
+            "tenant": principal.tenant,
+            "labels": dict(request.resource.labels),
+            "known": bool(request.resource.region),
+        },
+        "context": {
+            "now_s": now,
+            "dry_run": dry_run,
+            "tainted": session.tainted if session else False,
+            "session_labels": dict(session.labels) if session else {},
+            "intent_kinds": sorted({intent.kind for intent in session.intent if intent.trusted}) if session else [],
+            "provenance": {path: label.value for path, label in request.labels.items()},
+            "evidence": {"diagnosis": request.diagnosis, "verified": 0, "refuted": 0, "sources": 0},
+            "usage": {"actions_today": usage.get("actions_today", 0), "writes_today": usage.get("writes_today", 0)},
+            "approvals": list(approvals),
+            "killed": killed,
+            "model": _model(request, endpoint),
+            "endpoint": {"region": endpoint.get("region", ""), "provider": endpoint.get("provider", "")},
+        },
+    }
+
+
+def _subject(principal: Principal, request: ActionRequest, now: int) -> dict[str, Any]:
+    """All parties whose rights bound the request: the subject, then the actor."""
+    acting = principal.acting
+    return {
+        "id": principal.subject.id,
+        "type": principal.subject.kind.value,
+        "tenant": principal.tenant,
+        "session": request.session,
+        "parties": [
+            {"id": party.id, "type": party.kind.value, "roles": sorted(party.roles)} for party in principal.parties
+        ],
+        "acting": {"id": acting.id, "type": acting.kind.value},
+        "scopes": sorted(principal.scopes),
+        "acr": principal.acr,
+        "auth_age_s": -1 if principal.auth_time is None else max(0, now - principal.auth_time),
+    }
+
+
+def _action(request: ActionRequest, action: Action | None) -> dict[str, Any]:
+    """The catalog's word on the action, and the agent's under ``properties``."""
+    said = {"arguments": dict(request.arguments), "reason": request.reason, "diagnosis": request.diagnosis}
+    if action is None:
+        unknown = {
+            "connector": "",
+            "known": False,
+            "effect": "write",
+            "reversibility": "irreversible",
+            "idempotent": False,
+        }
+        return {
+            "name": request.action,
+            **unknown,
+            "cost": 1,
+            "destinations": [],
+            "data_classes": [],
+            "properties": said,
+        }
+    return {
+        "name": action.name,
+        "connector": action.connector,
+        "known": True,
+        "effect": action.effect.value,
+        "reversibility": action.reversibility,
+        "idempotent": action.idempotent,
+        "cost": action.cost,
+        "destinations": list(action.destinations),
+        "data_classes": list(action.data_classes),
+        "properties": said,
+    }
+
+
+def _model(request: ActionRequest, endpoint: Mapping[str, str]) -> dict[str, Any]:
+    """Facts about a model call; the empty form for every other action."""
+    if request.content is None:
+        return dict(NO_MODEL)
+    arguments = request.arguments
+    return {
+        "provider": endpoint.get("provider", ""),
+        "name": arguments["model"],
+        "region": endpoint.get("region", ""),
+        "tools": arguments["tools"],
+        "max_tokens": arguments["max_tokens"],
+    }

@@ -1,0 +1,54 @@
+"""The policy input ``broker.input/v1`` on its way to an engine: checked, then canonical bytes, then a digest.
+
+OPA and regorus agree on every input that fits the schema and differ on others, so nothing else reaches an engine. An
+input that does not fit is a fault of the gate, not of the caller: ``policy.bad_input``.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import orjson
+
+from broker.model import Json
+from broker.policy.engine import BAD_INPUT, unavailable
+from broker.policy.schema import Check
+
+BYTES_MAX = 65_536
+_INTEGER_MAX = 2**53
+
+
+class ReadyInput(NamedTuple):
+    """Canonical bytes (sorted keys, no spaces) and their SHA-256 (hex)."""
+
+    json: bytes
+    digest: str
+
+
+def prepare(value: Mapping[str, Json], check: Check) -> ReadyInput:
+    """Check ``value`` with the compiled input schema and serialise it.
+
+    Raises ``PolicyUnavailable`` (``policy.bad_input``) naming the field and rule, never the value.
+    """
+    fault = check(value)
+    if fault:
+        raise unavailable(BAD_INPUT, f"the policy input is wrong at {fault}", retry_after=None)
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except (TypeError, ValueError):
+        detail = "the policy input holds something that is not exact JSON"
+        raise unavailable(BAD_INPUT, detail, retry_after=None) from None
+    if len(text) > BYTES_MAX:
+        raise unavailable(BAD_INPUT, f"the policy input is larger than {BYTES_MAX} bytes", retry_after=None)
+    if _has_float(value.get("action")):
+        raise unavailable(BAD_INPUT, "the policy input holds a float under .action", retry_after=None)
+    return ReadyInput(text, hashlib.sha256(text).hexdigest())
+
+
+def _has_float(value: Json) -> bool:
+    """True when a float hides in the free-form arguments, the one place that the schema leaves open."""
+    if isinstance(value, float):
+        return True
+    if isinstance(value, dict):
+        return any(_has_float(child) for child in value.values())
+    return isinstance(value, list) and any(_has_float(child) for child in value)
