@@ -94,6 +94,10 @@ class MemoryStore(Store):
         """See Store."""
         return SqliteSession(self._connection, self._lock, shared=True)
 
+    def close(self) -> None:
+        """Forget everything."""
+        self._connection.close()
+
 
 class SqliteSession(Session):
     """One SQLite connection; `lock` is held through a transaction where threads share the connection."""
