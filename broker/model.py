@@ -272,6 +272,8 @@ class Grant:
     region: str = ""
     caps: Cap | None = None
     arguments: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    principal: Principal | None = field(default=None, repr=False)
+    """Who asked, for the gate's own acts; never a credential."""
 
 
 class ResultStatus(StrEnum):

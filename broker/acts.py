@@ -1,0 +1,354 @@
+"""The gate's own acts, as the connector ``gate``: opening, reviewing, activating, reading, resuming.
+
+Each is an action that was decided and whose intent is on record before it comes here; nothing else calls these
+functions. Two answers need no decision and stand beside them: the requester's own action, and the pulling of the kill
+switch, which needs a configured role and the log only.
+"""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+
+from audit.log import Log
+from broker.approvals import Answer as Review
+from broker.approvals import Approvals, Proposal
+from broker.catalog import Action
+from broker.clock import Clock, seconds
+from broker.connectors.base import EffectStatus
+from broker.errors import BadRequest, Denied, NotFound, Reason
+from broker.killswitch import KillSwitch
+from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
+from broker.policy import PolicyDecisionPoint
+from broker.policy.activations import ActivationRows
+from broker.records import Records, action_of_observation, answer_of, receipt_body
+from broker.sessions import Opening, Sessions
+from broker.store import Store
+from broker.store import approvals as proposal_rows
+
+OPEN_STATES = ("waiting", "approved", "executing")
+Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
+
+
+class Acts:
+    """Connector ``gate``."""
+
+    name = "gate"
+
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
+        self,
+        *,
+        sessions: Sessions,
+        approvals: Approvals,
+        kills: KillSwitch,
+        policy: PolicyDecisionPoint,
+        bundles: ActivationRows,
+        records: Records,
+        log: Log,
+        store: Store,
+        inventory: Callable[[str, str, str, str], Resource | None],
+        clock: Clock,
+        session_seconds: int,
+        budgets: Mapping[str, int],
+        approved: "asyncio.Queue[Proposal]",
+    ) -> None:
+        """``approved`` takes proposals whose quorum is met; the background resumes them."""
+        self._sessions = sessions
+        self._approvals = approvals
+        self._kills = kills
+        self._policy = policy
+        self._bundles = bundles
+        self._records = records
+        self._log = log
+        self._store = store
+        self._inventory = inventory
+        self._clock = clock
+        self._session_seconds = session_seconds
+        self._budgets = budgets
+        self._approved = approved
+        self.changed = asyncio.Condition()
+        """Notified when an action of this process changed its state."""
+        self._acts: Mapping[str, Act] = {
+            "gate.session.open": self._open,
+            "gate.session.close": self._close,
+            "gate.catalog.read": self._catalog,
+            "gate.observation.read": self._observation,
+            "gate.approvals.read": self._read_approvals,
+            "gate.review.create": self._review,
+            "gate.policy.read": self._policies,
+            "gate.policy.activate": self._activate,
+            "gate.policy.rollback": self._rollback,
+            "gate.audit.read": self._audit,
+            "gate.audit.export": self._export,
+            "gate.agents.read": self._agents,
+            "gate.kill.resume": self._resume,
+        }
+
+    # -- connector --------------------------------------------------------------------------------------------------
+
+    def endpoint(self, request: ActionRequest) -> Mapping[str, str]:
+        """The gate itself."""
+        return {"region": request.resource.region, "provider": "gate"}
+
+    async def plan(self, request: ActionRequest, action: Action) -> Plan:
+        """What the act would change; for policies, from which digest to which."""
+        active = self._policy.active
+        before = {"digest": active.digest, "revision": active.revision} if active else None
+        shown = {key: value for key, value in request.arguments.items() if isinstance(value, (str, int, bool))}
+        state = orjson.dumps([action.name, before])
+        return Plan(f"{action.title}", hashlib.sha256(state).hexdigest(), before=before, after=shown, affected=("gate",))
+
+    async def execute(self, grant: Grant, action: Action) -> Result:
+        """Do the act for the principal of ``grant``."""
+        act = self._acts.get(action.name)
+        if act is None or grant.principal is None:
+            raise NotFound("the gate has no such act", code="gate.unknown_act")
+        value = await act(grant.principal, grant.arguments)
+        return Result(ResultStatus.OK if value else ResultStatus.EMPTY, value)
+
+    async def status_of(self, action_id: str, action: Action | None = None) -> EffectStatus:
+        """The gate's acts are rows of its own database: nobody else can be asked."""
+        return EffectStatus("unknown", "look at the gate's own state")
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+    # -- without a decision -----------------------------------------------------------------------------------------
+
+    async def own_action(self, principal: Principal, action_id: str, *, wait: int) -> dict[str, Json]:
+        """State of one's own action as the API answers it; waits up to ``wait`` seconds for it to end.
+
+        Delivers again what is on record already, so it leaves no record. Raises ``NotFound`` for anybody else's.
+        """
+        body = await self._own(principal, action_id)
+        if wait and body["status"] in ("waiting", "running"):
+            try:
+                async with asyncio.timeout(wait):
+                    while body["status"] in ("waiting", "running"):
+                        await self._some_change()
+                        body = await self._own(principal, action_id)
+            except TimeoutError:
+                pass
+        return body
+
+    async def kill(self, principal: Principal, *, scope: str, target: str, reason: str) -> dict[str, Json]:
+        """Pull the switch first, then record it: stopping must not wait for anything."""
+        pulled = await self._kills.pull(principal, scope, target, reason)
+        event = f"kill.{scope}.{hashlib.sha256(f'{target}{self._clock.now_ns()}'.encode()).hexdigest()[:20]}"
+        receipt = await self._records.kill(principal, scope=scope, target=target or scope, reason=reason, event=event, pulled=True)
+        return {"scope": scope, "target": target, "changed": pulled, "receipt": receipt_body(receipt)}
+
+    async def notify(self) -> None:
+        """Wake everybody who waits for an action."""
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def stage(self, archive: bytes, signature: str) -> tuple[str, str]:
+        """Keep a bundle whose signature holds; (digest, revision). It decides nothing until it is activated."""
+        bundle = self._policy.verify(archive, signature)
+        await self._bundles.keep_bundle(bundle.digest, archive, signature)
+        return bundle.digest, bundle.revision
+
+    async def _some_change(self) -> None:
+        """Until this process or, after a second, another replica may have changed something."""
+        async with self.changed:
+            try:
+                async with asyncio.timeout(1):
+                    await self.changed.wait()
+            except TimeoutError:
+                return
+
+    async def _own(self, principal: Principal, action_id: str) -> dict[str, Json]:
+        """One look at the action's proposal and records."""
+        proposal = await self._store.read(lambda c: proposal_rows.of_action(c, principal.tenant, action_id))
+        past = await self._records.past(principal.tenant, action_id)
+        if past is not None and past.actor == self._records.ref(principal.tenant, "per", principal.acting.id):
+            return answer_of(action_id, past) if past.outcome else {"action_id": action_id, "status": "running"}
+        if proposal is None or proposal.requester != principal.acting.id or proposal.subject != principal.subject.id:
+            raise NotFound("there is no such action of yours", code="action.not_found")
+        now = proposal.at(seconds(self._clock))
+        if now.state == "denied":
+            reasons = [Reason("approval.denied", "propose something else") for _ in now.reviews[:1]]
+            raise Denied("a person denied this request", code="approval.denied", remedy="read the review's reason; propose something else", reasons=reasons)
+        if now.state in ("expired", "cancelled"):
+            raise Denied(f"the request is {now.state}", code=f"approval.{now.state}", remedy="send the request again under a fresh Idempotency-Key")
+        if now.state == "approved":
+            self._approved.put_nowait(now)
+        return {"action_id": action_id, "status": "waiting" if now.state == "waiting" else "running", "approval": brief(now)}
+
+    # -- acts -------------------------------------------------------------------------------------------------------
+
+    async def _open(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """What a person's own token said is trusted; what an agent's token supplies is not."""
+        trusted = principal.actor is None and principal.subject.kind is PartyKind.HUMAN
+        intent = [Intent(kind=piece["kind"], text=piece["text"], source=piece.get("source", ""), author=principal.acting.id, trusted=trusted) for piece in arguments["intent"]]
+        opening = Opening(
+            intent=intent,
+            lifetime_s=self._session_seconds,
+            agent=arguments.get("agent", ""),
+            incident=arguments.get("incident", ""),
+            labels=arguments.get("labels", {}),
+            budgets=self._budgets,
+        )
+        session = await self._sessions.open(principal, opening)
+        return {"session": session.id, "expires_at": session.expires_at, "budgets": dict(session.budgets)}
+
+    async def _close(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        await self._sessions.close(principal, arguments["session"])
+        return {"session": arguments["session"], "closed": True}
+
+    async def _catalog(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """Every declared action; what a caller may do with it is decided at the call."""
+        actions = [
+            {"name": one.name, "title": one.title, "effect": one.effect.value, "reversibility": one.reversibility, "arguments": dict(one.schema), "resource_types": list(one.resource_types)}
+            for one in self._policy.catalog.actions()
+        ]
+        return {"actions": actions}
+
+    async def _observation(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """The whole redacted result, for the party whose action it was."""
+        action_id = action_of_observation(arguments["observation"])
+        past = await self._records.past(principal.tenant, action_id)
+        if past is None or past.outcome is None or past.actor != self._records.ref(principal.tenant, "per", principal.acting.id):
+            raise NotFound("there is no such observation of yours", code="observation.not_found")
+        if past.payload is None:
+            raise NotFound("the observation was erased", code="observation.erased")
+        return {"observation": arguments["observation"], "value": past.payload["result"]}
+
+    async def _read_approvals(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        if arguments.get("approval"):
+            return full(await self._approvals.get(principal.tenant, arguments["approval"]))
+        states = OPEN_STATES if arguments.get("state") in (None, "", "open") else (arguments["state"],)
+        page = await self._approvals.page(principal.tenant, states, after=arguments.get("after", ""))
+        return {"approvals": [brief(one) for one in page.items], "after": page.after}
+
+    async def _review(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """Store one person's answer; at quorum the request is decided again, elsewhere and afresh."""
+        answer = Review(verdict=arguments["verdict"], digest=arguments["digest"], narrow=arguments.get("narrow") or None)
+        proposal = await self._approvals.review(principal, arguments["approval"], answer, rebind=self._rebind)
+        await self._records.review(
+            principal,
+            approval=proposal.id,
+            about=f"{proposal.id}.proposal",
+            digest=proposal.digest,
+            verdict=answer.verdict,
+            given=sum(1 for one in proposal.reviews if one.verdict == "approve" and one.digest == proposal.digest),
+            quorum=proposal.quorum,
+            session=proposal.session,
+            reason="",
+        )
+        if proposal.state == "approved":
+            self._approved.put_nowait(proposal)
+        await self.notify()
+        return {"approval": brief(proposal)}
+
+    def _rebind(self, proposal: Proposal, arguments: Mapping[str, Json]) -> str:
+        """Digest that the waiting request has with other arguments."""
+        stored = proposal.request
+        claimed = stored["resource"]
+        resource = self._inventory(proposal.tenant, claimed["type"], claimed["id"], claimed["env"]) or Resource(claimed["type"], claimed["id"], claimed["env"])
+        complete = self._policy.catalog.complete(stored["action"], resource, arguments)
+        request = self._policy.catalog.request(
+            action_id=proposal.action_id,
+            tenant=proposal.tenant,
+            requester=proposal.requester,
+            session=stored["session"],
+            action=stored["action"],
+            resource=resource,
+            arguments=complete,
+            diagnosis=stored["diagnosis"],
+        )
+        return request.digest
+
+    async def _policies(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        active = self._policy.active
+        history = [{"seq": one.seq, "digest": one.digest, "revision": one.revision, "kind": one.kind, "by": one.by, "at": one.at_ns // 10**9} for one in await self._bundles.history()]
+        return {"active": {"digest": active.digest, "revision": active.revision} if active else None, "engine": self._policy.engine_label, "history": history}
+
+    async def _activate(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """Put a staged bundle into force, through the load gate."""
+        previous = self._policy.active.digest if self._policy.active else ""
+        archive, signature = await self._bundles.bundle(arguments["digest"])
+        done = await self._policy.activate(archive, signature, by=principal.acting.id)
+        return await self._policy_changed(principal, "activate", done.digest, previous, done.revision, done.seq)
+
+    async def _rollback(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        previous = self._policy.active.digest if self._policy.active else ""
+        done = await self._policy.rollback(arguments["digest"], by=principal.acting.id)
+        return await self._policy_changed(principal, "rollback", done.digest, previous, done.revision, done.seq)
+
+    async def _policy_changed(self, principal: Principal, verb: str, digest: str, previous: str, revision: str, seq: int) -> Json:  # noqa: PLR0913, PLR0917
+        receipt = await self._records.policy(principal.tenant, verb=verb, digest=digest, previous=previous, revision=revision, event=f"policy.{seq}.{digest[:16]}")
+        return {"digest": digest, "revision": revision, "seq": seq, "record": receipt_body(receipt)}
+
+    async def _audit(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        match arguments["what"]:
+            case "checkpoint":
+                return {"checkpoint": await self._log.checkpoint(principal.tenant)}
+            case "proof":
+                return {"proof": await self._log.prove(principal.tenant, arguments["seq"])}
+            case _:
+                return await self._entries(principal.tenant, arguments, arguments["limit"])
+
+    async def _export(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """One page of exact leaf bytes in base64, and its digest; the caller joins pages."""
+        if arguments["format"] != "jsonl":
+            raise BadRequest("field `format` must be jsonl", code="export.format")
+        found = await self._log.read(principal.tenant, after=arguments["after"], limit=500, stream=arguments.get("session") or None)
+        lines = b"".join(entry.encoded + b"\n" for entry in found)
+        return {"jsonl": base64.b64encode(lines).decode(), "sha256": hashlib.sha256(lines).hexdigest(), "entries": len(found), "after": found[-1].seq if found else arguments["after"]}
+
+    async def _entries(self, tenant: str, arguments: Mapping[str, Any], limit: int) -> Json:
+        found = await self._log.read(
+            tenant, after=arguments["after"], limit=limit, kinds=arguments.get("kinds") or None, stream=arguments.get("session") or None
+        )
+        entries = [{"seq": one.seq, "leaf": one.leaf, "record": one.record} for one in found]
+        return {"entries": entries, "after": found[-1].seq if found else arguments["after"]}
+
+    async def _agents(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """Which switches are pulled now."""
+        pulled = await self._kills.pulled(principal.tenant)
+        return {"stopped": [{"scope": one.scope, "target": one.target, "at": one.pulled_at} for one in pulled]}
+
+    async def _resume(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        scope, target = arguments["scope"], arguments.get("target", "")
+        changed = await self._kills.resume(principal, scope, target)
+        event = f"resume.{scope}.{hashlib.sha256(f'{target}{self._clock.now_ns()}'.encode()).hexdigest()[:20]}"
+        await self._records.kill(principal, scope=scope, target=target or scope, reason="", event=event, pulled=False)
+        return {"scope": scope, "target": target, "changed": changed}
+
+
+def brief(proposal: Proposal) -> dict[str, Json]:
+    """A proposal in a list or in an answer to its requester."""
+    return {
+        "id": proposal.id,
+        "action_id": proposal.action_id,
+        "action": proposal.action,
+        "resource": dict(proposal.resource),
+        "requester": proposal.requester,
+        "state": proposal.state,
+        "tier": proposal.tier,
+        "digest": proposal.digest,
+        "quorum": proposal.quorum,
+        "expires_at": proposal.expires_at,
+        "url": f"/v1/approvals/{proposal.id}",
+    }
+
+
+def full(proposal: Proposal) -> dict[str, Json]:
+    """Everything a reviewer must see: the exact arguments, the plan, who answered what."""
+    arguments = proposal.narrowed if proposal.narrowed is not None else proposal.request["arguments"]
+    reviews = [{"reviewer": one.reviewer, "verdict": one.verdict, "reason": one.reason, "at": one.at, "counts": one.digest == proposal.digest} for one in proposal.reviews]
+    return {
+        **brief(proposal),
+        "arguments": dict(arguments),
+        "reason": proposal.request["reason"],
+        "plan": dict(proposal.plan),
+        "roles": list(proposal.roles),
+        "separation": proposal.separation,
+        "policy_revision": proposal.policy_revision,
+        "reviews": reviews,
+    }

@@ -1,0 +1,273 @@
+"""One discharge function a kind of obligation; the only place that mints a ``Grant``.
+
+``before`` runs between decision and intent and ends in a ``Grant``, a ``Pending`` (people must answer first), a
+``Planned`` (dry run) or a refusal. ``after`` runs on the raw result. A kind without a case is a type error here and a
+refusal at run time: policy cannot ask for something that silently does not happen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from broker import provenance
+from broker.approvals import Approvals, Proposal
+from broker.catalog import Action
+from broker.clock import Clock, seconds
+from broker.connectors.base import Connector
+from broker.errors import Conflict, Denied, ObligationFailed, Reason
+from broker.leases import Held, Leases
+from broker.limits import Limits, key_of
+from broker.model import (
+    ActionRequest,
+    Cap,
+    Constrain,
+    Decision,
+    DryRun,
+    Grant,
+    Json,
+    Lease,
+    Limit,
+    Plan,
+    Principal,
+    Redact,
+    Redacted,
+    RequireApproval,
+    Residency,
+    Result,
+    Session,
+)
+from broker.redaction import Redactor, Scope
+
+GRANT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request with everything the steps before found out about it."""
+
+    principal: Principal
+    session: Session | None
+    request: ActionRequest
+    action: Action
+    decision: Decision
+    connector: Connector
+    endpoint: Mapping[str, str]
+    """Where the data goes: ``region`` and ``provider`` of the routed endpoint."""
+    scope: Scope
+    proposal: Proposal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """All duties that come first are done."""
+
+    grant: Grant
+    profile: str
+    """Redaction profile of the result."""
+    held: Held | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """People must answer first; ``plan`` is None when the proposal stood already."""
+
+    proposal: Proposal
+    plan: Plan | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Policy allows a dry run only: this is what would happen."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A result after the duties that follow: ``whole`` is kept as the observation, ``value`` is answered."""
+
+    whole: Redacted[Json]
+    value: Json
+    capped: bool
+    taints: bool
+
+    def answer(self, action: Action, result: Result) -> dict[str, Json]:
+        """The ``result`` of the API's answer; ``untrusted`` names the paths that an outsider can write."""
+        return {
+            "status": result.status.value,
+            "value": self.value,
+            "capped": self.capped,
+            "untrusted": list(action.attacker_writable) if self.taints else [],
+        }
+
+
+class Obligations:
+    """Discharges what a permit asks for."""
+
+    def __init__(self, *, limits: Limits, approvals: Approvals, leases: Leases, redactor: Redactor, clock: Clock) -> None:
+        """Each collaborator owns one kind of duty."""
+        self._limits = limits
+        self._approvals = approvals
+        self._leases = leases
+        self._redactor = redactor
+        self._clock = clock
+
+    async def before(self, asked: Asked) -> Granted | Pending | Planned:
+        """Discharge in a fixed order, cheapest and most final first; raises the refusal that stops it."""
+        approval: RequireApproval | None = None
+        redact: Redact | None = None
+        cap: Cap | None = None
+        limits: list[Limit] = []
+        lease: Lease | None = None
+        dry_run = False
+        for duty in asked.decision.obligations:
+            match duty:
+                case Constrain():
+                    _constrain(duty, asked.request)
+                case Residency():
+                    _residency(duty, asked.endpoint)
+                case Limit():
+                    limits.append(duty)
+                case RequireApproval():
+                    approval = duty
+                case Redact():
+                    redact = duty
+                case Cap():
+                    cap = duty
+                case Lease():
+                    lease = duty
+                case DryRun():
+                    dry_run = True
+        if redact is None:
+            raise ObligationFailed("the permit names no redaction profile", code="obligation.redact_missing", remedy="the policy must return obligations.redact")
+        if dry_run:
+            return Planned(await asked.connector.plan(asked.request, asked.action))
+        if asked.proposal is None and limits:
+            keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
+            await self._limits.take(asked.request.tenant, keyed, 1, self._clock.now_ns())
+        plan: Plan | None = None
+        if approval is not None:
+            answer = await self._approval(approval, asked)
+            if isinstance(answer, Pending):
+                return answer
+            plan = answer
+        held = await self._leases.acquire(asked.request.tenant, lease.keys, asked.request.id, lease.seconds) if lease else None
+        return Granted(await self._grant(asked, redact, cap, plan), redact.profile, held)
+
+    async def after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
+        """Redact, look for taint, keep the whole and cap what is answered."""
+        whole = await self._redactor.redact(result.value, profile=granted.profile, scope=asked.scope)
+        value, capped = _cap(whole.value, granted.grant.caps)
+        return Shown(whole, value, capped, provenance.taints(asked.action.attacker_writable, result.value))
+
+    async def release(self, granted: Granted) -> None:
+        """Give back what was held while the action ran."""
+        if granted.held is not None:
+            await self._leases.release(granted.held)
+
+    async def _approval(self, duty: RequireApproval, asked: Asked) -> Pending | Plan:
+        """Propose, wait, or use an approval: bound to digest, policy revision and the state the plan saw; once."""
+        if asked.request.content is not None:
+            raise ObligationFailed("a model call cannot wait for approval", code="approval.not_possible", remedy="change the call so that policy permits it outright")
+        proposal = asked.proposal
+        if proposal is None:
+            plan = await asked.connector.plan(asked.request, asked.action)
+            proposal = await self._approvals.propose(principal=asked.principal, request=asked.request, decision=asked.decision, duty=duty, plan=plan, schema=asked.action.schema)
+            return Pending(proposal, plan)
+        if proposal.policy_digest != asked.decision.policy_digest:
+            raise Denied("the policy changed after this was proposed", code="approval.policy_changed", remedy="propose the action again under the current policy")
+        if proposal.state == "waiting":
+            return Pending(proposal, None)
+        if proposal.state == "denied":
+            raise Denied("a person denied this request", code="approval.denied", remedy="read the review's reason; propose something else")
+        plan = await asked.connector.plan(asked.request, asked.action)
+        if proposal.plan_fingerprint != plan.fingerprint:
+            raise Conflict("the target changed after the plan was approved", code="approval.plan_drifted", remedy="propose the action again and have the new plan approved")
+        await self._approvals.begin_execution(proposal.tenant, proposal.id, asked.request.digest, seconds(self._clock))
+        return plan
+
+    async def _grant(self, asked: Asked, redact: Redact, cap: Cap | None, plan: Plan | None) -> Grant:
+        """Mint the grant; only here do pseudonyms become real values, in arguments that policy named."""
+        arguments: dict[str, Json] = dict(asked.request.arguments)
+        if redact.restore:
+            arguments = await self._redactor.restore(arguments, allow=redact.restore, scope=asked.scope)
+        if asked.request.content is not None:
+            arguments["body"] = asked.request.content
+        return Grant(
+            id=asked.request.id,
+            request=asked.request,
+            policy_revision=asked.decision.policy_revision,
+            expires_at=seconds(self._clock) + GRANT_SECONDS,
+            plan_fingerprint=plan.fingerprint if plan else "",
+            approval=asked.proposal.id if asked.proposal else "",
+            region=asked.endpoint.get("region", ""),
+            caps=cap,
+            arguments=arguments,
+            principal=asked.principal,
+        )
+
+
+def _constrain(duty: Constrain, request: ActionRequest) -> None:
+    """Every named argument must keep its bounds; a bound that cannot be checked refuses."""
+    for name, bounds in duty.arguments.items():
+        value = request.arguments.get(name)
+        for rule, bound in bounds.items():
+            if not _keeps(rule, bound, value):
+                raise ObligationFailed(
+                    f"argument `{name}` breaks the bound `{rule} {bound}`",
+                    code="obligation.constrain",
+                    remedy=f"send `{name}` within `{rule} {bound}`",
+                    reasons=[Reason("obligation.constrain", f"send `{name}` within `{rule} {bound}`", {"argument": name, "rule": rule})],
+                )
+
+
+def _keeps(rule: str, bound: Json, value: Json) -> bool:
+    """Whether ``value`` keeps one bound; unknown rules and missing values do not."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    match rule:
+        case "max":
+            return number and value <= bound
+        case "min":
+            return number and value >= bound
+        case "one_of":
+            return value in bound
+        case "max_length":
+            return isinstance(value, (str, list)) and len(value) <= bound
+        case _:
+            return False
+
+
+def _residency(duty: Residency, endpoint: Mapping[str, str]) -> None:
+    """The routed endpoint must lie in an allowed region; an unknown region is none."""
+    region = endpoint.get("region", "")
+    if region not in duty.regions:
+        raise ObligationFailed(
+            f"the endpoint's region `{region or 'unknown'}` is not allowed for this data",
+            code="residency.region_forbidden",
+            remedy=f"use an endpoint in {', '.join(duty.regions)}",
+        )
+
+
+def _cap(value: Json, cap: Cap | None) -> tuple[Json, bool]:
+    """Cut lists to ``cap.rows``; what is then still over ``cap.bytes`` becomes a head of its text."""
+    if cap is None:
+        return value, False
+    cut, capped = _cut(value, cap.rows)
+    text = orjson.dumps(cut)
+    if len(text) <= cap.bytes:
+        return cut, capped
+    return {"head": text[: cap.bytes].decode(errors="ignore"), "bytes": len(text)}, True
+
+
+def _cut(value: Json, rows: int) -> tuple[Json, bool]:
+    """Lists at any depth cut to ``rows``."""
+    if isinstance(value, list):
+        kept = [_cut(item, rows) for item in value[:rows]]
+        return [item for item, _ in kept], len(value) > rows or any(cut for _, cut in kept)
+    if isinstance(value, Mapping):
+        items = {key: _cut(item, rows) for key, item in value.items()}
+        return {key: item for key, (item, _) in items.items()}, any(cut for _, cut in items.values())
+    return value, False
+
+

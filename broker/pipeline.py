@@ -1,0 +1,252 @@
+"""The one path of every query, model call and action (README.md holds the same list with the files).
+
+::
+
+    (1) authenticate      credential -> Principal
+    (2) read strictly     ask -> ActionRequest, digest
+    (3) gather facts      session, provenance, usage, approvals, kill switches
+    (4) decide            facts -> Decision
+    (5) discharge before  limits, residency, lease, approval -> Granted | Pending | Planned, or a refusal
+    (6) record intent     durable before any byte leaves; redeems the grant
+    (7) execute once      Grant -> raw result
+    (8) discharge after   redact, taint, keep the observation, cap the answer
+    (9) record outcome    durable before the answer; the answer carries the receipt
+
+REST, the model endpoint, webhooks, the CLI and resumed work all come through ``Pipeline``; nothing else holds a
+connector. Steps 6 to 9 run detached from the request: a client that hangs up leaves no effect unrecorded.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker.approvals import Approvals, Proposal, stored_principal
+from broker.clock import Clock, seconds
+from broker.connectors.base import Connector
+from broker.errors import BrokerError, Denied, Unauthenticated, UpstreamFailed
+from broker.identity import Credential, Verifier
+from broker.model import Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
+from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
+from broker.policy import PolicyDecisionPoint
+from broker.policy.facts import build as build_input
+from broker.reading import PROFILE, Ask, Place, Reader
+from broker.records import Records, answer_of, decision_body, done_body, receipt_body
+from broker.redaction import Redactor
+from broker.sessions import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets: ``status`` is ``done``, ``waiting`` or ``planned``; ``body`` is the object of the API."""
+
+    status: str
+    body: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model call whose intent is durable; ``streams`` does steps 7 to 9 as its bytes go by."""
+
+    place: Place
+    asked: Asked
+    granted: Granted
+
+
+class Pipeline:
+    """Nine steps, one home. Every collaborator comes by constructor."""
+
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
+        self,
+        *,
+        identity: Verifier,
+        reader: Reader,
+        sessions: Sessions,
+        approvals: Approvals,
+        policy: PolicyDecisionPoint,
+        obligations: Obligations,
+        records: Records,
+        redactor: Redactor,
+        connectors: Mapping[str, Connector],
+        clock: Clock,
+        approval_grace_seconds: int,
+    ) -> None:
+        """``connectors`` by name; a waiting request may run until its token's expiry plus the grace."""
+        self._identity = identity
+        self._reader = reader
+        self._sessions = sessions
+        self._approvals = approvals
+        self._policy = policy
+        self._obligations = obligations
+        self._records = records
+        self._redactor = redactor
+        self._connectors = connectors
+        self._clock = clock
+        self._grace = approval_grace_seconds
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def act(self, credential: Credential, ask: Ask) -> Answer:
+        """Take one request through all nine steps; raises the ``BrokerError`` that stopped it, its receipt attached."""
+        principal = await self._identity.authenticate(credential)  # (1)
+        place = await self._reader.ask(principal, ask)  # (2)
+        return await self._go_on(place)
+
+    async def resume(self, proposal: Proposal) -> Answer:
+        """Decide a waiting request again, now that people answered; the requester's stored identity must still hold."""
+        principal = stored_principal(proposal)
+        if seconds(self._clock) > principal.expires_at + self._grace:
+            raise Unauthenticated(
+                "the requester's sign-in is too old to act on", code="identity.approval_grace_over", remedy="the requester sends the same request again"
+            )
+        return await self._go_on(await self._reader.proposal(principal, proposal))
+
+    async def open(self, credential: Credential, ask: Ask) -> Answer | Opened:
+        """Steps 1 to 6 of a model call that will be streamed."""
+        principal = await self._identity.authenticate(credential)  # (1)
+        return await self._until_intent(await self._reader.ask(principal, ask))  # (2) to (6)
+
+    async def _go_on(self, place: Place) -> Answer:
+        """Steps 3 to 9, detached: from the intent on, the outcome is owed."""
+        return await self._detached(self._through(place))
+
+    async def _through(self, place: Place) -> Answer:
+        opened = await self._until_intent(place)
+        return opened if isinstance(opened, Answer) else await self._effect(opened.asked, opened.granted)
+
+    async def _until_intent(self, place: Place) -> Answer | Opened:
+        """Steps 3 to 6; whatever refuses here is on record before it is answered."""
+        if place.past is not None:
+            return Answer("done", answer_of(place.request.id, place.past))
+        decision: Decision | None = None
+        try:
+            if place.problem is not None:
+                raise place.problem
+            decision = await self._decide(place)  # (3) (4)
+            asked = self._permitted(place, decision)
+            match await self._obligations.before(asked):  # (5)
+                case Pending() as pending:
+                    return await self._waiting(place, asked, pending)
+                case Planned() as planned:
+                    return await self._planned(place, asked, planned)
+                case Granted() as granted:
+                    await self._records.intent(place.principal, asked.request, decision, granted.grant, declared=asked.action, redacted=place.redacted)  # (6)
+                    return Opened(place, asked, granted)
+        except BrokerError as error:
+            error.decision_id = decision.id if decision else ""
+            error.receipt = await self._records.refusal(place.principal, place.request, error, decision)
+            raise
+
+    async def _effect(self, asked: Asked, granted: Granted) -> Answer:
+        """Execution and outcome: straight down, and every exit leads through the outcome."""
+        failure: BrokerError | None = None
+        try:
+            result = await asked.connector.execute(granted.grant, asked.action)  # (7)
+            status = "failed" if result.status is ResultStatus.ERROR else "done"
+        except BrokerError as error:
+            failure = error
+            status, result = await self._what_happened(asked, error)
+        shown = await self._after(asked, granted, result)  # (8)
+        answer = {"result": shown.answer(asked.action, result), "decision": decision_body(asked.decision)}
+        receipt = await self._records.outcome(  # (9)
+            asked.principal, asked.request, status=status, redacted=shown.whole, result=result, code=failure.error_code if failure else "", answer=answer
+        )
+        if asked.proposal is not None:
+            await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, status)
+        if failure is not None:
+            failure.receipt, failure.decision_id = receipt, asked.decision.id
+            raise failure
+        return Answer("done", done_body(asked.request.id, answer, receipt))
+
+    # -- the steps that have a body of their own --------------------------------------------------------------------
+
+    async def _decide(self, place: Place) -> Decision:
+        """(3) Policy's input from trusted state only, (4) and its answer."""
+        declared = self._policy.catalog.find(place.request.action)
+        sheet = build_input(
+            principal=place.principal,
+            session=place.gathered.session,
+            request=place.request,
+            action=declared,
+            endpoint=self._endpoint(place),
+            killed=place.gathered.killed,
+            usage=place.gathered.usage,
+            approvals=self._approvals.facts(place.proposal, place.principal) if place.proposal else [],
+            now=seconds(self._clock),
+        )
+        return await self._policy.decide(sheet)
+
+    def _permitted(self, place: Place, decision: Decision) -> Asked:
+        """The request with all that is known of it; raises ``Denied`` with policy's first reason as its code."""
+        if not decision.permitted:
+            first = decision.reasons[0]
+            raise Denied(code=first.code, remedy=first.remedy or None, reasons=decision.reasons)
+        declared = self._policy.catalog.action(place.request.action)
+        connector = self._connectors.get(declared.connector)
+        if connector is None:
+            raise Denied("no connector serves this action here", code="connector.not_configured", remedy="ask the operator to configure the connector")
+        return Asked(
+            principal=place.principal,
+            session=place.gathered.session,
+            request=place.request,
+            action=declared,
+            decision=decision,
+            connector=connector,
+            endpoint=self._endpoint(place),
+            scope=place.scope,
+            proposal=place.proposal,
+        )
+
+    async def _after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
+        """(8) What could not be redacted is withheld; the effect stands, so its outcome must, too."""
+        try:
+            shown = await self._obligations.after(asked, granted, result)
+        except BrokerError as error:
+            withheld: Redacted[Json] = Redacted({"withheld": error.error_code}, granted.profile, {}, withheld=1)
+            shown = Shown(withheld, withheld.value, capped=False, taints=True)
+        if shown.taints and asked.session is not None and not asked.session.tainted:
+            await self._sessions.taint(asked.session)
+        await self._obligations.release(granted)
+        return shown
+
+    async def _detached(self, effect: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run to the end even when the caller goes away."""
+        task = asyncio.create_task(effect)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Wait until every effect under way has its outcome on record."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
+    async def _what_happened(self, asked: Asked, error: BrokerError) -> tuple[str, Result]:
+        """After a failure: known to have had no effect, or the target is asked, or ``unknown``; never guessed."""
+        status = "failed"
+        if asked.action.effect is Effect.WRITE and isinstance(error, UpstreamFailed) and error.sent:
+            known = await asked.connector.status_of(asked.request.id)
+            status = {"done": "done", "not_done": "failed"}.get(known.status, "unknown")
+        return status, Result(ResultStatus.ERROR, None, error.error_code)
+
+    async def _waiting(self, place: Place, asked: Asked, pending: Pending) -> Answer:
+        """People must answer first: the proposal is on record, the caller learns where to look."""
+        proposal = pending.proposal
+        approval = {"id": proposal.id, "digest": proposal.digest, "quorum": proposal.quorum, "expires_at": proposal.expires_at}
+        receipt = await self._records.proposal(place.principal, asked.request, asked.decision, approval=approval, plan=pending.plan, redacted=place.redacted)
+        body = {"approval": {**approval, "url": f"/v1/approvals/{proposal.id}"}, "decision": decision_body(asked.decision), "receipt": receipt_body(receipt)}
+        return Answer("waiting", {"action_id": asked.request.id, "status": "waiting", **body})
+
+    async def _planned(self, place: Place, asked: Asked, planned: Planned) -> Answer:
+        """A dry run: the plan is answered, and the record says that nothing was executed."""
+        plan = {"summary": planned.plan.summary, "before": planned.plan.before, "after": planned.plan.after, "affected": list(planned.plan.affected)}
+        shown = await self._redactor.redact(plan, profile=PROFILE, scope=place.scope)
+        dry = Denied("dry run only; nothing was executed", code="obligation.dry_run")
+        receipt = await self._records.refusal(place.principal, asked.request, dry, asked.decision)
+        body = {"plan": shown.value, "decision": decision_body(asked.decision), "receipt": receipt_body(receipt)}
+        return Answer("planned", {"action_id": asked.request.id, "status": "planned", **body})
+
+    def _endpoint(self, place: Place) -> Mapping[str, str]:
+        """Region and provider that the request's data would go to."""
+        declared = self._policy.catalog.find(place.request.action)
+        connector = self._connectors.get(declared.connector) if declared else None
+        return connector.endpoint(place.request) if connector else {"region": "", "provider": ""}

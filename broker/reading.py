@@ -1,0 +1,219 @@
+"""Step 2 of the life of one action: from what a caller wants to a request with a digest.
+
+Arguments are redacted before they are bound, so the bytes hashed are the bytes decided, stored, recorded and executed;
+real values come back only inside a grant. An idempotency key that has an answer gets it here, before any decision.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from broker import modelwire, provenance
+from broker.approvals import Proposal
+from broker.catalog import Catalog
+from broker.clock import Clock, seconds
+from broker.errors import BadRequest, BrokerError, Conflict, KeyReused
+from broker.model import ActionRequest, Effect, Json, Principal, Redacted, Resource
+from broker.records import Past, Records
+from broker.redaction import Redactor, Scope
+from broker.sessions import Sessions
+from broker.store import Store
+from broker.store.gather import Gathered, gather
+
+GATE = Resource(type="gate", id="gate", env="prod", region="local")
+PROFILE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller wants, as the strict JSON reader saw it; nothing in it is believed yet."""
+
+    action: str
+    resource: Mapping[str, str]
+    arguments: Mapping[str, Json]
+    session: str = ""
+    reason: str = ""
+    diagnosis: str = ""
+    idempotency_key: str = ""
+    content: Json = None
+    """A model call's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one request stands once it is read: bound, but not decided."""
+
+    principal: Principal
+    request: ActionRequest
+    redacted: Redacted[Json]
+    """What the records may show of arguments or content."""
+    scope: Scope
+    gathered: Gathered
+    past: Past | None = None
+    problem: BrokerError | None = None
+    """What is wrong with the request; refused on record by the pipeline."""
+
+    @property
+    def proposal(self) -> Proposal | None:
+        """The proposal that waits under this action's id."""
+        return self.gathered.proposal
+
+
+class Reader:
+    """Reads asks and stored proposals into places."""
+
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
+        self,
+        *,
+        catalog: Callable[[], Catalog],
+        store: Store,
+        sessions: Sessions,
+        records: Records,
+        redactor: Redactor,
+        inventory: Callable[[str, str, str, str], Resource | None],
+        clock: Clock,
+        id_key: bytes,
+        region: str,
+    ) -> None:
+        """``catalog()`` is that of the active bundle; ``inventory(tenant, type, id, env)``; ``id_key`` makes action ids."""
+        self._catalog = catalog
+        self._store = store
+        self._sessions = sessions
+        self._records = records
+        self._redactor = redactor
+        self._inventory = inventory
+        self._clock = clock
+        self._id_key = id_key
+        self._region = region
+
+    async def ask(self, principal: Principal, ask: Ask) -> Place:
+        """Read a caller's ask. Raises ``NotFound`` for a session that is not theirs; other problems ride in the place."""
+        resource = self._resource(principal.tenant, ask.resource)
+        action_id = self._action_id(principal, ask.idempotency_key)
+        gathered = await self._gather(principal, ask.session, ask.action, action_id)
+        scope = self._scope(principal, ask.session)
+        said = {"arguments": dict(ask.arguments), "reason": ask.reason}
+        clean = await self._redactor.redact(said, profile=PROFILE, scope=scope)
+        content = None if ask.content is None else await self._content(ask.content, scope)
+        arguments, problem = self._complete(ask.action, resource, clean.value["arguments"])
+        if content is not None:
+            arguments["content_sha256"] = hashlib.sha256(orjson.dumps(content.value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        request = self._catalog().request(
+            action_id=action_id,
+            tenant=principal.tenant,
+            requester=principal.acting.id,
+            session=ask.session,
+            action=ask.action,
+            resource=resource,
+            arguments=arguments,
+            reason=clean.value["reason"],
+            idempotency_key=ask.idempotency_key,
+            diagnosis=ask.diagnosis,
+            labels=provenance.label_arguments(arguments, session=gathered.session, resource=resource),
+            content=content.value if content is not None else None,
+        )
+        shown = replace(clean, value=arguments) if content is None else _joined(content, clean)
+        place = Place(principal, request, shown, scope, gathered, problem=problem or self._keyless(ask))
+        return await self._replayed(place) if ask.idempotency_key and place.problem is None else place
+
+    async def proposal(self, principal: Principal, proposal: Proposal) -> Place:
+        """Put a waiting request back where ``ask`` would have put it; narrowed arguments replace the proposed ones."""
+        stored = proposal.request
+        gathered = await self._gather(principal, stored["session"], stored["action"], proposal.action_id)
+        resource = self._resource(principal.tenant, stored["resource"])
+        said = stored["arguments"] if proposal.narrowed is None else proposal.narrowed
+        arguments, problem = self._complete(stored["action"], resource, said)
+        request = self._catalog().request(
+            action_id=proposal.action_id,
+            tenant=principal.tenant,
+            requester=principal.acting.id,
+            session=stored["session"],
+            action=stored["action"],
+            resource=resource,
+            arguments=arguments,
+            reason=stored["reason"],
+            diagnosis=stored["diagnosis"],
+            labels=provenance.label_arguments(arguments, session=gathered.session, resource=resource),
+        )
+        scope = self._scope(principal, stored["session"])
+        shown: Redacted[Json] = await self._redactor.redact(dict(arguments), profile=PROFILE, scope=scope)
+        return Place(principal, request, shown, scope, gathered, problem=problem)
+
+    async def _gather(self, principal: Principal, session: str, action: str, action_id: str) -> Gathered:
+        """(3) The gate's own state about this request, from one snapshot; a session that is not theirs is ``NotFound``."""
+        declared = self._catalog().find(action)
+        connector, acting, now = declared.connector if declared else "", principal.acting.id, seconds(self._clock)
+        found = await self._store.read(
+            lambda c: gather(c, tenant=principal.tenant, session_id=session, acting=acting, connector=connector, action_id=action_id, now_s=now)
+        )
+        if session:
+            self._sessions.serving(found.session, principal)
+        return found if found.proposal is None else replace(found, proposal=found.proposal.at(now))
+
+    async def _content(self, body: Json, scope: Scope) -> Redacted[Json]:
+        """A model call's body, redacted but for what only the provider can read."""
+        bare, opaque = modelwire.take_opaque(body)
+        redacted = await self._redactor.redact(bare, profile=PROFILE, scope=scope)
+        return replace(redacted, value=modelwire.put_back(redacted.value, opaque))
+
+    async def _replayed(self, place: Place) -> Place:
+        """Find what this idempotency key already led to; another payload under the same key is refused."""
+        past = await self._records.past(place.principal.tenant, place.request.id)
+        narrowed = place.proposal is not None and place.proposal.narrowed is not None
+        known = past.request_digest if past else place.proposal.request_digest if place.proposal else place.request.digest
+        if known != place.request.digest and not narrowed:
+            return replace(place, problem=KeyReused())
+        if past is not None and past.outcome is None:
+            return replace(
+                place,
+                problem=Conflict("this action is still running, or its outcome is unknown", code="action.running", remedy="ask GET /v1/actions/{id}?wait=10"),
+            )
+        return replace(place, past=past)
+
+    def _complete(self, action: str, resource: Resource, arguments: Mapping[str, Json]) -> tuple[dict[str, Json], BrokerError | None]:
+        """Arguments with defaults, or as they came beside what is wrong with them."""
+        try:
+            return self._catalog().complete(action, resource, arguments), None
+        except BadRequest as problem:
+            return dict(arguments), problem
+
+    def _keyless(self, ask: Ask) -> BrokerError | None:
+        """A write without an idempotency key could run twice by a retry."""
+        declared = self._catalog().find(ask.action)
+        if declared is None or declared.effect is Effect.READ or declared.idempotent or ask.idempotency_key:
+            return None
+        return BadRequest("a write needs the header `Idempotency-Key`", code="idempotency.key_required", remedy="send a fresh key with each new write")
+
+    def _resource(self, tenant: str, claimed: Mapping[str, Any]) -> Resource:
+        """The inventory's entry, or the bare claim without a region, which policy treats as unknown."""
+        for name in ("type", "id", "env"):
+            if not isinstance(claimed.get(name), str) or not claimed[name]:
+                raise BadRequest(f"field `resource.{name}` is required and must be text", code="request.resource")
+        type_, id_, env = claimed["type"], claimed["id"], claimed["env"]
+        if (type_, id_, env) == (GATE.type, GATE.id, GATE.env):
+            return GATE
+        return self._inventory(tenant, type_, id_, env) or Resource(type=type_, id=id_, env=env)
+
+    def _action_id(self, principal: Principal, key: str) -> str:
+        """Derived from tenant, parties and key, so that replicas agree without talking; random without a key."""
+        if not key:
+            return "act_" + secrets.token_hex(13)
+        bound = "\x00".join((principal.tenant, principal.acting.id, principal.subject.id, key))
+        return "act_" + hmac.new(self._id_key, bound.encode(), hashlib.sha256).hexdigest()[:26]
+
+    def _scope(self, principal: Principal, session: str) -> Scope:
+        """Where pseudonyms hold: the session, or the person's own acts at the gate."""
+        return Scope(tenant=principal.tenant, session=session or principal.acting.id, region=self._region)
+
+
+def _joined(content: Redacted[Json], clean: Redacted[Any]) -> Redacted[Json]:
+    """The content's redaction with the counts of the arguments added."""
+    counts = dict(content.counts)
+    for entity, count in clean.counts.items():
+        counts[entity] = counts.get(entity, 0) + count
+    return replace(content, counts=counts)

@@ -1,0 +1,352 @@
+"""From redacted facts to audit records: the only caller of the log.
+
+Leaves hold no free text and no names: people and agents stand as keyed pseudonyms, arguments and results only in the
+encrypted payload, and only after redaction. The event id decides what can happen once: an intent's id is its action's
+id, so a second append of it is refused by the log itself, whichever replica asks.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from audit import errors as log_errors
+from audit.log import Log
+from audit.record import Draft, pseudonym
+from broker.catalog import Action
+from broker.clock import Clock
+from broker.errors import AuditUnavailable, BrokerError, Conflict
+from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Receipt, Redacted, Result
+
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_*-][A-Za-z0-9_.:/+*-]{0,127}", re.ASCII)
+_OBSERVATION_BYTES_MAX = 8_388_608
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An action as the log holds it: its intent's request digest, and the outcome where there is one."""
+
+    request_digest: str
+    actor: str
+    """Keyed pseudonym of the acting party."""
+    intent: Receipt
+    outcome: Receipt | None
+    status: str
+    payload: Mapping[str, Json] | None
+
+
+class Records:
+    """Writes what happened, before and after it happens; reads it back for replays of an idempotency key."""
+
+    def __init__(self, log: Log, *, clock: Clock, pseudonym_key: bytes) -> None:
+        """``pseudonym_key`` keys the names in leaves; whoever holds it can test guesses."""
+        self._log = log
+        self._clock = clock
+        self._key = pseudonym_key
+
+    def ref(self, tenant: str, domain: str, name: str) -> str:
+        """Keyed pseudonym of ``name`` as leaves carry it."""
+        return pseudonym(self._key, tenant, domain, name)
+
+    async def intent(
+        self, principal: Principal, request: ActionRequest, decision: Decision, grant: Grant, *, declared: Action, redacted: Redacted[Json]
+    ) -> Receipt:
+        """Redeem ``grant``: durable before any byte leaves. Raises ``Conflict`` when this action began before."""
+        body = self._request_body(principal, request) | {
+            "decision": _decision(decision),
+            "grant": {"id": grant.id, "expires_ns": str(grant.expires_at * 1_000_000_000)},
+            "redaction": {"profile": redacted.profile, "counts": dict(redacted.counts)},
+        }
+        body["action"] |= {"connector": declared.connector, "effect": declared.effect.value, "idempotent": declared.idempotent}
+        if grant.approval:
+            body["approval"] = {"id": grant.approval, "digest": request.digest}
+        if grant.plan_fingerprint:
+            body["plan"] = {"fingerprint": hashlib.sha256(grant.plan_fingerprint.encode()).hexdigest()}
+        if request.action.startswith("llm."):
+            body["llm"] = _model_facts(request, grant)
+        payload = {
+            "who": [party.id for party in principal.parties],
+            "resource": request.resource.id,
+            "arguments": redacted.value,
+            "reason": request.reason,
+        }
+        draft = self._draft("intent", grant.id, body, request.session, payload=payload, keyed=principal)
+        try:
+            return await self._append(principal.tenant, draft)
+        except log_errors.DuplicateEvent:
+            raise Conflict(
+                "this action was begun before", code="action.begun", remedy="read its state with GET /v1/actions/{id}; it is never repeated by itself"
+            ) from None
+
+    async def outcome(
+        self,
+        principal: Principal,
+        request: ActionRequest,
+        *,
+        status: str,
+        redacted: Redacted[Json],
+        result: Result | None = None,
+        code: str = "",
+        answer: Mapping[str, Json] | None = None,
+    ) -> Receipt:
+        """Close the intent: durable before the answer. The payload is the observation, redacted and whole."""
+        shown = orjson.dumps(redacted.value)
+        outcome: dict[str, Json] = {"status": status, "bytes": len(shown), "observation": observation_id(request.id)}
+        if code:
+            outcome["code"] = code
+        if result is not None:
+            outcome["truncated"] = result.status == "truncated"
+        body: dict[str, Any] = {
+            "session": request.session or None,
+            "action": {"id": request.id, "name": _word(request.action)},
+            "outcome": outcome,
+            "redaction": {"profile": redacted.profile, "counts": dict(redacted.counts)},
+        }
+        if result is not None and "tokens_in" in result.units:
+            body["llm"] = {name: result.units[name] for name in ("tokens_in", "tokens_out") if name in result.units}
+        kept = redacted.value if len(shown) <= _OBSERVATION_BYTES_MAX else {"withheld": "larger than an observation may be"}
+        payload = {"result": kept, "answer": dict(answer or {})}
+        draft = self._draft("outcome", f"{request.id}.outcome", body, request.session, about=request.id, payload=payload, keyed=principal)
+        try:
+            return await self._append(principal.tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return _receipt(already.receipt)
+
+    async def refusal(
+        self, principal: Principal, request: ActionRequest, error: BrokerError, decision: Decision | None = None
+    ) -> Receipt:
+        """Say no on the record; a refused request has no effect and may be sent again."""
+        body = self._request_body(principal, request) | {"error": error.error_code}
+        if decision is not None:
+            body["decision"] = _decision(decision)
+        stamp = secrets.token_hex(8)
+        payload = {"who": [party.id for party in principal.parties], "detail": error.detail, "reason": request.reason}
+        draft = self._draft("refusal", f"{request.id}.refusal.{stamp}", body, request.session, payload=payload, keyed=principal)
+        return _receipt(await self._raw_append(principal.tenant, draft))
+
+    async def proposal(
+        self, principal: Principal, request: ActionRequest, decision: Decision, *, approval: Mapping[str, Any], plan: Plan | None, redacted: Redacted[Json]
+    ) -> Receipt:
+        """Put on record that an action waits for people: ``approval`` = id, digest, quorum, expires_at."""
+        body = self._request_body(principal, request) | {
+            "decision": _decision(decision),
+            "approval": {
+                "id": approval["id"],
+                "digest": approval["digest"],
+                "quorum": approval["quorum"],
+                "expires_ns": str(approval["expires_at"] * 1_000_000_000),
+            },
+        }
+        payload = {"who": [party.id for party in principal.parties], "arguments": redacted.value, "reason": request.reason, "plan": plan.summary if plan else ""}
+        draft = self._draft("proposal", f"{approval['id']}.proposal", body, request.session, payload=payload, keyed=principal)
+        try:
+            return await self._append(principal.tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return _receipt(already.receipt)
+
+    async def review(
+        self, principal: Principal, *, approval: str, about: str, digest: str, verdict: str, given: int, quorum: int, session: str, reason: str
+    ) -> Receipt:
+        """One person's answer to a proposal."""
+        body: dict[str, Any] = {
+            "actor": self._actor(principal),
+            "session": session or None,
+            "approval": {
+                "id": approval,
+                "digest": digest,
+                "verdict": verdict,
+                "given": given,
+                "quorum": quorum,
+                "reviewers": [self.ref(principal.tenant, "per", principal.subject.id)],
+            },
+        }
+        event = f"{approval}.review.{self.ref(principal.tenant, 'per', principal.subject.id)}.{digest[:12]}.{verdict}"
+        draft = self._draft("review", event, body, session, about=about, payload={"who": [principal.subject.id], "reason": reason}, keyed=principal)
+        try:
+            return await self._append(principal.tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return _receipt(already.receipt)
+
+    async def kill(self, principal: Principal, *, scope: str, target: str, reason: str, event: str, pulled: bool) -> Receipt:
+        """A kill switch pulled or resumed."""
+        body: dict[str, Any] = {"actor": self._actor(principal), "kill": {"scope": scope, "target_ref": self.ref(principal.tenant, "tgt", target)}}
+        if _PLAIN_WORD.fullmatch(target):
+            body["kill"]["target"] = target
+        draft = self._draft(
+            "kill" if pulled else "resume", event, body, "", payload={"who": [principal.subject.id], "target": target, "reason": reason}, keyed=principal
+        )
+        return await self._append(principal.tenant, draft)
+
+    async def recovery(self, tenant: str, action_id: str, *, status: str, detail: str) -> Receipt:
+        """Close an intent that a crash left open: ``status`` is ``unknown``, ``done`` or ``not_done``."""
+        body = {"action": {"id": action_id}, "outcome": {"status": status, "code": "recovery.after_restart"}}
+        draft = Draft(kind="recovery", id=f"{action_id}.outcome", time_ns=self._clock.now_ns(), body=body, about=action_id, payload=orjson.dumps({"detail": detail}), payload_key="gate")
+        try:
+            return await self._append(tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return _receipt(already.receipt)
+
+    async def policy(self, tenant: str, *, verb: str, digest: str, previous: str, revision: str, event: str) -> Receipt:
+        """A bundle activated or rolled back."""
+        policy: dict[str, Json] = {"verb": verb, "digest": digest, "revision": revision}
+        if previous:
+            policy["previous"] = previous
+        draft = Draft(kind="policy", id=event, time_ns=self._clock.now_ns(), body={"policy": policy})
+        try:
+            return await self._append(tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return _receipt(already.receipt)
+
+    async def past(self, tenant: str, action_id: str) -> Past | None:
+        """What the log knows of ``action_id``; None when it never began."""
+        intent = await self._guard(self._log.find(tenant, action_id))
+        if intent is None:
+            return None
+        outcome = await self._guard(self._log.find(tenant, f"{action_id}.outcome"))
+        payload = None
+        if outcome is not None:
+            raw = await self._guard(self._log.payload(tenant, outcome))
+            payload = orjson.loads(raw) if isinstance(raw, bytes) else None
+        body = intent.record["body"]
+        return Past(
+            request_digest=body["request_digest"],
+            actor=body["actor"]["ref"],
+            intent=_receipt(intent.receipt),
+            outcome=_receipt(outcome.receipt) if outcome else None,
+            status=outcome.record["body"]["outcome"]["status"] if outcome else "",
+            payload=payload,
+        )
+
+    def _request_body(self, principal: Principal, request: ActionRequest) -> dict[str, Any]:
+        """What every record about a request carries."""
+        resource: dict[str, Json] = {"ref": self.ref(principal.tenant, "res", request.resource.id), "type": _word(request.resource.type), "env": _word(request.resource.env)}
+        if request.resource.region:
+            # Only what the inventory knows has a region: its id is the operator's word, not the caller's.
+            resource |= {"region": _word(request.resource.region), "id": _word(request.resource.id)}
+        return {
+            "actor": self._actor(principal),
+            "session": request.session or None,
+            "action": {"id": request.id, "name": _word(request.action)},
+            "resource": resource,
+            "request_digest": request.digest,
+        }
+
+    def _actor(self, principal: Principal) -> dict[str, Json]:
+        """The acting party, and the person it acts for."""
+        acting = principal.acting
+        actor: dict[str, Json] = {
+            "ref": self.ref(principal.tenant, "per", acting.id),
+            "kind": acting.kind.value,
+            "issuer": _word(principal.issuer.split("://", 1)[-1]),
+            "roles": sorted(acting.roles)[:16],
+        }
+        if principal.actor is not None:
+            actor["on_behalf_of"] = self.ref(principal.tenant, "per", principal.subject.id)
+        return actor
+
+    def _draft(
+        self, kind: str, event: str, body: Mapping[str, Any], session: str, *, about: str | None = None, payload: Mapping[str, Json], keyed: Principal
+    ) -> Draft:
+        """A draft whose payload is sealed under the session's key, or under the person's own where there is no session."""
+        key = session or self.ref(keyed.tenant, "per", keyed.subject.id)
+        return Draft(
+            kind=kind,
+            id=event,
+            time_ns=self._clock.now_ns(),
+            body={name: value for name, value in body.items() if value is not None},
+            stream=session or None,
+            about=about,
+            payload=orjson.dumps(payload),
+            payload_key=key,
+        )
+
+    async def _append(self, tenant: str, draft: Draft) -> Receipt:
+        """Append, detached from the request's cancellation: a client that hangs up does not leave an effect unrecorded."""
+        return _receipt(await self._raw_append(tenant, draft))
+
+    async def _raw_append(self, tenant: str, draft: Draft) -> Any:
+        try:
+            return await asyncio.shield(self._log.append(tenant, draft))
+        except log_errors.LogUnavailable as error:
+            raise AuditUnavailable(str(error) or AuditUnavailable.title, retry_after=1) from None
+        except log_errors.RecordInvalid as error:
+            raise AuditUnavailable(f"the record's field `{error.field}` {error.reason}", code="audit.record_invalid") from None
+
+    async def _guard(self, awaitable: Awaitable[Any]) -> Any:
+        try:
+            return await awaitable
+        except log_errors.LogUnavailable as error:
+            raise AuditUnavailable(str(error) or AuditUnavailable.title, retry_after=1) from None
+
+
+def observation_id(action_id: str) -> str:
+    """The observation that an action's outcome keeps."""
+    return "obs_" + action_id.removeprefix("act_")
+
+
+def action_of_observation(observation: str) -> str:
+    """The action whose outcome keeps this observation."""
+    return "act_" + observation.removeprefix("obs_")
+
+
+def decision_body(decision: Decision) -> dict[str, Json]:
+    """A decision as answers carry it."""
+    return {
+        "id": decision.id,
+        "effect": decision.effect,
+        "tier": decision.tier,
+        "reasons": [{"code": reason.code, "remedy": reason.remedy} for reason in decision.reasons],
+        "obligations": sorted({type(duty).__name__.lower() for duty in decision.obligations}),
+    }
+
+
+def receipt_body(receipt: Receipt) -> dict[str, Json]:
+    """A receipt as answers carry it."""
+    return {"log": receipt.log, "seq": receipt.seq, "leaf": receipt.leaf}
+
+
+def done_body(action_id: str, answer: Mapping[str, Json], receipt: Receipt) -> dict[str, Json]:
+    """The answer of an action that ended."""
+    return {"action_id": action_id, "status": "done", "observation": observation_id(action_id), **answer, "receipt": receipt_body(receipt)}
+
+
+def answer_of(action_id: str, past: Past) -> dict[str, Json]:
+    """The stored answer of an action that ended before; its result is gone where its session's key was destroyed."""
+    answer = past.payload["answer"] if past.payload else {"result": {"status": "erased", "value": None, "capped": False, "untrusted": []}}
+    assert past.outcome is not None
+    return {**done_body(action_id, answer, past.outcome), "status": past.status}
+
+
+def _decision(decision: Decision) -> dict[str, Json]:
+    """A decision as records carry it: codes, never prose."""
+    return {
+        "id": decision.id,
+        "effect": decision.effect,
+        "tier": decision.tier,
+        "reasons": [reason.code for reason in decision.reasons][:64],
+        "obligations": sorted({type(duty).__name__.lower() for duty in decision.obligations}),
+        "policy_revision": decision.policy_revision,
+        "policy_digest": decision.policy_digest,
+        "engine": decision.engine,
+        "input_digest": decision.input_digest,
+    }
+
+
+def _model_facts(request: ActionRequest, grant: Grant) -> dict[str, Json]:
+    """What a model call's record says: never content."""
+    return {"model": str(request.arguments.get("model", "none"))[:128] or "none", "region": _word(grant.region or "none"), "tools": len(request.arguments.get("tools", ()))}
+
+
+def _receipt(receipt: Any) -> Receipt:
+    """The log's receipt in the gate's own type."""
+    return Receipt(log=receipt.log, seq=receipt.seq, leaf=receipt.leaf)
+
+
+def _word(text: str) -> str:
+    """``text`` where it is one plain word, else ``other``: a caller's prose never enters a leaf."""
+    return text if _PLAIN_WORD.fullmatch(text) else "other"

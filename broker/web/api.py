@@ -1,0 +1,203 @@
+"""The REST of the gate: each handler turns a request into an ``Ask`` and goes down the one path."""
+
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.acts import Acts
+from broker.config import Settings
+from broker.errors import BadRequest, NotFound
+from broker.identity import Credential, Verifier
+from broker.model import Json
+from broker.pipeline import Answer, Pipeline
+from broker.reading import GATE, Ask
+from broker.web import schemas
+
+Handler = Callable[[Request], Awaitable[Response]]
+_GATE = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
+_PAGE_MAX = 500
+
+
+def json_response(body: Mapping[str, Json] | list[Json], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json", headers=headers)
+
+
+class Api:
+    """Handlers by name; ``web/routes.py`` gives each its path and its action."""
+
+    def __init__(self, *, pipeline: Pipeline, acts: Acts, identity: Verifier, settings: Settings) -> None:
+        """``acts`` serves the two answers that need no decision: one's own action, and the kill switch."""
+        self._pipeline = pipeline
+        self._acts = acts
+        self._identity = identity
+        self._settings = settings
+
+    def credential(self, request: Request) -> Credential:
+        """What the request shows, with the gate's own public address for proofs."""
+        authorization = request.headers.get("authorization", "")
+        if not authorization and (key := request.headers.get("x-api-key")):
+            authorization = f"Bearer {key}"
+        return Credential(
+            authorization=authorization, proof=request.headers.get("dpop", ""), method=request.method, url=self._settings.url + request.url.path
+        )
+
+    async def act(self, request: Request) -> Response:
+        """POST /v1/actions."""
+        body: schemas.ActionBody = schemas.parse(schemas.ActionBody, await request.body())
+        ask = Ask(
+            action=body.action,
+            resource={"type": body.resource.type, "id": body.resource.id, "env": body.resource.env},
+            arguments=body.arguments,
+            session=body.session,
+            reason=body.reason,
+            diagnosis=body.diagnosis,
+            idempotency_key=_key(request),
+        )
+        return answered(await self._pipeline.act(self.credential(request), ask))
+
+    async def action(self, request: Request) -> Response:
+        """GET /v1/actions/{id}: the requester's own; with ``wait`` it answers when the state changes."""
+        wait = min(_number(request, "wait", 0), round(self._settings.web.wait_seconds_max))
+        principal = await self._identity.authenticate(self.credential(request))
+        return answered(await self._acts.own_action(principal, request.path_params["id"], wait=wait))
+
+    async def actions(self, request: Request) -> Response:
+        """GET /v1/actions: the catalog."""
+        return await self._gate(request, "gate.catalog.read", {})
+
+    async def open_session(self, request: Request) -> Response:
+        """POST /v1/sessions."""
+        body: schemas.SessionBody = schemas.parse(schemas.SessionBody, await request.body())
+        return await self._gate(request, "gate.session.open", body.model_dump(), status=201)
+
+    async def close_session(self, request: Request) -> Response:
+        """DELETE /v1/sessions/{id}."""
+        return await self._gate(request, "gate.session.close", {"session": request.path_params["id"]})
+
+    async def observation(self, request: Request) -> Response:
+        """GET /v1/observations/{id}."""
+        return await self._gate(request, "gate.observation.read", {"observation": request.path_params["id"]})
+
+    async def approvals(self, request: Request) -> Response:
+        """GET /v1/approvals."""
+        return await self._gate(request, "gate.approvals.read", {"state": request.query_params.get("state", "waiting"), "after": request.query_params.get("after", "")})
+
+    async def approval(self, request: Request) -> Response:
+        """GET /v1/approvals/{id}."""
+        return await self._gate(request, "gate.approvals.read", {"approval": request.path_params["id"]})
+
+    async def review(self, request: Request) -> Response:
+        """POST /v1/approvals/{id}/reviews."""
+        body: schemas.ReviewBody = schemas.parse(schemas.ReviewBody, await request.body())
+        arguments: dict[str, Json] = {"approval": request.path_params["id"], "verdict": body.verdict, "digest": body.digest}
+        if body.narrow is not None:
+            arguments["narrow"] = body.narrow
+        return await self._gate(request, "gate.review.create", arguments, reason=body.reason)
+
+    async def simulate(self, request: Request) -> Response:
+        """POST /v1/policies/simulate."""
+        body: schemas.SimulateBody = schemas.parse(schemas.SimulateBody, await request.body())
+        return await self._gate(request, "gate.policy.simulate", {"request": body.model_dump(exclude_none=True)})
+
+    async def policies(self, request: Request) -> Response:
+        """GET /v1/policies."""
+        return await self._gate(request, "gate.policy.read", {})
+
+    async def activate(self, request: Request) -> Response:
+        """POST /v1/policies/activate."""
+        body: schemas.ActivateBody = schemas.parse(schemas.ActivateBody, await request.body())
+        return await self._gate(request, "gate.policy.activate", {"bundle": body.bundle, "signature": body.signature}, reason=body.reason)
+
+    async def rollback(self, request: Request) -> Response:
+        """POST /v1/policies/rollback."""
+        body: schemas.RollbackBody = schemas.parse(schemas.RollbackBody, await request.body())
+        return await self._gate(request, "gate.policy.rollback", {"digest": body.digest}, reason=body.reason)
+
+    async def entries(self, request: Request) -> Response:
+        """GET /v1/audit/entries."""
+        arguments = {
+            "what": "entries",
+            "after": _number(request, "after", -1),
+            "limit": min(_number(request, "limit", 100), _PAGE_MAX),
+            "kinds": [kind for kind in request.query_params.get("kinds", "").split(",") if kind],
+            "session": request.query_params.get("session", ""),
+        }
+        return await self._gate(request, "gate.audit.read", arguments)
+
+    async def checkpoint(self, request: Request) -> Response:
+        """GET /v1/audit/checkpoint."""
+        return await self._gate(request, "gate.audit.read", {"what": "checkpoint"})
+
+    async def proof(self, request: Request) -> Response:
+        """GET /v1/audit/proof/{seq}."""
+        return await self._gate(request, "gate.audit.read", {"what": "proof", "seq": _whole(request.path_params["seq"], "seq")})
+
+    async def export(self, request: Request) -> Response:
+        """GET /v1/audit/export."""
+        query = request.query_params
+        arguments = {"format": query.get("format", "jsonl"), "after": _number(request, "after", -1), "session": query.get("session", "")}
+        return await self._gate(request, "gate.audit.export", arguments)
+
+    async def agents(self, request: Request) -> Response:
+        """GET /v1/agents."""
+        return await self._gate(request, "gate.agents.read", {})
+
+    async def kill(self, request: Request) -> Response:
+        """POST /v1/kill: needs a configured role and the log, but no policy answer."""
+        body: schemas.KillBody = schemas.parse(schemas.KillBody, await request.body())
+        principal = await self._identity.authenticate(self.credential(request))
+        return json_response(await self._acts.kill(principal, scope=body.scope, target=body.target, reason=body.reason))
+
+    async def resume(self, request: Request) -> Response:
+        """POST /v1/kill/resume: an ordinary decided action."""
+        body: schemas.KillBody = schemas.parse(schemas.KillBody, await request.body())
+        return await self._gate(request, "gate.kill.resume", {"scope": body.scope, "target": body.target}, reason=body.reason)
+
+    async def _gate(self, request: Request, action: str, arguments: dict[str, Any], *, reason: str = "", status: int = 200) -> Response:
+        """One of the gate's own acts; its result is the body, beside the receipt."""
+        ask = Ask(action=action, resource=_GATE, arguments=arguments, reason=reason, idempotency_key=_key(request))
+        answer = await self._pipeline.act(self.credential(request), ask)
+        if answer.status != "done":
+            return answered(answer)
+        result = answer.body["result"]["value"]
+        return json_response({**(result if isinstance(result, dict) else {"result": result}), "receipt": answer.body["receipt"]}, status)
+
+
+def answered(answer: Answer) -> Response:
+    """Status and headers of an answer: 200 done, 202 with its place while people or the target take their time."""
+    if answer.status in ("waiting", "running"):
+        return json_response(answer.body, 202, {"Location": f"/v1/actions/{answer.body['action_id']}"})
+    return json_response(answer.body)
+
+
+def _key(request: Request) -> str:
+    """The idempotency key: 1 to 128 visible ASCII characters."""
+    key = request.headers.get("idempotency-key", "").strip('"')
+    if len(key) > 128 or not (key.isascii() and key.isprintable()):
+        raise BadRequest("header `Idempotency-Key` must be 1 to 128 visible ASCII characters", code="idempotency.key_form")
+    return key
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    """A whole-number query parameter."""
+    return _whole(request.query_params.get(name, str(default)), name)
+
+
+def _whole(text: str, name: str) -> int:
+    """``text`` as a whole number of at most 15 digits."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 15):
+        raise BadRequest(f"parameter `{name}` must be a whole number", code="request.parameter")
+    return int(text)
+
+
+async def absent(_: Request) -> Response:
+    """Any path that is not served."""
+    raise NotFound
+
+

@@ -1,0 +1,116 @@
+"""Bodies that callers send, as pydantic models: they validate, and they are the OpenAPI description."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from broker import strictjson
+from broker.errors import BadRequest
+from broker.model import Json
+
+
+class Body(BaseModel):
+    """A strict object: unknown fields are refused, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class IntentBody(Body):
+    """One piece of a session's purpose."""
+
+    kind: Literal["task", "alert", "runbook", "message"]
+    text: str = Field(max_length=16_384)
+    source: str = Field(default="", max_length=256)
+
+
+class SessionBody(Body):
+    """POST /v1/sessions."""
+
+    intent: list[IntentBody] = Field(min_length=1, max_length=16)
+    agent: str = Field(default="", max_length=128)
+    incident: str = Field(default="", max_length=128)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=16)
+
+
+class ResourceBody(Body):
+    """What an action is done to; region and labels are the inventory's."""
+
+    type: str = Field(min_length=1, max_length=64)
+    id: str = Field(min_length=1, max_length=256)
+    env: str = Field(min_length=1, max_length=64)
+
+
+class WorkBody(Body):
+    """The claimed work that an action in an incident's session belongs to."""
+
+    id: str = Field(max_length=64)
+    fence: int = Field(ge=0)
+
+
+class ActionBody(Body):
+    """POST /v1/actions."""
+
+    session: str = Field(default="", max_length=64)
+    action: str = Field(min_length=3, max_length=128)
+    resource: ResourceBody
+    arguments: dict[str, Any] = Field(default_factory=dict, max_length=64)
+    reason: str = Field(default="", max_length=4096)
+    diagnosis: str = Field(default="", max_length=64)
+    work: WorkBody | None = None
+
+
+class ReviewBody(Body):
+    """POST /v1/approvals/{id}/reviews."""
+
+    verdict: Literal["approve", "deny"]
+    digest: str = Field(min_length=64, max_length=64)
+    reason: str = Field(default="", max_length=4096)
+    narrow: dict[str, Any] | None = None
+
+
+class SimulateBody(Body):
+    """POST /v1/policies/simulate: a whole policy input, or a request of the caller."""
+
+    input: dict[str, Any] | None = None
+    action: str = Field(default="", max_length=128)
+    resource: ResourceBody | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    revision: str = Field(default="", max_length=128)
+
+
+class ActivateBody(Body):
+    """POST /v1/policies/activate: a signed bundle in base64."""
+
+    bundle: str = Field(max_length=1_000_000)
+    signature: str = Field(max_length=4096)
+    reason: str = Field(default="", max_length=4096)
+
+
+class RollbackBody(Body):
+    """POST /v1/policies/rollback: to a formerly active digest."""
+
+    digest: str = Field(min_length=64, max_length=64)
+    reason: str = Field(default="", max_length=4096)
+
+
+class KillBody(Body):
+    """POST /v1/kill and /v1/kill/resume."""
+
+    scope: Literal["agent", "connector", "tenant", "all"]
+    target: str = Field(default="", max_length=128)
+    reason: str = Field(min_length=1, max_length=4096)
+
+
+def parse(model: type[Body], data: bytes) -> Any:
+    """Strict JSON, then the model; raises ``BadRequest`` that names the field and the rule, never the value."""
+    return check(model, strictjson.read_object(data))
+
+
+def check(model: type[Body], value: Json) -> Any:
+    """Validate a parsed object."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise BadRequest(f"field `{where}`: {first['msg'][:1].lower()}{first['msg'][1:]}", code="request.field") from None
