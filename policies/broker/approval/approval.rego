@@ -95,9 +95,10 @@ deny contains {"code": "approval.reviewer_not_person", "params": {"reviewer": re
 # title: The reviewer does not hold a role that may approve this (any more)
 # custom:
 #   reason: approval.reviewer_lacks_role
-deny contains {"code": "approval.reviewer_lacks_role", "params": {"reviewer": review.reviewer}} if {
+deny contains {"code": "approval.reviewer_lacks_role", "params": {"reviewer": reviewer}} if {
 	some review in approving
-	not fit[review.reviewer]
+	reviewer := review.reviewer
+	not fit[reviewer]
 }
 
 # METADATA

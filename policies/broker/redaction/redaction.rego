@@ -9,24 +9,24 @@ package broker.redaction
 # title: Profiles that the data's classes ask for
 asked contains name if {
 	some class in input.action.data_classes
-	name := data.config.redaction.profile_of_class[class]
+	name := data.config.disclosure.profile_of_class[class]
 }
 
 # METADATA
 # title: The strictest profile that is asked for
 # scope: document
-profile := [name | some name in data.config.redaction.order; name in asked][0] if count(asked) > 0
+profile := [name | some name in data.config.disclosure.order; name in asked][0] if count(asked) > 0
 
-profile := data.config.redaction.default_profile if count(asked) == 0
+profile := data.config.disclosure.default_profile if count(asked) == 0
 
 # METADATA
 # title: Places that are redacted
-places := object.get(data.config.redaction.at, input.action.connector, data.config.redaction.at.otherwise)
+places := object.get(data.config.disclosure.at, input.action.connector, data.config.disclosure.at.otherwise)
 
 # METADATA
 # title: Argument paths whose pseudonyms become real values inside the connector
 restore[path] := entities if {
-	some name, entities in data.config.redaction.restore[input.action.name]
+	some name, entities in data.config.disclosure.restore[input.action.name]
 	path := concat("", ["$.", name])
 }
 

@@ -87,7 +87,8 @@ deny contains {"code": "residency.home_unknown", "params": {}} if {
 deny contains {"code": "residency.region_unknown", "params": {"what": place.what}} if {
 	count(classes) > 0
 	some place in places
-	not data.config.residency.regions[place.region]
+	region := place.region
+	not data.config.residency.regions[region]
 }
 
 # METADATA
