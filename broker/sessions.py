@@ -89,7 +89,7 @@ class Sessions:
         An empty ``session_id`` gathers without a session; one that does not serve ``principal`` is ``NotFound``. An
         empty ``connector`` (the gate's own acts) is never stopped by a connector's switch. ``now`` is in seconds.
         """
-        found = await self._store.read(
+        found = await self._store.glance(
             partial(
                 gather,
                 tenant=principal.tenant,

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, literal_column, or_, select, update
 
 from broker.model import Json
 from broker.store.rows import Page, cursor, pack, place, unpack
-from broker.store.tables import LIVE, STATES, TRANSITIONS, proposal, review
+from broker.store.tables import LIVE_SQL, STATES, TRANSITIONS, proposal, review
 
 DUE = ("waiting", "approved")
 """States that end by time."""
@@ -119,7 +119,7 @@ def find(connection: Connection, tenant: str, proposal_id: str, *, lock: bool = 
 _OF_ACTION = (
     select(proposal)
     .where(proposal.c.tenant == bindparam("t"), proposal.c.action_id == bindparam("a"))
-    .order_by(proposal.c.state.in_(LIVE).desc(), proposal.c.created_at.desc(), proposal.c.id)
+    .order_by(literal_column(LIVE_SQL).desc(), proposal.c.created_at.desc(), proposal.c.id)
     .limit(1)
 )
 _REVIEWS = (

@@ -8,12 +8,20 @@ that goes back makes the bucket look fuller, never emptier. All times are whole 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select, tuple_, update
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.store.rows import upsert
 from broker.store.tables import limit_counter, usage_counter
 
 DAY_S = 86_400
+
+# Built once: making a statement costs more than running it.
+_HERE = (limit_counter.c.tenant == bindparam("t"), limit_counter.c.key == bindparam("k"))
+_TAT = select(limit_counter.c.tat_ns).where(*_HERE)
+_SET = update(limit_counter).where(*_HERE).values(tat_ns=bindparam("n"))
+_PUT = sqlite.insert(limit_counter).values(tenant=bindparam("t"), key=bindparam("k"), tat_ns=bindparam("n"))
+_PUT = _PUT.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": _PUT.excluded.tat_ns})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +90,21 @@ def bump(connection: Connection, tenant: str, party: str, now_s: int, *, write: 
 def _locked(connection: Connection, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Read the TAT of each place (0 where new) and hold its row until the transaction ends.
 
-    ``places`` is sorted, so that two replicas never wait for each other in a ring.
+    ``places`` is sorted, so that two replicas never wait for each other in a ring. On SQLite the transaction holds the
+    whole file; on PostgreSQL the insert makes the row that the update of nothing then locks.
     """
-    if connection.dialect.name != "sqlite":
-        statement = upsert(connection, limit_counter).values(
-            [{"tenant": tenant, "key": key, "tat_ns": 0} for tenant, key in places]
-        )
-        rows = connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["tenant", "key"], set_={"tat_ns": limit_counter.c.tat_ns}
-            ).returning(limit_counter)
-        )
-        return {(row.tenant, row.key): row.tat_ns for row in rows}
+    if connection.dialect.name == "sqlite":
+        return {at: connection.execute(_TAT, {"t": at[0], "k": at[1]}).scalar_one_or_none() or 0 for at in places}
+    statement = postgresql.insert(limit_counter).values([{"tenant": t, "key": k, "tat_ns": 0} for t, k in places])
     rows = connection.execute(
-        select(limit_counter).where(tuple_(limit_counter.c.tenant, limit_counter.c.key).in_(places))
+        statement.on_conflict_do_update(
+            index_elements=["tenant", "key"], set_={"tat_ns": limit_counter.c.tat_ns}
+        ).returning(limit_counter)
     )
-    return dict.fromkeys(places, 0) | {(row.tenant, row.key): row.tat_ns for row in rows}
+    return {(row.tenant, row.key): row.tat_ns for row in rows}
 
 
 def _store(connection: Connection, found: dict[tuple[str, str], int]) -> None:
     """Write every TAT."""
-    values = [{"tenant": tenant, "key": key, "tat_ns": tat} for (tenant, key), tat in sorted(found.items())]
-    statement = upsert(connection, limit_counter).values(
-        tenant=bindparam("tenant"), key=bindparam("key"), tat_ns=bindparam("tat_ns")
-    )
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": statement.excluded.tat_ns}),
-        values,
-    )
+    statement = _PUT if connection.dialect.name == "sqlite" else _SET
+    connection.execute(statement, [{"t": at[0], "k": at[1], "n": tat} for at, tat in sorted(found.items())])

@@ -1,4 +1,4 @@
-"""The database behind ``await store.read(fn)``, ``write(fn)`` and ``count(fn)``.
+"""The database behind ``await store.read(fn)``, ``glance(fn)``, ``write(fn)`` and ``count(fn)``.
 
 ``fn`` gets a ``Connection`` inside one transaction, on a thread of a small pool; it must not wait for anything else.
 It commits when ``fn`` returns and rolls back when it raises. A caller that is cancelled does not undo a transaction
@@ -11,8 +11,11 @@ lane    SQLite                                        PostgreSQL
 read    4 threads, WAL snapshot, counters attached    REPEATABLE READ, READ ONLY
 write   1 thread, BEGIN IMMEDIATE, synchronous=FULL   READ COMMITTED, row locks
 soft    the same thread, synchronous=NORMAL           the same, synchronous_commit=off for the transaction
-count   1 thread, own file, synchronous=OFF           the same as soft
+count   own file, synchronous=OFF                     the same as soft
 ======  ============================================  =================================================
+
+On SQLite a hop to a thread costs more than a small query. ``glance`` (a read) and ``count`` therefore try once on the
+event loop's own thread without waiting for any lock, and hop only where that did not work.
 """
 
 import asyncio
@@ -20,7 +23,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +68,10 @@ class Store:
         """Run ``query`` on one consistent snapshot; it cannot write."""
         return await self._lanes["read"].run(query)
 
+    async def glance(self, query: Query[T]) -> T:
+        """Run a few indexed look-ups on one snapshot: as ``read``, in half the time on SQLite. No scans here."""
+        return await self._at_once("glance", "read", query)
+
     async def write(self, query: Query[T], *, durable: bool = True) -> T:
         """Run ``query`` alone among writers (SQLite) or under its row locks (PostgreSQL).
 
@@ -75,7 +82,17 @@ class Store:
 
     async def count(self, query: Query[T]) -> T:
         """Run ``query`` on the counter tables; never waits for a sync."""
-        return await self._lanes["count"].run(query)
+        return await self._at_once("tally", "count", query)
+
+    async def _at_once(self, quick: str, patient: str, query: Query[T]) -> T:
+        """Run ``query`` here if the database has a lane ``quick`` and is free, else on a thread of ``patient``."""
+        lane = self._lanes.get(quick)
+        if lane is not None:
+            try:
+                return lane.call(query)
+            except StoreUnavailable:  # nothing was committed; the patient lane waits for locks
+                pass
+        return await self._lanes[patient].run(query)
 
     def migrate(self) -> None:
         """Make or renew the tables, under a lock; blocks, for start-up. Raises ``StoreUnavailable``."""
@@ -130,7 +147,7 @@ class _Lane:
             raise BadRequest(
                 "a value holds a character or size that cannot be stored", code="request.unstorable"
             ) from error
-        except (DBAPIError, SQLAlchemyError, OSError) as error:
+        except (DBAPIError, SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreUnavailable(retry_after=1.0) from error
 
 
@@ -189,14 +206,17 @@ def _sqlite_lanes(target: URL, threads: int, max_waiting: int, limits: Timeouts)
     """Readers with the counters attached; one writer thread for the state file, one for the counters."""
     state = Path(str(target.database))
     counters = state.with_name(state.stem + "-counters" + (state.suffix or ".db"))
+    hurried = replace(limits, lock_ms=0)
+    reader = ThreadPoolExecutor(threads, thread_name_prefix="store-read")
     writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
     counter = ThreadPoolExecutor(1, thread_name_prefix="store-count")
-    reader = ThreadPoolExecutor(threads, thread_name_prefix="store-read")
     return {
         "read": _Lane(_sqlite(state, threads, limits, "BEGIN", "FULL", attach=counters), reader, max_waiting),
+        "glance": _Lane(_sqlite(state, 1, hurried, "BEGIN", "FULL", attach=counters), reader, max_waiting),
         "write": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "FULL"), writer, max_waiting),
         "soft": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "NORMAL"), writer, max_waiting),
         "count": _Lane(_sqlite(counters, 1, limits, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting),
+        "tally": _Lane(_sqlite(counters, 1, hurried, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting),
     }
 
 
@@ -232,6 +252,8 @@ def _sqlite(  # noqa: PLR0913 - one argument a setting
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        # Straight to the driver: this stands before every transaction, and the long way costs a tenth of a small query.
+        driver: Any = connection.connection.driver_connection
+        driver.execute(begin)
 
     return engine

@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 
 STATES = ("waiting", "approved", "denied", "expired", "executing", "done", "failed", "cancelled", "unknown")
-LIVE = ("waiting", "approved", "executing")
-"""An action has at most one proposal in these states."""
+LIVE_SQL = "state IN ('waiting', 'approved', 'executing')"
+"""An action has at most one proposal for which this holds."""
 
 TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
     {
@@ -148,8 +148,8 @@ proposal = Table(
         "tenant",
         "action_id",
         unique=True,
-        sqlite_where=text("state IN ('waiting', 'approved', 'executing')"),
-        postgresql_where=text("state IN ('waiting', 'approved', 'executing')"),
+        sqlite_where=text(LIVE_SQL),
+        postgresql_where=text(LIVE_SQL),
     ),
 )
 
