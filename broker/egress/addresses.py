@@ -54,7 +54,7 @@ _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("6
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 
 _BASE_URL: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9_.-]*[a-z0-9])?)(:(?P<port>[1-9][0-9]{0,4}))?(?P<path>(/[A-Za-z0-9._~-]+)*)/?",
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9_.-]*[a-z0-9])?)(:(?P<port>[1-9][0-9]{0,4}))?(?P<path>(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*)/?",
     re.ASCII,
 )
 

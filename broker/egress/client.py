@@ -154,6 +154,12 @@ def check_headers(headers: Mapping[str, str]) -> None:
             )
 
 
+def _climbs(target: str) -> bool:
+    """True where a segment of the path is ``.`` or ``..`` in any spelling: servers resolve those against the base."""
+    path = target.partition("?")[0].lower().replace("%2e", ".")
+    return not {".", ".."}.isdisjoint(path.split("/"))
+
+
 class Streamed:
     """An open answer: ``status``, ``headers``, and the body once, as it comes, at most ``bytes_max`` bytes."""
 
@@ -311,7 +317,7 @@ class Upstream:
             target = target[len(self.origin) :]
         elif target.startswith("/"):
             target = self.base_path + target
-        if not _TARGET.fullmatch(target):
+        if not _TARGET.fullmatch(target) or (("/." in target or "%2" in target) and _climbs(target)):
             raise forbidden(self.settings.name)
         return URL(self.origin + target, encoded=True)
 

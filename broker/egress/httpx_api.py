@@ -57,10 +57,11 @@ class _Transport(AiohttpTransport):
             with mapped(name):
                 async with asyncio.timeout(self._upstream.settings.timeout_seconds):
                     answer = await _unmapped(super().handle_async_request(request))
-            stack.push_async_callback(answer.aclose)
+            inner = answer.stream
+            assert isinstance(inner, httpx.AsyncByteStream)
+            stack.push_async_callback(inner.aclose)
             self._upstream.check_answer(answer.status_code, answer.headers, self._upstream.settings.answer_bytes_max)
-            assert isinstance(answer.stream, httpx.AsyncByteStream)
-            answer.stream = _Bounded(self._upstream, answer.stream, stack.pop_all())
+            answer.stream = _Bounded(self._upstream, inner, stack.pop_all())
         return answer
 
     async def aclose(self) -> None:
