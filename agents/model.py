@@ -89,7 +89,7 @@ class Model:
             ) as stream:
                 answer = await stream.get_final_message()
         except anthropic.APIStatusError as error:
-            raise from_problem(error.status_code, error.body) from error
+            raise _refusal(error) from error
         except anthropic.APIConnectionError as error:
             raise from_problem(
                 0, {"code": "gate.unreachable", "detail": "the model endpoint does not answer"}
@@ -116,6 +116,15 @@ class Model:
             results = [await _result(want, by_name.get(want.name)) for want in wants]
             conversation.messages.append({"role": "user", "content": results})
         return text
+
+
+def _refusal(error: anthropic.APIStatusError) -> GateError:
+    """What the gate said inside the provider's error form; without it, the provider's own error type as the code."""
+    body = error.body if isinstance(error.body, Mapping) else {}
+    provider = body.get("error") if isinstance(body.get("error"), Mapping) else {}
+    detail = str(provider.get("message", "")).partition(" [")[0]
+    said = body.get("wicketgate") or {"code": f"model.{provider.get('type', 'failed')}"}
+    return from_problem(error.status_code, {"detail": detail, **said})
 
 
 async def _result(want: ToolUseBlock, tool: Tool | None) -> ToolResultBlockParam:

@@ -30,6 +30,7 @@ class Children:
         """``remove`` is a folder that goes when the demo goes, however it goes."""
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._may_end: set[str] = set()
         self._reaper = subprocess.Popen(
             [sys.executable, "-m", "demo.reaper"], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -43,24 +44,26 @@ class Children:
         *,
         environment: Mapping[str, str],
         first_line: str = "",
-        pipe: bool = False,
+        reports: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start ``command`` with exactly ``environment``; ``first_line`` is what it reads on standard input.
 
-        With ``pipe`` its standard output is the caller's to read; otherwise it goes to ``NAME.out``, as its standard
-        error always does.
+        A process that ``reports`` may end by itself, and its standard output is the caller's to read; otherwise that
+        goes to ``NAME.out``, as its standard error always does.
         """
         with (self.folder / f"{name}.out").open("ab") as out:
             child = subprocess.Popen(  # noqa: S603 - our own programs
                 list(command),
                 stdin=subprocess.PIPE if first_line else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if pipe else out,
+                stdout=subprocess.PIPE if reports else out,
                 stderr=out,
                 env=dict(environment),
                 start_new_session=True,
             )
         self._tell(f"+ {child.pid}")
         self._running[name] = child
+        if reports:
+            self._may_end.add(name)
         if first_line:
             _write(child.stdin, first_line + "\n")
         return child
@@ -68,7 +71,7 @@ class Children:
     def check(self) -> None:
         """Raise ``ChildEnded`` where a process ended by itself."""
         for name, child in self._running.items():
-            if (code := child.poll()) is not None:
+            if name not in self._may_end and (code := child.poll()) is not None:
                 raise ChildEnded(f"{name} ended with {code}; its last words: {self.last_words(name)}")
 
     def until(self, what: str, ready: Callable[[], bool], *, seconds: float) -> None:

@@ -7,7 +7,6 @@ from wicketgate.answers import (
     Done,
     Entry,
     Observation,
-    Proof,
     Reason,
     Receipt,
     Review,
@@ -20,16 +19,18 @@ from wicketgate.errors import (
     GateError,
     LimitExceeded,
     NotAuthenticated,
+    NotDone,
     ObligationFailed,
     OnlyPlanned,
     Unavailable,
     Unreachable,
     from_problem,
 )
-from wicketgate.gate import Gate, Intent, Observer, Resource, current
+from wicketgate.gate import Gate, Observer, current
 from wicketgate.governed import Arguments, Governed, governed
 from wicketgate.tokens import TokenSource, token_command, token_file, token_of
 from wicketgate.wire import is_loopback
+from wicketgate.words import Intent, Resource
 
 __all__ = [
     "Approval",
@@ -46,11 +47,11 @@ __all__ = [
     "Intent",
     "LimitExceeded",
     "NotAuthenticated",
+    "NotDone",
     "ObligationFailed",
     "Observation",
     "Observer",
     "OnlyPlanned",
-    "Proof",
     "Reason",
     "Receipt",
     "Resource",

@@ -84,11 +84,21 @@ class Done(Answer):
 
 
 class Waiting(Answer):
-    """An action that waits for a person."""
+    """An action that waits for a person, or that runs just now."""
 
     action_id: str
-    status: Literal["waiting"] = "waiting"
+    status: Literal["waiting", "running"] = "waiting"
     approval: Approval | None = None
+    decision: Decision | None = None
+    receipt: Receipt | None = None
+
+
+class Ended(Answer):
+    """An action that ended without the result that was asked for: ``failed``, ``unknown`` or ``partial``."""
+
+    action_id: str
+    status: Literal["failed", "unknown", "partial"]
+    result: Json = None
     decision: Decision | None = None
     receipt: Receipt | None = None
 
@@ -112,53 +122,46 @@ class Session(Answer):
 
 
 class Observation(Answer):
-    """A stored result, redacted and whole."""
+    """A stored result, redacted and whole; a claim may cite ``id``."""
 
-    id: str = ""
+    id: str = Field(alias="observation")
     value: Json = None
-    sha256: str = ""
-    expires_at: Json = None
+    receipt: Receipt | None = None
 
 
 class ApprovalDetail(Answer):
-    """An approval as a reviewer sees it; ``request`` and ``plan`` are redacted."""
+    """A waiting request as a reviewer sees it. A list leaves out everything from ``arguments`` on."""
 
     id: str
-    status: str = ""
-    action: str = ""
-    resource: Mapping[str, Json] = Field(default_factory=dict)
+    action_id: str
+    action: str
+    resource: Mapping[str, Json]
+    requester: str
+    state: str
+    tier: int
+    digest: str
+    quorum: int
+    expires_at: int
+    url: str = ""
     arguments: Mapping[str, Json] = Field(default_factory=dict)
     reason: str = ""
-    requester: str = ""
-    plan: Json = None
-    tier: int | None = None
-    digest: str = ""
-    quorum: int = 1
+    plan: Mapping[str, Json] = Field(default_factory=dict)
     roles: tuple[str, ...] = ()
-    expires_at: Json = None
+    separation: str = ""
+    policy_revision: str = ""
+    reviews: tuple[Mapping[str, Json], ...] = ()
 
 
 class Review(Answer):
-    """What became of one person's answer."""
+    """What became of the request after one person's answer."""
 
-    approval: str = ""
-    status: str = ""
+    approval: ApprovalDetail
     receipt: Receipt | None = None
 
 
 class Entry(Answer):
-    """One record of the log, as this principal may see it."""
+    """One record of the log: sequence number, leaf hash (hex), and the record itself."""
 
     seq: int
-    leaf: str = ""
-    record: Mapping[str, Json] = Field(default_factory=dict)
-
-
-class Proof(Answer):
-    """RFC 6962 inclusion proof of one record in one checkpoint; hashes are text as the gate writes them."""
-
-    seq: int
-    size: int = 0
-    leaf: str = ""
-    hashes: tuple[str, ...] = ()
-    checkpoint: str = ""
+    leaf: str
+    record: Mapping[str, Json]

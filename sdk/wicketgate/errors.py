@@ -8,6 +8,7 @@
     │   └── ObligationFailed  403: permitted on a condition that could not be met
     ├── LimitExceeded         429: too much, too fast; ``retry_after`` says when to come back
     ├── OnlyPlanned           200: policy allowed a dry run only; ``plan`` says what would have happened
+    ├── NotDone               200: it ran and ``failed``, or its effect is ``unknown``; the record says what was sent
     ├── ApprovalPending       202: a person has to say yes first; ``action_id`` finds the answer later
     └── Unavailable           503: the gate could not decide, record or scan, so nothing was done
         └── Unreachable       no answer from the gate at all
@@ -21,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from wicketgate.answers import Decision, Json, Planned, Problem, Reason, Receipt, Waiting
+from wicketgate.answers import Decision, Ended, Json, Planned, Problem, Reason, Receipt, Waiting
 
 
 class GateError(Exception):
@@ -75,9 +76,13 @@ class ApprovalPending(GateError):
     def __init__(self, waiting: Waiting) -> None:
         """Made from the 202 answer."""
         approval = waiting.approval
-        detail = f"approval {approval.id} waits for {approval.quorum} to approve" if approval else "waits for approval"
-        remedy = "ask a person who is not the requester to review it, then read the action again"
-        super().__init__(_stopped(202, "approval.pending", detail, remedy, waiting))
+        if waiting.status == "running":
+            code, detail, remedy = "action.running", "the action runs just now", "read the action again"
+        else:
+            code = "approval.pending"
+            detail = f"approval {approval.id} waits for {approval.quorum} to approve" if approval else "waits for approval"
+            remedy = "ask a person who is not the requester to review it, then read the action again"
+        super().__init__(_stopped(202, code, detail, remedy, waiting))
         self.decision: Decision | None = waiting.decision
         self.action_id = waiting.action_id
         self.approval = approval
@@ -94,7 +99,19 @@ class OnlyPlanned(GateError):
         self.plan: Json = planned.plan
 
 
-def _stopped(status: int, code: str, detail: str, remedy: str, answer: Waiting | Planned) -> Problem:
+class NotDone(GateError):
+    """The action ended otherwise than asked; ``outcome`` is ``failed``, ``unknown`` or ``partial``."""
+
+    def __init__(self, ended: Ended) -> None:
+        """Made from the stored answer."""
+        remedy = "look at the target before asking again: the gate repeats nothing by itself"
+        super().__init__(_stopped(200, f"action.{ended.status}", f"the action ended {ended.status}", remedy, ended))
+        self.action_id = ended.action_id
+        self.outcome = ended.status
+        self.result: Json = ended.result
+
+
+def _stopped(status: int, code: str, detail: str, remedy: str, answer: Waiting | Planned | Ended) -> Problem:
     """An answer without a result, as a problem."""
     decision = answer.decision or Decision()
     return Problem(

@@ -26,7 +26,8 @@ from typing import Any, Generic, ParamSpec
 from pydantic import BaseModel, ConfigDict, create_model
 
 from wicketgate.answers import Done, Json
-from wicketgate.gate import Resource, current
+from wicketgate.gate import current
+from wicketgate.words import Resource
 
 P = ParamSpec("P")
 Arguments = Mapping[str, Json] | None

@@ -1,0 +1,215 @@
+"""The areas of the API, one small class each; ``Gate`` holds one of every kind."""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
+
+from wicketgate.answers import (
+    ApprovalDetail,
+    Done,
+    Ended,
+    Entry,
+    Json,
+    Observation,
+    Planned,
+    Problem,
+    Review,
+    Session,
+    Waiting,
+)
+from wicketgate.errors import ApprovalPending, GateError, NotDone, OnlyPlanned
+from wicketgate.wire import Sending, Wire
+from wicketgate.words import Intent
+
+HOLD_SECONDS = 25.0
+"""How long one read of a waiting action is kept open; a longer wait is several reads."""
+
+
+class Area:
+    """A part of the API on one connection."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        return (await self._wire.send(Sending("GET", path, query=query)))[1]
+
+    async def _post(self, path: str, body: Mapping[str, Json], key: str = "") -> Json:
+        """Every write carries an idempotency key: one a call, kept over its retries."""
+        return (await self._wire.send(Sending("POST", path, body=body, key=key or uuid.uuid4().hex)))[1]
+
+
+class Sessions(Area):
+    """``/v1/sessions``."""
+
+    async def open(
+        self, intent: Sequence[Intent], *, agent: str = "", incident: str = "", labels: Mapping[str, str] | None = None
+    ) -> Session:
+        """Open a session. ``agent`` (a party id) hands it to an agent; only a human's token may do that."""
+        body = {"intent": [asdict(piece) for piece in intent], "agent": agent, "incident": incident}
+        return Session.model_validate(await self._post("/v1/sessions", {**body, "labels": dict(labels or {})}))
+
+    async def close(self, session: str) -> None:
+        """End a session before its time: nothing can be asked in it any more."""
+        await self._wire.send(Sending("DELETE", f"/v1/sessions/{session}", key=uuid.uuid4().hex))
+
+
+class Actions(Area):
+    """``/v1/actions``: the catalog, and what became of one action."""
+
+    async def catalog(self) -> Sequence[Mapping[str, Json]]:
+        """Every action that the gate knows: name, title, effect, JSON Schema of its arguments, resource types."""
+        return list((await self._get("/v1/actions"))["actions"])
+
+    async def get(self, action_id: str, *, wait: float = 0.0) -> Done:
+        """The result of one's own action; waits up to ``wait`` seconds for it, then raises ``ApprovalPending``.
+
+        A review that says no raises ``Denied``; an action that failed, or whose effect is unknown, ``NotDone``.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + wait
+        while True:
+            left = max(0.0, until - clock())
+            hold = min(left, HOLD_SECONDS)
+            asked = clock()
+            query = {"wait": f"{hold:.0f}"} if hold >= 1 else None
+            _, body = await self._wire.send(Sending("GET", f"/v1/actions/{action_id}", query=query, hold=hold))
+            if left <= 1 or body.get("status") not in {"waiting", "running"}:
+                return read_action(body)
+            if clock() - asked < 1:  # the gate did not hold the request: do not spin
+                await asyncio.sleep(min(0.2, left))
+
+
+class Observations(Area):
+    """``/v1/observations``."""
+
+    async def get(self, observation_id: str) -> Observation:
+        """A stored result of one's own action, redacted and whole."""
+        return Observation.model_validate(await self._get(f"/v1/observations/{observation_id}"))
+
+
+class Approvals(Area):
+    """``/v1/approvals``: for people; an agent's review is refused."""
+
+    async def list(self, state: str = "waiting") -> Sequence[ApprovalDetail]:
+        """All requests in ``state`` (``open``: not ended yet) that this person may see."""
+        found: list[ApprovalDetail] = []
+        after = ""
+        while True:
+            body = await self._get("/v1/approvals", {"state": state, **({"after": after} if after else {})})
+            found += [ApprovalDetail.model_validate(item) for item in body["approvals"]]
+            after = body.get("after") or ""
+            if not after or not body["approvals"]:
+                return found
+
+    async def show(self, approval_id: str) -> ApprovalDetail:
+        """One request with its plan, and the digest that a review must repeat."""
+        return ApprovalDetail.model_validate(await self._get(f"/v1/approvals/{approval_id}"))
+
+    async def review(
+        self, approval_id: str, verdict: str, *, digest: str, reason: str = "", narrow: Mapping[str, Json] | None = None
+    ) -> Review:
+        """Answer ``approve`` or ``deny`` for exactly the request with ``digest``; ``narrow`` may only shrink it."""
+        body: dict[str, Json] = {"verdict": verdict, "digest": digest, "reason": reason}
+        body |= {"narrow": dict(narrow)} if narrow else {}
+        return Review.model_validate(await self._post(f"/v1/approvals/{approval_id}/reviews", body))
+
+
+class Policies(Area):
+    """``/v1/policies``."""
+
+    async def read(self) -> Mapping[str, Json]:
+        """The active revision, the engine, and the history of activations."""
+        return dict(await self._get("/v1/policies"))
+
+    async def simulate(self, request: Mapping[str, Json]) -> Mapping[str, Json]:
+        """What policy would decide on ``request`` (``action``, ``resource``, ``arguments``; or ``input``)."""
+        return dict(await self._post("/v1/policies/simulate", request))
+
+    async def activate(self, bundle: bytes, signature: str, *, reason: str = "", key: str = "") -> Mapping[str, Json]:
+        """Propose a signed bundle; the answer is an action's, and usually waits for a second person."""
+        body = {"bundle": base64.b64encode(bundle).decode(), "signature": signature, "reason": reason}
+        return dict(await self._post("/v1/policies/activate", body, key))
+
+    async def rollback(self, digest: str, *, reason: str = "", key: str = "") -> Mapping[str, Json]:
+        """Propose to go back to a formerly active bundle."""
+        return dict(await self._post("/v1/policies/rollback", {"digest": digest, "reason": reason}, key))
+
+
+class Audit(Area):
+    """``/v1/audit``: the log as an auditor reads it."""
+
+    async def entries(
+        self, *, after: int = -1, limit: int = 100, kinds: Sequence[str] = (), session: str = ""
+    ) -> Sequence[Entry]:
+        """Up to ``limit`` records with a sequence number above ``after``."""
+        query = {"after": str(after), "limit": str(limit)}
+        query |= {"kinds": ",".join(kinds)} if kinds else {}
+        query |= {"session": session} if session else {}
+        return [Entry.model_validate(item) for item in (await self._get("/v1/audit/entries", query))["entries"]]
+
+    async def checkpoint(self) -> str:
+        """A fresh signed checkpoint (a C2SP signed note) as text."""
+        return str((await self._get("/v1/audit/checkpoint"))["checkpoint"])
+
+    async def proof(self, seq: int) -> str:
+        """The inclusion proof of record ``seq`` as C2SP tlog-proof text, under a fresh checkpoint."""
+        return str((await self._get(f"/v1/audit/proof/{seq}"))["proof"])
+
+    async def export(self, *, form: str = "jsonl", session: str = "") -> AsyncIterator[bytes]:
+        """The exact leaf bytes, a page at a time; each page is whole lines."""
+        after = -1
+        while True:
+            page = await self._get("/v1/audit/export", {"format": form, "after": str(after), "session": session})
+            if not page["entries"]:
+                return
+            after = int(page["after"])
+            yield base64.b64decode(page["jsonl"])
+
+
+class Agents(Area):
+    """``/v1/agents`` and the kill switch."""
+
+    async def stopped(self) -> Sequence[Mapping[str, Json]]:
+        """What is stopped now: ``{"scope","target","at"}``."""
+        return list((await self._get("/v1/agents"))["stopped"])
+
+    async def kill(self, scope: str, target: str = "", *, reason: str) -> Mapping[str, Json]:
+        """Stop an ``agent``, a ``connector``, the ``tenant`` or ``all``, at once."""
+        return dict(await self._post("/v1/kill", {"scope": scope, "target": target, "reason": reason}))
+
+    async def resume(self, scope: str, target: str = "", *, reason: str) -> Mapping[str, Json]:
+        """Let it work again: a decided action, refused to the one that was stopped."""
+        return dict(await self._post("/v1/kill/resume", {"scope": scope, "target": target, "reason": reason}))
+
+
+_KINDS: Mapping[str, type[Done | Waiting | Planned | Ended]] = {
+    "done": Done,
+    "waiting": Waiting,
+    "running": Waiting,
+    "planned": Planned,
+    "failed": Ended,
+    "unknown": Ended,
+    "partial": Ended,
+}
+
+
+def read_action(body: Json) -> Done:
+    """The result of an action's answer; raises ``ApprovalPending``, ``OnlyPlanned``, ``NotDone``, ``GateError``."""
+    kind = _KINDS.get(str(body.get("status"))) if isinstance(body, dict) else None
+    if kind is None:
+        remedy = "check that the versions of client and gate fit"
+        raise GateError(Problem(status=200, code="gate.answer_unreadable", detail="no known status", remedy=remedy))
+    match kind.model_validate(body):
+        case Done() as done:
+            return done
+        case Waiting() as waiting:
+            raise ApprovalPending(waiting)
+        case Planned() as planned:
+            raise OnlyPlanned(planned)
+        case Ended() as ended:
+            raise NotDone(ended)
+        case _:
+            raise AssertionError(kind)
