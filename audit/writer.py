@@ -108,25 +108,17 @@ class Writer:
 
     def _resolve(self, attempt: Attempt) -> dict[Wish, Answer]:
         """After a commit that raised: keep the answers that are true. A place holds only with the same leaf hash."""
-        placed = {leaf.hex() for leaf in attempt.leaves.values()}
-        durable: dict[Wish, Answer] = {
-            wish: answer
-            for wish, answer in attempt.answers.items()
-            if isinstance(answer, AuditError)
-            and not (isinstance(answer, DuplicateEvent) and answer.receipt.leaf in placed)
-        }
+        leaves: set[str] = set()
         try:
             session = self._connected()
             for log in sorted({wish.log for wish in attempt.leaves}):
-                mine = {wish: leaf for wish, leaf in attempt.leaves.items() if wish.log == log}
-                found = session.places(log, [wish.draft.id for wish in mine])
-                for wish, leaf in mine.items():
-                    place = found.get(wish.draft.id)
-                    if place is not None and place.leaf == leaf:
-                        durable[wish] = attempt.answers[wish]
+                mine = {wish.draft.id: leaf for wish, leaf in attempt.leaves.items() if wish.log == log}
+                found = session.places(log, mine)
+                leaves |= {place.leaf.hex() for event_id, place in found.items() if place.leaf == mine[event_id]}
         except self._expected:
             self._drop()
-        return durable
+        lost = {leaf.hex() for leaf in attempt.leaves.values()} - leaves
+        return {wish: answer for wish, answer in attempt.answers.items() if _leaf(answer) not in lost}
 
     def _connected(self) -> Session:
         if self._session is None:
@@ -138,3 +130,10 @@ class Writer:
             with contextlib.suppress(*self._store.failures):
                 self._session.close()
         self._session = None
+
+
+def _leaf(answer: Answer) -> str | None:
+    """Return the leaf hash on whose durability an answer rests."""
+    if isinstance(answer, DuplicateEvent):
+        return answer.receipt.leaf
+    return answer.leaf if isinstance(answer, Receipt) else None
