@@ -120,8 +120,8 @@ class Model:
 
 def _refusal(error: anthropic.APIStatusError) -> GateError:
     """What the gate said inside the provider's error form; without it, the provider's own error type as the code."""
-    body = error.body if isinstance(error.body, Mapping) else {}
-    provider = body.get("error") if isinstance(body.get("error"), Mapping) else {}
+    body: Mapping[str, Json] = error.body if isinstance(error.body, Mapping) else {}
+    provider = body.get("error") or {}
     detail = str(provider.get("message", "")).partition(" [")[0]
     said = body.get("wicketgate") or {"code": f"model.{provider.get('type', 'failed')}"}
     return from_problem(error.status_code, {"detail": detail, **said})

@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +37,7 @@ class Answer:
     status: int
     body: Mapping[str, Json] | bytes | list[bytes]
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Route = Callable[[Asked], Answer]
@@ -75,7 +76,8 @@ class _Exchange(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.route(Asked(self.command, self.path, headers, self.rfile.read(length)))
         self.send_response(answer.status)
-        self.send_header("content-type", answer.content_type)
+        for name, value in {"content-type": answer.content_type, **answer.headers}.items():
+            self.send_header(name, value)
         if isinstance(answer.body, list):
             self._in_chunks(answer.body)
             return
