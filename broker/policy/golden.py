@@ -4,7 +4,7 @@ A file under ``policies/golden/`` holds a list of cases (or one case, or ``cases
 ``{name, base?, input | set, expect}``. ``base`` names an input of ``golden/bases.yaml``, which maps each name to
 ``{input}`` or to another ``{base, set}``; ``set`` changes it by dotted path (``context.killed: true``; ``null`` for JSON null, a path ending
 in ``-`` removes the field); ``input`` is a whole input. ``expect``: ``effect``, and optionally ``tier``, ``reasons``
-(codes, as a set) and ``obligations`` (compared where given, key by key).
+(codes, as a set), ``factors`` (as a set) and ``obligations`` (compared where given, key by key).
 """
 
 import copy
@@ -16,6 +16,7 @@ from broker.model import Json
 from broker.policy.content import refusal
 
 BASES = "golden/bases.json"
+_EXPECTED = {"effect", "tier", "factors", "reasons", "obligations"}
 _DEPTH_MAX = 8
 _REMEDY = "give each golden a name, base or input, and expect.effect"
 
@@ -42,12 +43,14 @@ def mismatch(golden: Golden, raw: Mapping[str, Json]) -> str:
         "effect": raw.get("effect"),
         "tier": raw.get("risk", {}).get("tier"),
         "reasons": sorted({reason.get("code") for reason in raw.get("reasons", ())}),
+        "factors": sorted(raw.get("risk", {}).get("factors", ())),
     }
     for key in ("effect", "tier"):
         if key in expect and expect[key] != found[key]:
             return f"{key} is {found[key]!r}, expected {expect[key]!r} (reasons {found['reasons']})"
-    if "reasons" in expect and sorted(set(expect["reasons"])) != found["reasons"]:
-        return f"reasons are {found['reasons']}, expected {sorted(set(expect['reasons']))}"
+    for key in ("reasons", "factors"):
+        if key in expect and sorted(set(expect[key])) != found[key]:
+            return f"{key} are {found[key]}, expected {sorted(set(expect[key]))}"
     if "obligations" in expect:
         return _obligation_mismatch(expect["obligations"], raw.get("obligations", {}))
     return ""
@@ -88,7 +91,7 @@ def _case(file: str, case: Mapping[str, Json], bases: Mapping[str, Json]) -> Gol
     if unknown or not case.get("name"):
         raise refusal(f"golden {where} has no name, or an unknown field: {sorted(unknown)}", _REMEDY)
     expect = case.get("expect", {})
-    if expect.get("effect") not in {"permit", "deny"} or expect.keys() - {"effect", "tier", "reasons", "obligations"}:
+    if expect.get("effect") not in {"permit", "deny"} or expect.keys() - _EXPECTED:
         raise refusal(f"golden {where} expects no decision, or an unknown field of one", _REMEDY)
     return Golden(where, _input(case, bases, where, depth=0), expect)
 

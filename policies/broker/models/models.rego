@@ -70,7 +70,6 @@ deny contains {"code": "model.other_resource", "params": {}} if {
 # custom:
 #   reason: model.tool_forbidden
 deny contains {"code": "model.tool_forbidden", "params": {"tool": forbidden}} if {
-	calling
 	some tool in input.context.model.tools
 	some forbidden in data.config.models.forbidden_tools
 	same_tool(tool, forbidden)
@@ -81,6 +80,5 @@ deny contains {"code": "model.tool_forbidden", "params": {"tool": forbidden}} if
 # custom:
 #   reason: model.max_tokens
 deny contains {"code": "model.max_tokens", "params": {"max": token_max}} if {
-	calling
 	input.context.model.max_tokens > token_max
 }

@@ -42,10 +42,7 @@ regions contains region if {
 
 # METADATA
 # title: The duty that the broker checks on the endpoint it really uses
-obligation := {"regions": regions, "data_classes": classes} if {
-	count(classes) > 0
-	count(regions) > 0
-}
+obligation := {"regions": regions, "data_classes": classes} if count(classes) > 0
 
 # METADATA
 # title: Classes of the data, each once
