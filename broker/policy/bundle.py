@@ -61,13 +61,13 @@ def sign_bundle(files: Mapping[str, bytes], key: SigningKey) -> Bundle:
 
 
 def open_bundle(archive: bytes, signature: str, signers: Mapping[str, Ed25519PublicKey]) -> Bundle:
-    """Verify and read a bundle: the bytes' signature first, then unpacking, then OPA's own signature inside.
+    """Verify and read a bundle: the bytes' signature first, then unpacking, then the listing that OPA will verify.
 
     Raises ``BadRequest`` (``policy.untrusted``, ``policy.bad_archive``, ``policy.bad_bundle``) or ``TooLarge``.
     """
     key_id = sig.verify_archive(archive, signature, signers)
     files = tar.unpack(archive)
-    sig.verify_files(files, key_id, signers[key_id])
+    sig.check_listing(files, key_id)
     content = parse(files)
     revision_number(content.revision)
     return Bundle(

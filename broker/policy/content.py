@@ -51,6 +51,11 @@ class Content:
         return profiles
 
     @property
+    def remedies(self) -> Mapping[str, str]:
+        """Reason code -> what to do next, from ``data.config.reasons``."""
+        return {code: str(entry.get("remedy", "")) for code, entry in self.config.get("reasons", {}).items()}
+
+    @property
     def revision(self) -> str:
         """The revision that ``.manifest`` states."""
         return str(self.manifest.get("revision", ""))

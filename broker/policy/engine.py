@@ -59,8 +59,8 @@ class EngineHost(Protocol):
     async def load(self, bundle: Bundle) -> PolicyEngine:
         """Return an engine that answers with ``bundle``; raises ``PolicyUnavailable`` or ``BadRequest`` and keeps the last good."""
 
-    async def withdraw(self, bundle: Bundle, keep: Bundle | None) -> None:
-        """``bundle`` was loaded and then refused: go back to ``keep``."""
+    async def withdraw(self, bundle: Bundle) -> None:
+        """``bundle`` was loaded and then refused: go back to the last one that settled."""
 
     def settled(self, bundle: Bundle) -> None:
         """``bundle`` is now the active one; answers of its predecessor are no longer good."""

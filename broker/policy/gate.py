@@ -23,7 +23,7 @@ _TRIES = 3
 
 async def check_content(content: Content) -> None:
     """Check config against its schemas and Rego against the portable subset; raises ``BadRequest`` with the findings."""
-    findings = [*config_findings(content), *(str(each) for each in await lint_content(content))]
+    findings = [*schema_findings(content), *(str(each) for each in await lint_content(content))]
     if findings:
         shown = "; ".join(findings[:_SHOWN])
         raise refusal(
@@ -31,9 +31,13 @@ async def check_content(content: Content) -> None:
         )
 
 
-def config_findings(content: Content) -> list[str]:
-    """``data.config.<area>`` against ``schemas/config/<area>.schema.json``; an area without a schema is a finding."""
+def schema_findings(content: Content) -> list[str]:
+    """Every ``data.config.<area>`` and manifest that breaks its schema, or has none: field and rule, one line each."""
     found = []
+    if content.manifests:
+        check = compile_schema(content.schema("manifest.v1"))
+        faults = ((manifest.get("connector"), check(manifest)) for manifest in content.manifests)
+        found.extend(f"manifest of connector `{name}`{fault}" for name, fault in faults if fault)
     for area, value in content.config.items():
         schema = content.schemas.get(f"{_CONFIG_SCHEMAS}{area}.schema.json")
         if schema is None:

@@ -1,5 +1,9 @@
 """Ed25519 keys that sign policy bundles: the gate reads public ones, the security team keeps the private one.
 
+OPA 1.20.2 verifies EdDSA only for bundles on its command line, not for those it fetches (v1/keys/keys.go), so the
+signature inside a bundle is ES256. Its P-256 key is derived from the Ed25519 seed: one secret file to keep, and two
+public keys to hand out, one for the gate and one for OPA.
+
 A key id is the name under which an operator configured a signer; it stands in both signatures of a bundle. The only
 private key that the gate ever makes is the development pair, and only where ``--dev`` was said.
 """
@@ -12,13 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from broker.errors import BadRequest
 
 DEV_KEY_ID = "policy-dev"
 _RAW_BYTES = 32
+_OPA_PURPOSE = b"wicketgate policy bundle: ES256 for OPA"
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +38,28 @@ class SigningKey:
 
     @property
     def public(self) -> Ed25519PublicKey:
-        """The half that the gate and OPA verify with."""
+        """The half that the gate verifies with."""
         return self.private.public_key()
 
+    @property
+    def for_opa(self) -> ec.EllipticCurvePrivateKey:
+        """The P-256 key for OPA's signature: HKDF-SHA256 of the seed, reduced as FIPS 186-5 A.2.1 does."""
+        seed = self.private.private_bytes_raw()
+        wide = HKDF(algorithm=hashes.SHA256(), length=48, salt=None, info=_OPA_PURPOSE).derive(seed)
+        return ec.derive_private_key(int.from_bytes(wide, "big") % (_P256_ORDER - 1) + 1, ec.SECP256R1())
+
     def public_pem(self) -> str:
-        """SubjectPublicKeyInfo PEM, the form that OPA's ``keys`` takes."""
-        form, subject = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        return self.public.public_bytes(form, subject).decode()
+        """The gate's half, for ``policy.signers`` (SubjectPublicKeyInfo PEM)."""
+        return _pem(self.public)
+
+    def opa_public_pem(self) -> str:
+        """OPA's half, for ``keys`` in its configuration (SubjectPublicKeyInfo PEM, algorithm ES256)."""
+        return _pem(self.for_opa.public_key())
+
+
+def _pem(key: Ed25519PublicKey | ec.EllipticCurvePublicKey) -> str:
+    form, subject = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(form, subject).decode()
 
 
 def read_public(text: str, key_id: str) -> Ed25519PublicKey:

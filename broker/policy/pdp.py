@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from broker.catalog import Catalog
 from broker.clock import Clock
 from broker.errors import BadRequest, BrokerError, Conflict
 from broker.model import Decision, Json
@@ -20,6 +21,7 @@ from broker.policy.bundle import Bundle, open_bundle, revision_number
 from broker.policy.content import failure_text
 from broker.policy.decision import read_decision
 from broker.policy.engine import NOT_LOADED, WRONG_REVISION, EngineHost, PolicyEngine, unavailable
+from broker.policy.explain import Simulation, simulate
 from broker.policy.gate import check_content, check_goldens
 from broker.policy.input import ReadyInput, prepare
 from broker.policy.schema import Check, compile_schema
@@ -33,14 +35,8 @@ class Snapshot:
     engine: PolicyEngine
     check: Check = field(repr=False)
     remedies: Mapping[str, str] = field(repr=False)
+    catalog: Catalog = field(repr=False)
     seq: int
-
-    @classmethod
-    def of(cls, bundle: Bundle, engine: PolicyEngine, seq: int) -> "Snapshot":
-        """Compile what every decision needs."""
-        reasons = bundle.content.config.get("reasons", {})
-        remedies = {code: str(entry.get("remedy", "")) for code, entry in reasons.items()}
-        return cls(bundle, engine, compile_schema(bundle.content.schema("input.v1")), remedies, seq)
 
 
 class PolicyDecisionPoint:
@@ -65,6 +61,15 @@ class PolicyDecisionPoint:
     def active(self) -> Bundle | None:
         """The bundle that decides, or None."""
         return self._active.bundle if self._active else None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The actions that the active bundle's manifests declare; none while nothing is loaded."""
+        return self._active.catalog if self._active else Catalog(())
+
+    def verify(self, archive: bytes, signature: str) -> Bundle:
+        """Check signature and form of a bundle without putting it into force; raises ``BadRequest``."""
+        return open_bundle(archive, signature, self._signers)
 
     @property
     def engine_label(self) -> str:
@@ -127,6 +132,13 @@ class PolicyDecisionPoint:
             bundle = await formerly_active(self._rows, digest, self._signers)
             return await self._change(bundle, "rollback", by, len(history))
 
+    async def simulate(self, value: Mapping[str, Json], bundle: Bundle | None = None) -> Simulation:
+        """Say what ``bundle`` (default: the active one) would decide, and why; nothing is recorded or counted."""
+        asked = bundle or self.active
+        if asked is None:
+            raise unavailable(NOT_LOADED, "no verified policy bundle is loaded")
+        return await simulate(value, asked)
+
     async def aclose(self) -> None:
         """Finish what is in flight and end every engine."""
         snapshot, self._active = self._active, None
@@ -150,12 +162,14 @@ class PolicyDecisionPoint:
 
     async def _admit(self, bundle: Bundle, seq: int) -> Snapshot:
         """Run the load gate after the signature; the engine that passed is the one that will decide."""
-        await check_content(bundle.content)
-        engine = await self._host.load(bundle)
-        snapshot = Snapshot.of(bundle, engine, seq)
+        content = bundle.content
+        await check_content(content)
+        check = compile_schema(content.schema("input.v1"))
+        catalog = Catalog.from_manifests(content.manifests)
+        snapshot = Snapshot(bundle, await self._host.load(bundle), check, content.remedies, catalog, seq)
         self._incoming = snapshot
         try:
-            await check_goldens(bundle.content, snapshot.check, engine)
+            await check_goldens(content, check, snapshot.engine)
         except BaseException:
             await self._refuse(snapshot)
             raise
@@ -164,7 +178,7 @@ class PolicyDecisionPoint:
     async def _refuse(self, snapshot: Snapshot) -> None:
         self._incoming = None
         await snapshot.engine.aclose()
-        await self._host.withdraw(snapshot.bundle, self.active)
+        await self._host.withdraw(snapshot.bundle)
 
     def _swap(self, snapshot: Snapshot) -> None:
         """One reference changes; the old engine finishes its requests on its own time."""

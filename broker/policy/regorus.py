@@ -224,9 +224,9 @@ class RegorusEngine:
         """Evaluate on the least busy worker; raises ``PolicyUnavailable``."""
         return Answer(await self._ask(b"D" + input_json), self.info.revision)
 
-    async def cover(self, input_json: bytes) -> bytes:
-        """Evaluate with line coverage: ``{"value", "coverage"}`` as regorus reports it."""
-        return await self._ask(b"C" + input_json)
+    async def trace(self, question: bytes) -> bytes:
+        """Evaluate each rule of ``{"input": JSON text, "rules": [path…]}``; the defined values by rule."""
+        return await self._ask(b"T" + question)
 
     async def aclose(self) -> None:
         """Finish what is in flight (at most one evaluation's bound), then end the workers."""
@@ -329,7 +329,7 @@ class RegorusHost:
         content = bundle.content
         return await RegorusEngine.start(Program(content.modules, content.data), info, self._bounds)
 
-    async def withdraw(self, bundle: Bundle, keep: Bundle | None) -> None:
+    async def withdraw(self, bundle: Bundle) -> None:
         """Nothing to undo: the refused engine was never asked by anybody else."""
 
     def settled(self, bundle: Bundle) -> None:

@@ -1,8 +1,9 @@
-"""The two signatures of a bundle, made with one Ed25519 key.
+"""The two signatures of a bundle, made with one secret.
 
 *Detached*: Ed25519 over the archive's bytes, written as one line ``<key id> <base64>``; the gate checks it before it
-unpacks anything. *Inside*: ``.signatures.json``, OPA's bundle signing (JWT, ``EdDSA``, SHA-256 of every file, scope),
-so that an OPA server refuses what the gate would refuse. Structured files (``data.json``, ``.manifest``) are hashed
+unpacks anything. *Inside*: ``.signatures.json``, OPA's bundle signing (JWT, ``ES256``, SHA-256 of every file, scope),
+so that an OPA server refuses what the gate would refuse; the gate holds no P-256 key and checks only that the listing
+fits the files, because the detached signature covers both. Structured files (``data.json``, ``.manifest``) are hashed
 over their canonical JSON, the others over their bytes, as OPA does (v1/bundle/hash.go).
 """
 
@@ -13,7 +14,10 @@ from collections.abc import Mapping
 
 import orjson
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from broker.errors import BadRequest
 from broker.model import Json
@@ -43,26 +47,26 @@ def file_hash(name: str, content: bytes) -> str:
 def sign_files(files: Mapping[str, bytes], key: SigningKey) -> bytes:
     """The content of ``.signatures.json`` for ``files``. No time claim: equal files give equal bytes."""
     listed = [{"name": n, "hash": file_hash(n, files[n]), "algorithm": "SHA-256"} for n in sorted(files)]
-    header = _b64(canonical({"alg": "EdDSA", "kid": key.id, "typ": "JWT"}))
+    header = _b64(canonical({"alg": "ES256", "kid": key.id, "typ": "JWT"}))
     payload = _b64(canonical({"files": listed, "keyid": key.id, "scope": SCOPE}))
     token = f"{header}.{payload}"
-    return canonical({"signatures": [f"{token}.{_b64(key.private.sign(token.encode()))}"]})
+    der = key.for_opa.sign(token.encode(), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    raw = b"".join(part.to_bytes(32, "big") for part in decode_dss_signature(der))
+    return canonical({"signatures": [f"{token}.{_b64(raw)}"]})
 
 
-def verify_files(files: Mapping[str, bytes], key_id: str, key: Ed25519PublicKey) -> None:
-    """Check ``.signatures.json`` inside ``files`` against the others; raises ``BadRequest``."""
+def check_listing(files: Mapping[str, bytes], key_id: str) -> None:
+    """Check that ``.signatures.json`` lists exactly the other files as they are; raises ``BadRequest``."""
     if SIGNATURES_FILE not in files:
         raise _untrusted(f"{SIGNATURES_FILE} is missing")
     try:
         (token,) = orjson.loads(files[SIGNATURES_FILE])["signatures"]
-        signed, _, signature = token.rpartition(".")
-        key.verify(_unb64(signature), signed.encode())
-        header, payload = (orjson.loads(_unb64(part)) for part in signed.split("."))
+        header, payload = (orjson.loads(_unb64(part)) for part in token.split(".")[:2])
         listed = {entry["name"]: (entry["algorithm"], entry["hash"]) for entry in payload["files"]}
         claims = (header["alg"], header["kid"], payload["keyid"], payload["scope"])
-    except (InvalidSignature, ValueError, TypeError, KeyError, AttributeError, binascii.Error):
-        raise _untrusted(f"{SIGNATURES_FILE} does not verify") from None
-    if claims != ("EdDSA", key_id, key_id, SCOPE):
+    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
+        raise _untrusted(f"{SIGNATURES_FILE} is not OPA's form") from None
+    if claims != ("ES256", key_id, key_id, SCOPE):
         raise _untrusted(f"{SIGNATURES_FILE} names another key, algorithm or scope")
     found = {n: ("SHA-256", file_hash(n, content)) for n, content in files.items() if n != SIGNATURES_FILE}
     if listed != found:

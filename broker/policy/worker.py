@@ -5,7 +5,7 @@ kernel ends it (SIGPROF, not caught) when one evaluation has used CPU_SECONDS of
 it by the clock. Frames both ways: ``<u32 little-endian length><1 byte word><payload>``.
 
 Words in: ``L`` load ``{"modules": [[path, text]…], "data": {…}, "entrypoint": …}``; ``D`` decide on input bytes;
-``C`` as ``D`` with line coverage; ``A`` the syntax trees of ``[[path, text]…]``. Words out: ``+`` with a payload,
+``T`` the values of many rules on one input (for explaining, not for deciding); ``A`` the syntax trees of ``[[path, text]…]``. Words out: ``+`` with a payload,
 ``0`` undefined, ``!`` with the name of what failed: the text of an evaluation error can hold input values and never
 leaves this process.
 """
@@ -50,12 +50,18 @@ class _Evaluator:
         engine.set_input_json(payload.decode())
         return str(engine.eval_rule_as_json(self._entrypoint)).encode()
 
-    def cover(self, payload: bytes) -> bytes:
-        engine = self._base.clone()
-        engine.set_enable_coverage(True)
-        engine.set_input_json(payload.decode())
-        value = json.loads(engine.eval_rule_as_json(self._entrypoint))
-        return json.dumps({"value": value, "coverage": json.loads(engine.get_coverage_report_as_json())}).encode()
+    def trace(self, payload: bytes) -> bytes:
+        """The value of each rule that has one; a rule that fails on this input is left out."""
+        question = json.loads(payload)
+        values = {}
+        for rule in question["rules"]:
+            engine = self._base.clone()
+            engine.set_input_json(question["input"])
+            with contextlib.suppress(RuntimeError):
+                value = engine.eval_rule_as_json(rule)
+                if value != '"<undefined>"':
+                    values[rule] = json.loads(value)
+        return json.dumps(values).encode()
 
     def trees(self, payload: bytes) -> bytes:
         """Per module ``{"tree"}`` or ``{"error"}``; policy text is no secret, so the error stands in full."""
@@ -99,15 +105,14 @@ def main(descriptor: int, cpu_seconds: float) -> None:
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     evaluator = _Evaluator()
-    actions = {b"L": evaluator.load, b"D": evaluator.decide, b"C": evaluator.cover, b"A": evaluator.trees}
+    actions = {b"L": evaluator.load, b"D": evaluator.decide, b"T": evaluator.trace, b"A": evaluator.trees}
     sock = socket.socket(fileno=descriptor)
     while True:
         (length,) = struct.unpack("<I", _read(sock, 4))
         frame = _read(sock, length)
         word = frame[:1]
-        loading = word in {b"L", b"A"}
-        signal.setitimer(signal.ITIMER_PROF, LOAD_CPU_SECONDS if loading else cpu_seconds)
-        answer = _answer(actions[word], frame[1:], loading=loading)
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds if word == b"D" else LOAD_CPU_SECONDS)
+        answer = _answer(actions[word], frame[1:], loading=word in {b"L", b"A"})
         signal.setitimer(signal.ITIMER_PROF, 0)
         sock.sendall(struct.pack("<I", len(answer)) + answer)
 

@@ -1,0 +1,93 @@
+"""Why a policy answered as it did: every rule that held for one input, with its place and its METADATA title.
+
+Made for ``policy simulate`` and the console. It always runs on the embedded engine, in a worker of its own, so that a
+candidate bundle or a costly question cannot disturb decisions.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from broker.model import Decision, Json
+from broker.policy import rego
+from broker.policy.bundle import Bundle
+from broker.policy.content import Content
+from broker.policy.decision import read_decision
+from broker.policy.input import prepare
+from broker.policy.regorus import Bounds, RegorusHost, syntax_trees
+from broker.policy.schema import compile_schema
+
+_TITLE = re.compile(r"#\s*title:\s*(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One rule that had a value other than false or empty; ``title`` is what its author says of it."""
+
+    rule: str
+    value: Json
+    file: str
+    line: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What would be decided, and the rules that held on the way, by name."""
+
+    decision: Decision
+    held: tuple[Held, ...]
+
+
+async def simulate(value: Mapping[str, Json], bundle: Bundle) -> Simulation:
+    """Decide ``value`` with ``bundle`` and explain it; raises ``PolicyUnavailable`` as a decision does."""
+    content = bundle.content
+    ready = prepare(value, compile_schema(content.schema("input.v1")))
+    rules = await _rules(content)
+    engine = await RegorusHost(Bounds(workers=1)).start(bundle)
+    try:
+        answer = await engine.decide(ready.json)
+        question = {"input": ready.json.decode(), "rules": list(rules)}
+        values: Mapping[str, Json] = orjson.loads(await engine.trace(orjson.dumps(question)))
+    finally:
+        await engine.aclose()
+    decision = read_decision(
+        answer.value,
+        remedies=content.remedies,
+        revision=bundle.revision,
+        digest=bundle.digest,
+        engine=engine.info.label,
+        input_digest=ready.digest,
+    )
+    held = (Held(name, values[name], *rules[name]) for name in sorted(values) if values[name] not in (False, [], {}))
+    return Simulation(decision, tuple(held))
+
+
+async def _rules(content: Content) -> dict[str, tuple[str, int, str]]:
+    """``data.broker.…`` of every rule that takes no arguments -> file, line and title of its first definition."""
+    modules = list(content.modules.items())
+    rules: dict[str, tuple[str, int, str]] = {}
+    for (path, text), parsed in zip(modules, await syntax_trees(modules), strict=True):
+        tree = parsed.get("tree", {"rules": []})
+        lines = text.split("\n")
+        for rule in tree["rules"]:
+            shape, reference, arguments = rego.rule_head(rule)
+            if shape != "function" and not arguments:
+                package = rego.path_of(tree["package"]["refr"])
+                name = ".".join(["data", *map(str, package), str(rego.path_of(reference)[0])])
+                line = rego.line_of(reference)
+                rules.setdefault(name, (path, line, _title(lines, line)))
+    return rules
+
+
+def _title(lines: list[str], line: int) -> str:
+    """The ``title`` in the comment block right above a line."""
+    above = line - 2
+    while above >= 0 and lines[above].startswith("#"):
+        title = _TITLE.match(lines[above])
+        if title:
+            return title.group(1).strip()
+        above -= 1
+    return ""
