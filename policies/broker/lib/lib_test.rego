@@ -1,0 +1,18 @@
+package broker.lib_test
+
+import data.broker.fixture_test as fixture
+import data.broker.lib
+
+test_a_role_counts_only_for_its_holders if {
+	lib.roles == {0: {"agent"}} with input as fixture.read
+	lib.roles == {} with input as fixture.changed(fixture.read, {"subject/parties/0/roles": ["security", "root"]})
+}
+
+test_facts if {
+	lib.machine_involved with input as fixture.read
+	not lib.machine_involved with input as fixture.changed(fixture.read, {"subject/parties": [fixture.person]})
+	lib.writing with input as fixture.write
+	not lib.writing with input as fixture.read
+	lib.tenant.home == "eu" with input as fixture.read
+	lib.environment.class == "production" with input as fixture.read
+}

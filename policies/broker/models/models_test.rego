@@ -1,0 +1,38 @@
+package broker.models_test
+
+import data.broker.fixture_test as fixture
+import data.broker.models
+
+test_an_allowed_call if {
+	models.deny == set() with input as fixture.call
+}
+
+test_other_actions_are_no_calls if {
+	models.deny == set() with input as fixture.read
+}
+
+test_each_limit_of_a_call if {
+	every path, case in {
+		"context/model/tools": {"value": ["web_search_20260101"], "code": "model.tool_forbidden"},
+		"context/model/max_tokens": {"value": 64001, "code": "model.max_tokens"},
+		"context/model/region": {"value": "moon", "code": "model.region_not_allowed"},
+		"resource/id": {"value": "claude-haiku-5-5", "code": "model.other_resource"},
+	} {
+		fixture.codes(models.deny) == {case.code} with input as fixture.changed(fixture.call, {path: case.value})
+	}
+}
+
+test_a_model_of_no_family if {
+	asked := fixture.changed(fixture.call, {"context/model/name": "other", "resource/id": "other"})
+	fixture.codes(models.deny) == {"model.not_allowed"} with input as asked
+}
+
+test_an_unknown_provider if {
+	asked := fixture.changed(fixture.call, {"context/model/provider": "other"})
+	wanted := {"model.not_allowed", "model.provider_not_allowed", "model.region_not_allowed"}
+	fixture.codes(models.deny) == wanted with input as asked
+}
+
+test_a_tool_by_its_exact_name if {
+	fixture.codes(models.deny) == {"model.tool_forbidden"} with input as fixture.changed(fixture.call, {"context/model/tools": ["bash"]})
+}

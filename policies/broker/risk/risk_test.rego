@@ -1,0 +1,62 @@
+package broker.risk_test
+
+import data.broker.fixture_test as fixture
+import data.broker.risk
+
+test_reads_are_0 if {
+	risk.tier == 0 with input as fixture.read
+	risk.factors == {"effect.read", "environment.production"} with input as fixture.read
+}
+
+test_the_matrix if {
+	every case in [
+		{"reversibility": "reversible", "env": "prod", "tier": 2},
+		{"reversibility": "compensable", "env": "prod", "tier": 2},
+		{"reversibility": "irreversible", "env": "prod", "tier": 3},
+		{"reversibility": "reversible", "env": "staging", "tier": 1},
+		{"reversibility": "compensable", "env": "staging", "tier": 1},
+		{"reversibility": "irreversible", "env": "staging", "tier": 2},
+	] {
+		asked := fixture.changed(fixture.write, {"action/reversibility": case.reversibility, "resource/env": case.env})
+		risk.tier == case.tier with input as asked
+	}
+}
+
+test_unknown_is_4 if {
+	asked := fixture.changed(fixture.write, {"action/known": false})
+	risk.tier == 4 with input as asked
+	fixture.codes(risk.deny) == {"risk.unknown"} with input as asked
+	"facts.unknown" in risk.factors with input as asked
+}
+
+test_a_word_that_the_matrix_lacks_is_4 if {
+	risk.tier == 4 with input as fixture.changed(fixture.write, {"action/reversibility": "maybe"})
+}
+
+test_fixed_and_floor if {
+	fixed := fixture.changed(fixture.write, {"action/name": "gate.review.create"})
+	risk.tier == 1 with input as fixed
+	"action.fixed" in risk.factors with input as fixed
+	raised := fixture.changed(fixture.write, {"action/name": "local.config.write", "resource/env": "staging"})
+	risk.tier == 2 with input as raised
+	"action.floor" in risk.factors with input as raised
+}
+
+test_critical_targets_rise if {
+	asked := fixture.changed(fixture.write, {"resource/labels": {"tier": "critical"}})
+	risk.tier == 3 with input as asked
+	"target.critical" in risk.factors with input as asked
+	fixture.codes(risk.deny) == {"risk.manual_only"} with input as asked
+	risk.deny == set() with input as fixture.changed(asked, {"subject/parties": [fixture.person]})
+}
+
+test_nothing_rises_above_3 if {
+	asked := fixture.changed(fixture.write, {"action/reversibility": "irreversible", "resource/labels": {"tier": "critical"}})
+	risk.tier == 3 with input as asked
+}
+
+test_busy_requesters_need_a_person if {
+	asked := fixture.changed(fixture.write, {"resource/env": "staging", "context/usage/writes_today": 50})
+	risk.tier == 2 with input as asked
+	"requester.busy" in risk.factors with input as asked
+}
