@@ -122,13 +122,10 @@ class Sessions:
         if not await self._store.write(lambda c: rows.close(c, principal.tenant, session_id, party, now)):
             raise _absent()
 
-    async def taint(self, session: Session) -> Session:
-        """Mark that untrusted content entered, before it is shown; returns the session as it is now."""
-        if session.tainted:
-            return session
-        if not await self._store.write(lambda c: rows.taint(c, session.tenant, session.id)):
+    async def taint(self, tenant: str, session_id: str) -> None:
+        """Mark that untrusted content entered, before it is shown; raises ``NotFound`` where there is no session."""
+        if not await self._store.write(lambda c: rows.taint(c, tenant, session_id)):
             raise _absent()
-        return replace(session, tainted=True)
 
     async def spend(self, session: Session, units: Mapping[str, int]) -> None:
         """Count use against the budgets, all or none; raises ``LimitExceeded`` (``session.budget``) at the first spent."""

@@ -58,7 +58,8 @@ def activate(connection: Connection, *, digest: str, by: str, now_s: int, after:
     row = select(literal(after + 1), literal(digest), literal(by), literal(now_s)).where(newest == after)
     # Two replicas at once: the second breaks the primary key, or finds a newer row.
     statement = upsert(connection, policy_activation).from_select(["seq", "digest", "activated_by", "at"], row)
-    if connection.execute(statement.on_conflict_do_nothing()).rowcount != 1:
+    added = statement.on_conflict_do_nothing().returning(policy_activation.c.seq)
+    if connection.execute(added).one_or_none() is None:
         raise Conflict(
             "another policy was activated meanwhile",
             code="policy.activation_raced",

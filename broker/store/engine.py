@@ -245,6 +245,8 @@ def _sqlite(  # noqa: PLR0913 - one argument a setting
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
+        # A shredded key must not stay readable in a freed page.
+        connection.execute("PRAGMA secure_delete=ON")
         if attach:
             # Unqualified names of counter tables are found here, so one query reads both files.
             connection.execute("ATTACH DATABASE ? AS counters", (str(attach),))

@@ -63,9 +63,9 @@ def pull(connection: Connection, kill: Kill) -> bool:
     changed = connection.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant", "scope", "target"], set_=on, where=kill_switch.c.active != true()
-        )
+        ).returning(kill_switch.c.scope)
     )
-    return changed.rowcount == 1
+    return changed.one_or_none() is not None
 
 
 def resume(connection: Connection, tenant: str, scope: str, target: str, *, by: str, now_s: int) -> bool:  # noqa: PLR0913 - one argument a column

@@ -4,6 +4,7 @@ The replicas that start together take one lock: an advisory lock on PostgreSQL, 
 All migrations run in one transaction, so a crash leaves the old form whole.
 """
 
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -20,6 +21,9 @@ FOLDER = Path(__file__).with_name("migrations")
 ADVISORY_LOCK = 0x77_69_63_6B_65_74
 """Key of PostgreSQL's advisory lock: the bytes of ``wicket``."""
 
+# Alembic's `op` and `context` are global names of the process.
+_ONE_IN_THIS_PROCESS = threading.Lock()
+
 
 def upgrade(connection: Connection, parts: Collection[str]) -> None:
     """Run what is missing in the transaction of ``connection``; ``parts`` of ``state``, ``counters`` live here.
@@ -32,7 +36,8 @@ def upgrade(connection: Connection, parts: Collection[str]) -> None:
     config.attributes["connection"] = connection
     config.attributes["parts"] = tuple(parts)
     try:
-        command.upgrade(config, "head")
+        with _ONE_IN_THIS_PROCESS:
+            command.upgrade(config, "head")
     except CommandError as error:
         raise StoreUnavailable(
             "the database was made by a newer release",

@@ -189,9 +189,7 @@ vault_key = Table(
     metadata,
     _text("tenant", primary_key=True),
     _text("session", primary_key=True),
-    _text("region", primary_key=True),
     _blob("wrapped"),
-    _text("key_id"),
 )
 
 vault_token = Table(
@@ -200,11 +198,8 @@ vault_token = Table(
     _text("tenant", primary_key=True),
     _text("session", primary_key=True),
     _text("token", primary_key=True),
-    _text("type"),
-    _blob("ciphertext"),
-    _text("key_id"),
-    _big("expires_at"),
-    Index("vault_token_due", "expires_at"),
+    _text("entity"),
+    _blob("sealed"),
 )
 
 policy_bundle = Table(

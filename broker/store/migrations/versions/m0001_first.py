@@ -173,12 +173,8 @@ def _approval_tables() -> None:
 
 def _vault_tables() -> None:
     """Wrapped session keys and encrypted pseudonym values."""
-    op.create_table("vault_key", *_columns(key="tenant session region", words="key_id", blobs="wrapped"))
-    op.create_table(
-        "vault_token",
-        *_columns(key="tenant session token", words="type key_id", blobs="ciphertext", numbers="expires_at"),
-    )
-    op.create_index("vault_token_due", "vault_token", ["expires_at"])
+    op.create_table("vault_key", *_columns(key="tenant session", blobs="wrapped"))
+    op.create_table("vault_token", *_columns(key="tenant session token", words="entity", blobs="sealed"))
 
 
 def _policy_tables() -> None:

@@ -1,0 +1,163 @@
+"""Another tenant's row is absent: in every query that takes a tenant, on both databases."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from broker.model import Session
+from broker.store import Connection, Store, approvals, counters, gather, kills, leases, sessions, vault
+from broker.store.kills import Kill
+from tests.stores import KINDS, fresh_tenant, open_store
+from tests.unit.store.drafts import answer_of, proposal_of
+
+MODULES: tuple[ModuleType, ...] = (approvals, counters, gather, kills, leases, sessions, vault)
+WRITES_OWN_ROW = {
+    "approvals.add_review",  # its proposal must stand in the same tenant: test_migrations
+    "approvals.lock_action",  # a lock over tenant and action; no row
+    "counters.bump",  # writes the tenant's own counter
+    "leases.take",  # takes the tenant's own key: below
+    "sessions.spend",  # writes the tenant's own counter: below
+    "vault.put_key",  # writes the tenant's own key: below
+    "vault.put_tokens",  # refused without the tenant's own key: test_vault
+}
+
+Probe = Callable[[Connection, str], Any]
+PROBES: dict[str, tuple[Probe, Any]] = {
+    "approvals.find": (lambda c, t: approvals.find(c, t, "apr"), None),
+    "approvals.of_action": (lambda c, t: approvals.of_action(c, t, "act"), None),
+    "approvals.narrow": (
+        lambda c, t: approvals.narrow(c, t, "apr", old="a" * 64, new="b" * 64, arguments={}, now_s=1),
+        False,
+    ),
+    "approvals.move": (lambda c, t: approvals.move(c, t, "apr", "approved", 1), False),
+    "approvals.begin": (lambda c, t: approvals.begin(c, t, "apr-2", "a" * 64, 1_500, 60), False),
+    "approvals.page": (lambda c, t: approvals.page(c, t, ("waiting", "approved"), 10).items, ()),
+    "kills.is_killed": (lambda c, t: kills.is_killed(c, t, "dev:agent-1", "local"), False),
+    "kills.resume": (lambda c, t: kills.resume(c, t, "agent", "dev:agent-1", by="dev:ann", now_s=1), False),
+    "kills.pulled": (kills.pulled, ()),
+    "kills.stops": (lambda c, t: kills.is_killed(c, t, "dev:agent-1", "local"), False),
+    "leases.holds": (lambda c, t: leases.holds(c, t, "h", {"k": 1}, 1), False),
+    "leases.renew": (lambda c, t: leases.renew(c, t, "h", {"k": 1}, now_s=1, until=99), False),
+    "leases.release": (lambda c, t: leases.release(c, t, "h"), None),
+    "sessions.find": (lambda c, t: sessions.find(c, t, "ses"), None),
+    "sessions.close": (lambda c, t: sessions.close(c, t, "ses", "dev:agent-1", 1), False),
+    "sessions.taint": (lambda c, t: sessions.taint(c, t, "ses"), False),
+    "sessions.assign": (lambda c, t: sessions.assign(c, t, "ses", "dev:agent-2", 1), False),
+    "sessions.tainted_incident": (lambda c, t: sessions.tainted_incident(c, t, "inc"), False),
+    "vault.key": (lambda c, t: vault.key(c, t, "ses"), None),
+    "vault.shred": (lambda c, t: vault.shred(c, t, "ses"), None),
+    "gather.gather": (
+        lambda c, t: gather.gather(
+            c, tenant=t, session_id="ses", acting="dev:agent-1", connector="local", action_id="act", now_s=1
+        ),
+        gather.Gathered(None, killed=False, usage={"actions_today": 0, "writes_today": 0}, proposal=None),
+    ),
+}
+COUNTED: dict[str, tuple[Probe, Any]] = {
+    "sessions.used": (lambda c, t: sessions.used(c, t, "ses"), {"actions": 0, "writes": 0, "tokens": 0}),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
+    yield opened
+    opened.close()
+
+
+def plant(connection: Connection, tenant: str) -> None:
+    """One row of every kind; ids are the same in every tenant."""
+    approvals.add(connection, proposal_of(tenant, id="apr", action_id="act"))
+    approvals.add_review(connection, tenant, "apr", answer_of("a" * 64))
+    approvals.add(connection, proposal_of(tenant, id="apr-2", action_id="act-2"))
+    assert approvals.move(connection, tenant, "apr-2", "approved", 1)
+    kills.pull(connection, Kill(tenant, "agent", "dev:agent-1", "dev:ann", 1, ""))
+    leases.take(connection, tenant, ["k"], holder="h", now_s=1, until=9)
+    opened = Session("ses", tenant, "gate", "dev:agent-1", (), 1, 9, incident="inc", tainted=True)
+    sessions.add(connection, opened)
+    vault.put_key(connection, tenant, "ses", b"k")
+
+
+def everything(connection: Connection, tenant: str) -> list[Any]:
+    """All that the tenant can see of its own rows."""
+    now = {"session_id": "ses", "acting": "dev:agent-1", "connector": "local", "action_id": "act", "now_s": 1}
+    return [
+        gather.gather(connection, tenant=tenant, **now),
+        approvals.find(connection, tenant, "apr-2"),
+        kills.pulled(connection, tenant),
+        leases.holds(connection, tenant, "h", {"k": 1}, 1),
+        vault.key(connection, tenant, "ses"),
+    ]
+
+
+def test_every_query_that_takes_a_tenant_is_probed_here() -> None:
+    names = {
+        f"{module.__name__.rsplit('.', 1)[1]}.{name}"
+        for module in MODULES
+        for name, query in inspect.getmembers(module, inspect.isfunction)
+        if query.__module__ == module.__name__
+        and not name.startswith("_")
+        and "tenant" in inspect.signature(query).parameters
+    }
+    assert names == set(PROBES) | set(COUNTED) | WRITES_OWN_ROW
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_foreign_tenants_rows_are_absent_and_untouched(store: Store, name: str) -> None:
+    probe, absent = PROBES[name]
+    owner, stranger = fresh_tenant(), fresh_tenant()
+
+    async def main() -> None:
+        await store.write(lambda c: plant(c, owner), durable=False)
+        before = await store.read(lambda c: everything(c, owner))
+        assert probe is not PROBES["gather.gather"][0] or before[0].session is not None
+        assert await store.write(lambda c: probe(c, stranger), durable=False) == absent
+        assert await store.read(lambda c: everything(c, owner)) == before
+
+    if name == "gather.gather":  # reads both files
+        asyncio.run(store.write(lambda c: plant(c, owner)))
+        assert asyncio.run(store.read(lambda c: probe(c, stranger))) == absent
+        assert asyncio.run(store.read(lambda c: probe(c, owner))) != absent
+    else:
+        asyncio.run(main())
+
+
+def test_the_same_probes_find_the_owners_rows(store: Store) -> None:
+    """Otherwise the test above could not fail."""
+    for name in set(PROBES) - {"gather.gather", "leases.release", "vault.shred"}:
+        owner = fresh_tenant()
+        asyncio.run(store.write(lambda c, t=owner: plant(c, t), durable=False))
+        probe, absent = PROBES[name]
+        assert asyncio.run(store.write(lambda c, p=probe, t=owner: p(c, t), durable=False)) != absent, name
+
+
+def test_counters_are_the_tenants_own(store: Store) -> None:
+    owner, stranger = fresh_tenant(), fresh_tenant()
+
+    async def main() -> None:
+        assert await store.count(lambda c: sessions.spend(c, owner, "ses", {"actions": 1}, {"actions": 1})) == ""
+        assert await store.count(lambda c: sessions.spend(c, owner, "ses", {"actions": 1}, {"actions": 1})) == "actions"
+        probe, absent = COUNTED["sessions.used"]
+        assert await store.read(lambda c: probe(c, stranger)) == absent
+        assert await store.count(lambda c: sessions.spend(c, stranger, "ses", {"actions": 1}, {"actions": 1})) == ""
+        await store.count(lambda c: counters.bump(c, owner, "dev:agent-1", 1, write=True))
+        now = {"session_id": "", "acting": "dev:agent-1", "connector": "", "action_id": "", "now_s": 1}
+        seen = [await store.read(lambda c, t=t: gather.gather(c, tenant=t, **now).usage) for t in (owner, stranger)]
+        assert seen == [{"actions_today": 1, "writes_today": 1}, {"actions_today": 0, "writes_today": 0}]
+
+    asyncio.run(main())
+
+
+def test_one_tenants_lease_or_vault_key_does_not_block_anothers(store: Store) -> None:
+    owner, stranger = fresh_tenant(), fresh_tenant()
+
+    def both(connection: Connection) -> None:
+        for tenant in (owner, stranger):
+            assert leases.take(connection, tenant, ["k"], holder=tenant, now_s=1, until=9) == {"k": 1}
+            assert vault.put_key(connection, tenant, "s", tenant.encode()) == tenant.encode()
+
+    asyncio.run(store.write(both))
