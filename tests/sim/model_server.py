@@ -177,7 +177,8 @@ def _error(turn: Turn) -> bytes:
 
 def _models() -> dict[str, object]:
     rows = [
-        {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"} for name in MODELS
+        {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z", "lifecycle": "active"}
+        for name in MODELS
     ]
     return {"data": rows, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}
 
