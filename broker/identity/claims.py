@@ -136,6 +136,7 @@ def _parties(profile: IssuerProfile, claims: Mapping[str, Json], client: str) ->
     """
     subject_id = _text(claims, profile.subject_path)
     own = any(at(claims, path) == template.format(client=client) for path, template in profile.own)
+    own = own or bool(profile.person_path and at(claims, profile.person_path) is None)
     kind = _kind(profile, client, subject_id, own=own)
     subject = Party(f"{profile.name}:{subject_id}", kind, _roles(profile, claims))
     act = claims.get("act")

@@ -62,6 +62,8 @@ class IssuerProfile:
     people: frozenset[str] = frozenset()
     """Client ids through which people sign in; empty: any client that is no agent."""
     own: tuple[tuple[str, str], ...] = (("sub", "{client}"),)
+    person_path: str = ""
+    """A claim that only people's tokens have; without it a token is its client's own. Empty: no such claim."""
     insecure_loopback: bool = False
     """Development only: http is accepted for addresses of this very machine."""
 
@@ -154,6 +156,7 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "client_paths": ("client_id", "azp"),
         "roles_path": "groups",
         "own": (("preferred_username", "service-account-{client}"), ("sub", "{client}")),
+        "person_path": "sid",
     },
     # Our own development provider: RFC 9068 on loopback, roles under their own names.
     "dev": {

@@ -152,10 +152,10 @@ class DevProvider:
         )
 
     async def _oauth(self, request: Request, answer: Callable[[FormRequest], Response]) -> Response:
-        """A machine's request: parameters in the body only."""
+        """A machine's request: only what stands in the body counts."""
         try:
-            parameters = await _read_form(request)
-            return answer(FormRequest("POST", f"{self.issuer}/token", request.headers, parameters))
+            form = FormRequest("POST", f"{self.issuer}/token", request.headers, await _read_form(request))
+            return answer(form)
         except BadForm as error:
             return JSONResponse({"error": "invalid_request", "error_description": str(error)}, 400)
         except Full:
@@ -220,8 +220,6 @@ def _unanswerable(problem: str) -> Response:
 
 async def _read_form(request: Request) -> dict[str, str]:
     """The form of a POST; raises BadForm."""
-    if request.url.query and not request.url.path.endswith("/authorize"):
-        raise BadForm("parameters belong into the body")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise BadForm("the body must be application/x-www-form-urlencoded")

@@ -163,6 +163,16 @@ def test_a_keycloak_service_account_of_an_agent_client_is_that_agent(issuer: Iss
     assert (who.subject.kind, who.actor, who.client) == (PartyKind.AGENT, None, "agent-1")
 
 
+@pytest.mark.parametrize(("client", "kind"), [("agent-1", PartyKind.AGENT), ("ci", PartyKind.WORKLOAD)])
+def test_a_keycloak_token_without_a_persons_login_is_never_a_person(
+    client: str, kind: PartyKind, issuer: Issuer
+) -> None:
+    claims = keycloak(issuer, azp=client)
+    del claims["preferred_username"], claims["sid"]
+    who = believe(issuer, claims, KEYCLOAK, typ="JWT")
+    assert (who.subject.kind, who.actor) == (kind, None)
+
+
 def test_keycloak_realm_roles_are_read_when_their_path_is_configured(issuer: Issuer) -> None:
     who = believe(issuer, keycloak(issuer, groups=None), {**KEYCLOAK, "roles_claim": "realm_access.roles"}, typ="JWT")
     assert who.subject.roles == frozenset({"oncall"})

@@ -1,0 +1,29 @@
+"""The spec of this room says what the code does."""
+
+import re
+import tomllib
+
+from broker.config import Settings
+from broker.identity import issuer_profile
+from broker.identity.profiles import PRESETS
+from tests.parts import ROOT
+
+README = (ROOT / "broker/identity/README.md").read_text()
+
+
+def test_the_keycloak_table_loads_as_configuration_and_as_a_profile() -> None:
+    table = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert table
+    settings = Settings.model_validate(tomllib.loads(table.group(1)))
+    profile = issuer_profile(settings.identity.issuers[0].model_dump())
+    assert (profile.name, profile.payload_type, profile.tenant) == ("corp", "Bearer", "default")
+
+
+def test_every_code_that_the_room_raises_is_listed_and_no_other() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "broker/identity").glob("*.py"))
+    raised = set(re.findall(r'code="(identity\.[a-z_]+)"', sources)) - {"identity.keyset_invalid"}
+    assert raised == set(re.findall(r"`(identity\.[a-z_]+)`", README.split("## Refusals")[1]))
+
+
+def test_every_preset_is_described() -> None:
+    assert set(re.findall(r"^\| `([a-z0-9]+)` \|", README, re.MULTILINE)) == set(PRESETS)
