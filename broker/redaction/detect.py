@@ -29,6 +29,8 @@ class Detector:
 
     def __init__(self, scanner: Scanner, minted: Container[str], budget: views.Budget | None = None) -> None:
         """``minted``: tokens of this session, which stay; every other text of token form is escaped."""
+        self.foreign: set[str] = set()
+        """Texts of token form that ``minted`` does not hold."""
         self._scanner = scanner
         self._minted = minted
         self._budget = budget or views.Budget()
@@ -57,7 +59,11 @@ class Detector:
         kept = [match.span() for match in MARK.finditer(text)]
         forged = []
         for match in TOKEN.finditer(text):
-            (kept if match.group() in self._minted else forged).append(match.span())
+            if match.group() in self._minted:
+                kept.append(match.span())
+            else:
+                forged.append(match.span())
+                self.foreign.add(match.group())
         return Present(sorted(kept), forged)
 
     def _all(self, text: str, hits: Hits, depth: int) -> Iterator[Span]:

@@ -82,7 +82,7 @@ _PEOPLE: Final = {
 _PARENTS: Final = frozenset("user users customer patient employee person contact cardholder owner author recipient sender member guest enduser account".split())
 _SQUEEZED: Final = {
     "password": "password", "passwd": "password", "passphrase": "password", "apikey": "api-key", "secretkey": "secret-key", "privatekey": "private-key",
-    "accesskey": "access-key", "authtoken": "token", "accesstoken": "token", "clientsecret": "client-secret", "refreshtoken": "token",
+    "accesskey": "access-key", "authtoken": "token", "accesstoken": "token", "clientsecret": "client-secret", "refreshtoken": "token", "secret": "secret", "passcode": "password",
 }  # fmt: skip
 SYSTEM_USERS: Final = frozenset(
     "root admin administrator nobody daemon system www-data www apache nginx postgres mysql redis git ubuntu ec2-user centos debian ansible jenkins kubernetes "

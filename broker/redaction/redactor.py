@@ -1,10 +1,10 @@
 """The one way from raw to ``Redacted``: walk, scan once, find, resolve, replace, store the new pseudonyms, release."""
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Mapping
+from collections import ChainMap, Counter
+from collections.abc import Mapping, MutableMapping
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from broker.clock import Clock
 from broker.errors import RedactionUnavailable
@@ -15,7 +15,6 @@ from broker.redaction.entities import SECRET, STANDARD, Profile, Span, Tier
 from broker.redaction.restore import restored
 from broker.redaction.scan import Hits, ScanFailed, Scanner, scanner
 from broker.redaction.streaming import TextStream
-from broker.redaction.tokens import TOKEN
 from broker.redaction.vault import OpenSession, Scope, Vault
 from broker.redaction.walk import BYTES, KEY, WITHHELD, Leaves, collect, rebuild
 
@@ -49,23 +48,24 @@ class Pass:
 
     def text(self, raw: str) -> str:
         """One text by itself."""
-        try:
-            spans = self._detector.findings(raw, self._detector.scan(raw))
-        except ScanFailed:
-            spans = [views.withheld(0, len(raw), "scanner")]
-        result, parts = self._treated(raw, spans)
-        self._report(spans, parts, "$")
-        return result
+        return self.treated(raw, self.spans(raw))
 
     def spans(self, raw: str) -> list[Span]:
         """The findings of one text, untreated."""
-        return self._detector.findings(raw, self._detector.scan(raw))
+        try:
+            return self._detector.findings(raw, self._detector.scan(raw))
+        except ScanFailed:
+            return [views.withheld(0, len(raw), "scanner")]
 
     def treated(self, raw: str, spans: list[Span]) -> str:
         """``raw`` with ``spans`` (disjoint, ascending) treated."""
         result, parts = self._treated(raw, spans)
         self._report(spans, parts, "$")
         return result
+
+    def must_refresh(self) -> bool:
+        """Whether a token passes the session's keyed check but is unknown here: another replica may have minted it."""
+        return any(self._session.keys.genuine(token) for token in self._detector.foreign)
 
     def _per_leaf(self, leaves: Leaves) -> dict[int, list[Span]]:
         texts = leaves.texts
@@ -175,7 +175,8 @@ class Redactor:
     def __init__(self, *, vault: Vault, profiles: Mapping[str, Profile], clock: Clock) -> None:
         """``profiles`` by name (``entities.profiles_from``); ``standard`` exists in any case."""
         self._vault = vault
-        self._profiles = {"standard": STANDARD, **profiles}
+        # A chain, not a copy: the profiles are those of whatever bundle is active at the moment of use.
+        self._profiles: Mapping[str, Profile] = ChainMap(cast("MutableMapping[str, Profile]", profiles), {"standard": STANDARD})
         self._clock = clock
 
     async def redact(self, value: T, *, profile: str, scope: Scope) -> Redacted[T]:
@@ -185,9 +186,12 @@ class Redactor:
         allows; nothing of the value is released then.
         """
         chosen = self.profile(profile)
-        session = await self._session(scope, value)
+        session = await self._vault.open(scope)
         done = Pass(session, chosen)
         result = done.value(value)
+        if done.must_refresh() and await self._vault.refresh(session):
+            done = Pass(session, chosen)
+            result = done.value(value)
         if chosen.max_unscanned is not None and done.withheld > chosen.max_unscanned:
             raise RedactionUnavailable(
                 f"{done.withheld} part(s) could not be scanned; profile `{profile}` allows {chosen.max_unscanned}",
@@ -213,10 +217,7 @@ class Redactor:
         """A redactor of text that arrives in pieces."""
         chosen = self.profile(profile)
 
-        async def opened(text: str) -> OpenSession:
-            return await self._session(scope, text)
-
-        return TextStream(opened, self._vault.remember, lambda session: Pass(session, chosen))
+        return TextStream(self._vault, scope, lambda session: Pass(session, chosen))
 
     async def forget(self, scope: Scope) -> None:
         """Shred the session's data key: its pseudonyms can never be restored again."""
@@ -230,22 +231,3 @@ class Redactor:
                 f"there is no redaction profile `{name}`", code="redaction.profile", remedy="name a profile of config/redaction/data.yaml"
             )
         return found
-
-    async def _session(self, scope: Scope, value: Any) -> OpenSession:
-        """The open session, refreshed when ``value`` carries a genuine token that another replica must have minted."""
-        session = await self._vault.open(scope)
-        if _has_unknown_token(value, session):
-            await self._vault.refresh(session)
-        return session
-
-
-def _has_unknown_token(value: Any, session: OpenSession) -> bool:
-    if isinstance(value, str):
-        return "_" in value and any(
-            found.group() not in session.values and session.keys.genuine(found.group()) for found in TOKEN.finditer(value)
-        )
-    if isinstance(value, Mapping):
-        return any(_has_unknown_token(item, session) for pair in value.items() for item in pair)
-    if isinstance(value, list | tuple):
-        return any(_has_unknown_token(item, session) for item in value)
-    return False

@@ -115,7 +115,7 @@ class Re2Scanner:
     def scan(self, text: str) -> Hits:
         """The hits of each anchor that occurs."""
         data = to_bytes(text)
-        found = self._set.Match(data)
+        found = self._set.Match(data) or ()
         return [(_OWNERS[index], match.end()) for index in found for match in self._each[index].finditer(data)]
 
 

@@ -6,13 +6,12 @@ Text that was released stays in view as left context. A text that begins like JS
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from broker.redaction import embedded, views
 from broker.redaction.entities import Span
-from broker.redaction.scan import ScanFailed
-from broker.redaction.vault import OpenSession
+from broker.redaction.vault import OpenSession, Scope, Vault
 
 HOLD: Final = 320
 CONTEXT: Final = 640
@@ -28,6 +27,9 @@ class TextPass(Protocol):
 
     minted: dict[str, str]
 
+    def must_refresh(self) -> bool:
+        """Whether the vault may hold tokens of this text that are not known here."""
+
     def spans(self, raw: str) -> list[Span]:
         """Findings of a text."""
 
@@ -38,13 +40,8 @@ class TextPass(Protocol):
 class TextStream:
     """``feed`` pieces, send on what it returns, ``finish`` at the end."""
 
-    def __init__(
-        self,
-        opened: Callable[[str], Awaitable[OpenSession]],
-        remember: Callable[[OpenSession, Mapping[str, str]], Awaitable[None]],
-        make: Callable[[OpenSession], TextPass],
-    ) -> None:
-        self._opened, self._remember, self._make = opened, remember, make
+    def __init__(self, vault: Vault, scope: Scope, make: Callable[[OpenSession], TextPass]) -> None:
+        self._vault, self._scope, self._make = vault, scope, make
         self._context = ""
         self._held = ""
         self._whole: bool | None = None
@@ -65,14 +62,14 @@ class TextStream:
         return await self._release(len(self._held), last=True)
 
     async def _release(self, limit: int, *, last: bool = False) -> str:
-        session = await self._opened(self._context + self._held)
-        work = self._make(session)
+        session = await self._vault.open(self._scope)
         whole = self._context + self._held
         base = len(self._context)
-        try:
+        work = self._make(session)
+        spans = work.spans(whole)
+        if work.must_refresh() and await self._vault.refresh(session):
+            work = self._make(session)
             spans = work.spans(whole)
-        except ScanFailed:
-            spans = [views.withheld(base, len(whole), "scanner")]
         cut = len(whole) if last else self._cut(whole, base, base + limit, spans)
         if cut <= base:
             if len(self._held) <= MAX_RUN:
@@ -80,7 +77,7 @@ class TextStream:
             spans, cut = [views.withheld(base, len(whole), "run")], len(whole)
         ours = [_moved(span, -base) for span in spans if base <= span.start and span.end <= cut]
         released = work.treated(whole[base:cut], ours)
-        await self._remember(session, work.minted)
+        await self._vault.remember(session, work.minted)
         self._context = whole[max(cut - CONTEXT, 0) : cut]
         self._held = whole[cut:]
         return released

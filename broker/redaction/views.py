@@ -198,6 +198,8 @@ def _bytes_of(segment: str) -> Iterator[bytes]:
     if _HEX.fullmatch(segment):
         yield bytes.fromhex(segment)
         return
+    if segment == segment.lower():
+        return  # base 64 of any 12 bytes of text has capitals; paths and identifiers have not
     body = segment.rstrip("=")
     if len(body) % 4 == 1:
         body = body[:-1]

@@ -17,7 +17,7 @@ from broker.redaction.validators import entropy, opaque
 WORDS: Final = (
     r"passw|passphrase|passcode|pwd|pass\b|secret|token|api.?key|access.?key|private.?key|account.?key|shared.?key|license.?key|master.?key|crypt.?key|signing.?key|"
     r"insert.?key|deploy.?key|connection.?string|credential|creds\b|cookie|session.?id|sessid|\bcvv|\bcvc|\botp\b|\bssn\b|social.?security|user.?name|full.?name|"
-    r"first.?name|last.?name|\bdob\b|birth|tax.?id|passport|account.?number|card.?number|[a-z]key\b|_key\b|auth\b|\bjwt|crumb|license"
+    r"first.?name|last.?name|\bdob\b|birth|tax.?id|passport|account.?number|card.?number|[a-z]key\b|_key\b|auth\b|\bjwt|crumb|license|reporter.?id|[.\-]key\b"
 )
 _WORD = re.compile(WORDS, re.IGNORECASE)
 _KEY = re.compile(r"[A-Za-z0-9_.\-]{1,96}")
@@ -28,7 +28,10 @@ _SEPARATOR = re.compile(
 _QUOTED = re.compile(r"""(?P<q>\\{0,3}["'`])(?P<v>(?:(?!(?P=q))[^\r\n]){1,512})(?P=q)""")
 _BARE = re.compile(r"""[^\s"'`<>,;&|(){}\[\]\\]{1,2048}""")
 _CODE = re.compile(r"(?:[A-Za-z_$][\w$]*(?:\.|->|::))+[A-Za-z_$][\w$]*(?:\(.*)?|[A-Za-z_]\w*\(.*")
-_NOTHING: Final = frozenset("none null nil undefined true false yes no on off string str int bool text changeme redacted hidden password passwd secret token empty required optional".split())
+_HOLE = re.compile(r"""[$#]\{|^(?:\$\(|<%|\{\{|arn:|[+.,]\s?[\w$('"\[]|\s*\+)|\+$|^[\w.$]+@[0-9a-f]{4,8}$""")
+"""Templates, concatenations of source code, Java object names: not a literal."""
+_ROUTE = re.compile(r"[/#: ]|^[A-Z][a-z]+:?$")
+_NOTHING: Final = frozenset("none null nil undefined true false yes no on off string str int bool text changeme redacted hidden password passwd token empty required optional".split())
 
 
 def find_assignments(text: str, low: int, high: int) -> Iterator[Span]:
@@ -73,14 +76,17 @@ def _value(text: str, at: int, rule: KeyRule) -> Span | None:
 
 def _plausible(value: str, rule: KeyRule, *, quoted: bool) -> bool:
     plain = value.strip()
-    if placeholder(plain) or plain.lower() in _NOTHING or "${" in plain or plain.startswith(("$(", "<%", "{{", "#{")) or _CODE.fullmatch(plain):
+    if placeholder(plain.strip("'\"")) or plain.lower() in _NOTHING or _HOLE.search(plain) or _CODE.fullmatch(plain):
         return False
     if rule.entity != SECRET:
         return len(plain) >= 3 and not plain_machine(rule.entity, plain) and _person_like(plain, rule.entity)
     if rule.opaque:
         return opaque(plain, shortest=12, bits=2.8) and " " not in plain
     if rule.kind not in {"password", "pin", "cvv", "otp"}:
-        return len(plain) >= 6 and " " not in plain and (quoted or any(char.isdigit() for char in plain) or entropy(plain) > 3.3)
+        literal = quoted or len(plain) >= 32 or any(char.isdigit() for char in plain) or entropy(plain) > 3.3
+        return len(plain) >= 6 and " " not in plain and literal
+    if "passw" in plain.lower() and _ROUTE.search(plain):
+        return False  # a label, a route or a selector about passwords
     return len(plain) >= 3 and (quoted or not plain[0] == "$") and (len(plain) >= 4 or plain.isdigit())
 
 
@@ -104,7 +110,8 @@ _CURL = re.compile(r"""(?<![\w])(?:-u|--user)\s{1,2}["']?[^\s:"']{1,128}:(?P<v>[
 _CALL = re.compile(
     r"""(?i)(?:NetworkCredential|DirectoryEntry|PasswordCredential|PasswordAuthentication|Credentials|OAuth)\(\s{0,8}(?:["'][^"'\n]{1,128}["']\s{0,4},\s{0,16}){1,3}["'](?P<v>[^"'\n]{3,128})["']\s{0,8}\)"""
 )
-_SPOKEN_RULES: Final = (_SPOKEN, _NETRC, _FLAG, _CURL, _CALL)
+_FOLLOWS = re.compile(r"(?i)\bpassword\b[^\n]{0,80}:\s{0,4}\n\s{0,4}(?P<v>[0-9a-f]{32})\b")
+_SPOKEN_RULES: Final = (_SPOKEN, _FOLLOWS, _NETRC, _FLAG, _CURL, _CALL)
 
 
 def find_spoken(text: str, low: int, high: int) -> Iterator[Span]:

@@ -35,14 +35,17 @@ class Rule:
     source: str = ""
 
 
+_SLACK: Final = 512
+
+
 def matches(pattern: re.Pattern[str], text: str, low: int, high: int) -> Iterator[re.Match[str]]:
-    """Matches that start in ``text[low:high]``; one that touches ``high`` is matched again without that border."""
-    at = low
+    """Matches that start in ``text[low:high]``; one that runs into the search's border is matched again without it."""
+    stop, at = min(high + _SLACK, len(text)), low
     while at < high:
-        match = pattern.search(text, at, high)
-        if match is None:
+        match = pattern.search(text, at, stop)
+        if match is None or match.start() >= high:
             return
-        if match.end() == high < len(text):
+        if match.end() == stop < len(text):
             match = pattern.match(text, match.start()) or match
         yield match
         at = max(match.end(), match.start() + 1)
@@ -56,12 +59,12 @@ def by_pattern(  # noqa: PLR0913 - a table row
 ) -> Finder:
     """A finder that reports group ``v`` (else the whole match) of every match that passes ``check``."""
     compiled = re.compile(pattern)
-    group: str | int = "v" if "v" in compiled.groupindex else 0
+    named = "v" in compiled.groupindex
 
     def find(text: str, low: int, high: int) -> Iterator[Span]:
         for match in matches(compiled, text, low, high):
             if check is None or check(match):
-                start, end = match.span(group)
+                start, end = match.span("v" if named and match["v"] is not None else 0)
                 yield Span(entity, start, end, rule, tier, score, kind)
 
     return find

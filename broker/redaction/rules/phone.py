@@ -25,7 +25,7 @@ _BEHIND_PHRASE = re.compile(
     rf"(?i)\b(?:call(?:ing)?(?:\s\w+)?|reach(?:ing)?(?:\s\w+)?|answering|messages?|texts?|sms|ring|dial|registered)(?:\s(?:me|us|him|her|them|back|on|at|to|from|my|number)){{0,4}}\s(?P<v>{_LOOSE})(?![\w]|[.\-:]\w)"
 )
 _BEFORE_LABEL = re.compile(rf"(?i)(?<![\w.\-+/:])(?P<v>{_LOOSE})\s?-?\s?(?:office|fax|mobile|cell|desk|landline)\b")
-_DATE = re.compile(r"(?:19|20)\d\d[-./ ]?(?:0[1-9]|1[0-2])[-./ ]?[0-3]\d|[0-3]?\d[-./][01]?\d[-./](?:19|20)\d\d|\d{1,2}[:.]\d\d[:.]\d\d")
+_DATE = re.compile(r"(?:19|20)\d\d[-./ ]?(?:0[1-9]|1[0-2])[-./ ]?[0-3]\d|[0-3]?\d[-./][01]?\d[-./](?:19|20)\d\d|\d{1,2}([:.])\d\d\1\d\d(?!\1\d)")
 _GROUPED = re.compile(r"\d[ .\-/()]+\d")
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from broker.redaction.entities import Span, Tier
 from broker.redaction.rules.base import Anchor, Rule, by_pattern, matches
-from broker.redaction.validators import IBAN_LENGTHS, card, email_domain, iban, public_ip, ssn
+from broker.redaction.validators import IBAN_LENGTHS, card, email_domain, iban, luhn, public_ip, ssn
 
 _LOCAL_EXTRA = frozenset("._+-'")
 _DOMAIN = re.compile(r"(?:[^\W_]|-){1,63}(?:\.(?:[^\W_]|-){1,63}){1,20}")
@@ -51,16 +51,16 @@ def _domain_end(text: str, at: int) -> int:
 _CARD = re.compile(
     r"(?<![\w.+\-])(?<![\w][/:#])(?:\d{12,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5}|\d{4}([ -])\d{4}\3\d{4}\3\d{4}\3\d{3})(?![\w]|[.\-]\w|@)"
 )
-_CARD_WORDS = re.compile(r"(?i)card|credit|debit|visa|master|amex|maestro|discover|\bcc\b|\bpan\b|charge|payment|billing")
+_CARD_WORDS = re.compile(r"(?i)card|credit|debit|\bvisa\b|mastercard|\bamex\b|maestro|\bcc\b|\bpan\b")
 _WELL_KNOWN_LENGTHS: Final = frozenset({14, 15, 16})
 
 
 def find_cards(text: str, low: int, high: int) -> Iterator[Span]:
-    """Payment cards by issuer range, length and Luhn; the rarer lengths only near a word about cards."""
+    """Payment cards: issuer range, common length and Luhn, or Luhn alone behind a word about cards."""
     for match in matches(_CARD, text, low, high):
         digits = re.sub(r"\D", "", match.group())
-        near = bool(_CARD_WORDS.search(text, max(match.start() - 80, 0), min(match.end() + 40, len(text))))
-        if card(digits) and (near or len(digits) in _WELL_KNOWN_LENGTHS):
+        near = bool(_CARD_WORDS.search(text, max(match.start() - 64, 0), match.start()))
+        if (near and luhn(digits) and len(set(digits)) > 1) or (card(digits) and len(digits) in _WELL_KNOWN_LENGTHS):
             yield Span("CARD", *match.span(), "card", Tier.VALIDATED, 0.95 if near else 0.8)
 
 
@@ -122,7 +122,7 @@ RULES: Final = (
     Rule("card", (Anchor(r"\d{12}"), Anchor(r"\d{4}[ -]\d{4}[ -]\d{4}[ -]\d"), Anchor(r"\d{4}[ -]\d{6}[ -]\d{4}")), find_cards, 24, 1, "ISO/IEC 7812-1; BIN tables of the schemes"),
     Rule("ssn", (Anchor(r"\d{3}-\d{2}-\d{4}"), Anchor(r"(?:ssn|security|itin)", caseless=True)), find_ssns, 12, 48, "SSA Randomization FAQ 2011; IRS ITIN ranges"),
     Rule("iban", (Anchor(r"\b[a-z]{2}\d{2}[a-z0-9]{11}", caseless=True), Anchor(r"\b[a-z]{2}\d{2}[ -][a-z0-9]{4}[ -][a-z0-9]{4}", caseless=True)), find_ibans, 18, 1, "ISO 13616; SWIFT registry"),
-    Rule("ip.v4", (Anchor(r"\d\.\d{1,3}\.\d{1,3}\.\d"),), by_pattern("ip.v4", "IP", rf"(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w]|\.\d)", score=0.9, check=_address), 16, 1, "RFC 6890"),
+    Rule("ip.v4", (Anchor(r"\d\.\d{1,3}\.\d{1,3}\.\d"),), by_pattern("ip.v4", "IP", rf"(?<![\w.~])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w]|\.\d)", score=0.9, check=_address), 16, 1, "RFC 6890"),
     Rule("ip.v6", (Anchor(r"[0-9a-fA-F]:[0-9a-fA-F]{0,4}:[0-9a-fA-F]{1,4}:[0-9a-fA-F]{0,4}:"), Anchor(r"[0-9a-fA-F]::[0-9a-fA-F]")), by_pattern("ip.v6", "IP", r"(?<![\w:.])[0-9A-Fa-f:]{4,39}(?![\w:])", check=_six), 48, 40, "RFC 4291, RFC 6890"),
     Rule("mac", (Anchor(r"[0-9a-fA-F]{2}[:-][0-9a-fA-F]{2}[:-][0-9a-fA-F]{2}[:-][0-9a-fA-F]{2}[:-][0-9a-fA-F]{2}[:-][0-9a-fA-F]{2}"),), by_pattern("mac", "MAC", r"(?<![\w:\-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:]|-\w)", score=0.8), 20, 1, "IEEE 802"),
 )  # fmt: skip

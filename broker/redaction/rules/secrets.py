@@ -24,7 +24,7 @@ def _jwt(match: re.Match[str]) -> bool:
 
 
 def _mixed(match: re.Match[str]) -> bool:
-    value = match.group("v")
+    value = match["v"] or match.group()
     return any(char.isdigit() for char in value) and entropy(value) >= 3.0
 
 
@@ -65,7 +65,7 @@ VENDORS: Final = (
     secret("rubygems", r"rubygems_", rf"rubygems_{_H}{{48}}", "RubyGems API keys"),
     secret("nuget", r"oy2[a-z0-9]{8}", r"(?<![A-Za-z0-9])oy2[a-z0-9]{43}(?![A-Za-z0-9])", "NuGet API keys; NP"),
     secret("crates-io", r"cio[A-Za-z0-9]{8}", r"(?<![A-Za-z0-9])cio[A-Za-z0-9]{32}(?![A-Za-z0-9])", "crates.io API tokens; NP"),
-    secret("vault", r"hv[sbr]\.|\b[sbr]\.[A-Za-z0-9]{8}", rf"(?:{L}hv[sbr]\.{_U}{{24,}}|(?<![\w.\-])[sbr]\.(?P<v>(?=[A-Za-z]*\d){_X}{{24}}|(?=[A-Za-z]*\d)CAESI{_U}{{60,}})(?![\w.(]))", "HashiCorp Vault tokens"),
+    secret("vault", r"hv[sbr]\.|\b[sbr]\.[A-Za-z0-9]{8}", rf"(?:{L}hv[sbr]\.{_U}{{24,}}|(?<![\w.\-])[sbr]\.(?P<v>(?=[A-Za-z]*\d){_X}{{24,28}}|(?=[A-Za-z]*\d)CAESI{_U}{{60,}})(?![\w.(]))", "HashiCorp Vault tokens"),
     secret("vault-unseal", r"unseal", r"(?i:unseal)(?i:\skey)?\s?\d?:?\s{0,3}(?P<v>[A-Za-z0-9+/]{43,44}={0,1})(?![A-Za-z0-9+/])", "HashiCorp Vault; NP hashicorp.7", caseless=True, check=_mixed),
     secret("terraform-cloud", r"\.atlasv1\.", rf"{_X}{{14}}\.atlasv1\.[A-Za-z0-9\-_=]{{60,70}}", "HCP Terraform; GL"),
     secret("databricks", r"dapi[a-f0-9]{8}", rf"{L}dapi{_H}{{32}}(?:-\d)?(?![A-Za-z0-9])", "Databricks personal access tokens"),
@@ -74,6 +74,7 @@ VENDORS: Final = (
     secret("dynatrace", r"dt0[a-z]\d\d\.", r"dt0[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}", "Dynatrace token format"),
     secret("facebook", r"EAACEdEose0cBA", r"EAACEdEose0cBA[A-Za-z0-9]+", "Facebook; NP"),
     secret("figma", r"figma", rf"(?i:figma).{{0,32}}?(?<![\w\-])(?P<v>(?:figd_{_U}{{36,}}|\d{{4}}-{_H}{{8}}-{_H}{{4}}-{_H}{{4}}-{_H}{{4}}-{_H}{{12}}))", "Figma; NP", caseless=True),
+    secret("adafruit", r"aio_", rf"{L}aio_{_X}{{28}}(?![A-Za-z0-9])", "Adafruit IO; NP"),
     secret("firecrawl", r"\bfc-", rf"{L}fc-{_H}{{32}}(?![A-Za-z0-9])", "Firecrawl; NP"),
     secret("grafana", r"gl(?:c|sa)_|eyJrIjoi", rf"(?:glc_[A-Za-z0-9+/=]{{32,}}|glsa_{_X}{{32}}_[A-Fa-f0-9]{{8}}|(?<![A-Za-z0-9])eyJrIjoi[A-Za-z0-9+/=_\-]{{50,}})", "Grafana service accounts"),
     secret("jina", r"jina_", rf"{L}jina_{_X}{{50,70}}", "Jina; NP"),
@@ -136,7 +137,7 @@ def find_pem(text: str, low: int, high: int) -> Iterator[Span]:
 _URL_USER = re.compile(r"://(?P<user>[^\s:/@?#\"'<>\\]{0,128}):(?P<v>(?:[^\s/?\"'<>\\]|/(?=[^\s/?\"'<>@]{1,64}@)){1,256})@(?=[A-Za-z0-9\[%_.*-])")
 _URL_TOKEN = re.compile(r"://(?P<v>[A-Za-z0-9_\-.]{20,255})@[A-Za-z0-9]")
 _ORACLE = re.compile(r"jdbc:oracle:\w+:[^\s/@\"']{1,64}/(?P<v>[^\s@\"']{1,128})@")
-_TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}|<[^>]*>|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|\*+|x+|X+|#+|\.{3}|%s|\{\w*\}")
+_TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}|<[^>]*>|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|&lt;.*&gt;|\*+|x+|X+|#+|\.{3}|%s|\{\w*\}")
 
 
 def placeholder(value: str) -> bool:
@@ -189,5 +190,5 @@ RULES: Final = (
     Rule("secret.private-key", (Anchor("-----BEGIN"), Anchor("PuTTY-User-Key-File")), find_pem, 24, 64, "RFC 7468; PuTTY PPK"),
     Rule("secret.url-credential", (Anchor("://"), Anchor("jdbc:oracle:")), find_url_credentials, 16, 16, "RFC 3986 §3.2.1; JDBC"),
     Rule("secret.headers", (Anchor("authori|bearer|cookie", caseless=True),), find_headers, 16, 32, "RFC 9110 §11, RFC 6750, RFC 6265"),
-    Rule("secret.jwt", (Anchor("eyJ"),), find_jwts, 4, 24, "RFC 7515 §3.1"),
+    Rule("secret.jwt", (Anchor("eyJ"),), find_jwts, 4, 8192, "RFC 7515 §3.1"),
 )
