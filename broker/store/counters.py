@@ -8,7 +8,7 @@ that goes back makes the bucket look fuller, never emptier. All times are whole 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.store.rows import upsert
@@ -68,9 +68,17 @@ def give_back(connection: Connection, charges: Sequence[Charge]) -> None:
         )
 
 
-def sweep(connection: Connection, before_ns: int) -> int:
-    """Forget the buckets that have been empty since ``before_ns``; returns how many."""
-    return connection.execute(limit_counter.delete().where(limit_counter.c.tat_ns < before_ns)).rowcount
+def sweep(connection: Connection, before_ns: int, most: int = 1_000) -> int:
+    """Forget at most ``most`` buckets that have been empty since ``before_ns``; returns how many."""
+    empty = connection.execute(
+        select(limit_counter.c.tenant, limit_counter.c.key)
+        .where(limit_counter.c.tat_ns < before_ns)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if empty:
+        connection.execute(delete(limit_counter).where(*_HERE), [{"t": row.tenant, "k": row.key} for row in empty])
+    return len(empty)
 
 
 def bump(connection: Connection, tenant: str, party: str, now_s: int, *, write: bool) -> None:

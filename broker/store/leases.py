@@ -58,9 +58,10 @@ def renew(  # noqa: PLR0913 - one argument a column
 
 def release(connection: Connection, tenant: str, holder: str) -> None:
     """Free every key that ``holder`` still has; the others are somebody else's by now."""
-    connection.execute(
-        update(lease).where(lease.c.tenant == tenant, lease.c.holder == holder).values(until=0, holder="")
-    )
+    mine = (lease.c.tenant == tenant, lease.c.holder == holder)
+    # Locked in the order in which everybody takes them, or two holders could wait for each other.
+    keys = connection.execute(select(lease.c.key).where(*mine).order_by(lease.c.key).with_for_update()).scalars().all()
+    connection.execute(update(lease).where(*mine, lease.c.key.in_(keys)).values(until=0, holder=""))
 
 
 def _held(tenant: str, holder: str, fences: Mapping[str, int]) -> ColumnElement[bool]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -38,8 +37,7 @@ def sessions(store: Store, clock: SeededClock) -> Sessions:
 def serves(sessions: Sessions, principal: Principal, session_id: str) -> bool:
     try:
         return asyncio.run(sessions.get(principal, session_id)).id == session_id
-    except NotFound as absent:
-        assert (absent.error_code, absent.detail) == ("session.not_found", "there is no such open session")
+    except NotFound:
         return False
 
 

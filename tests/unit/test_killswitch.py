@@ -1,0 +1,178 @@
+"""The kill switch: who may pull it, what it stops, where and for how long."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.clock import SeededClock
+from broker.errors import BadRequest, Denied, StoreUnavailable
+from broker.killswitch import KillSwitch
+from broker.model import Principal
+from broker.store import Store
+from tests.stores import KINDS, agent, fresh_tenant, fresh_url, human, open_store
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tenant() -> str:
+    return fresh_tenant()
+
+
+@pytest.fixture
+def switch(store: Store, clock: SeededClock) -> KillSwitch:
+    return KillSwitch(store, clock, roles=["oncall"], roles_for_all=["security"])
+
+
+def killed(switch: KillSwitch, tenant: str, acting: str = "dev:agent-1", connector: str = "local") -> bool:
+    return asyncio.run(switch.is_killed(tenant, acting, connector))
+
+
+def pull(switch: KillSwitch, principal: Principal, scope: str, target: str = "") -> bool:
+    return asyncio.run(switch.pull(principal, scope, target, "it misbehaves \x00"))
+
+
+def test_a_stopped_agent_is_stopped_alone(switch: KillSwitch, tenant: str) -> None:
+    assert not killed(switch, tenant)
+    assert pull(switch, human("ann", "oncall", tenant=tenant), "agent", "dev:agent-1")
+    assert killed(switch, tenant)
+    assert not killed(switch, tenant, acting="dev:agent-2")
+    assert not killed(switch, fresh_tenant())
+
+
+def test_a_stopped_connector_is_stopped_for_all_agents_of_the_tenant(switch: KillSwitch, tenant: str) -> None:
+    pull(switch, human("ann", "oncall", tenant=tenant), "connector", "local")
+    assert killed(switch, tenant, acting="dev:agent-2")
+    assert not killed(switch, tenant, connector="kube")
+    assert not killed(switch, fresh_tenant())
+
+
+def test_a_stopped_tenant_is_stopped_with_everything_in_it(switch: KillSwitch, tenant: str) -> None:
+    pull(switch, human("ann", "oncall", tenant=tenant), "tenant")
+    assert killed(switch, tenant, acting="dev:any", connector="")
+    assert not killed(switch, fresh_tenant())
+
+
+def test_an_agent_whose_id_is_a_connectors_name_is_told_apart(switch: KillSwitch, tenant: str) -> None:
+    pull(switch, human("ann", "oncall", tenant=tenant), "agent", "local")
+    assert not killed(switch, tenant, acting="dev:agent-1", connector="local")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_switch_for_all_stops_every_tenant_and_needs_the_role_for_all(
+    kind: str, tmp_path: Path, clock: SeededClock
+) -> None:
+    store = open_store(kind, tmp_path)
+    switch = KillSwitch(store, clock, roles=["oncall"], roles_for_all=["security"])
+    with pytest.raises(Denied):
+        pull(switch, human("ann", "oncall"), "all")
+    assert not killed(switch, "default")
+    assert pull(switch, human("sec", "security"), "all")
+    assert killed(switch, "default")
+    assert killed(switch, "another", acting="", connector="")
+    assert asyncio.run(switch.resume(human("sec", "security"), "all", ""))
+    assert not killed(switch, "another")
+    store.close()
+
+
+def test_pulling_twice_changes_nothing_and_keeps_who_pulled_first(
+    switch: KillSwitch, clock: SeededClock, tenant: str
+) -> None:
+    ann, bob = human("ann", "oncall", tenant=tenant), human("bob", "oncall", tenant=tenant)
+    assert pull(switch, ann, "agent", "dev:agent-1")
+    clock.advance(60)
+    assert not pull(switch, bob, "agent", "dev:agent-1")
+    (kill,) = asyncio.run(switch.pulled(tenant))
+    assert (kill.pulled_by, kill.reason, kill.pulled_at) == (
+        "dev:ann",
+        "it misbehaves \x00",
+        clock.now_ns() // 10**9 - 60,
+    )
+
+
+def test_a_resumed_agent_runs_and_can_be_stopped_again(switch: KillSwitch, tenant: str) -> None:
+    ann = human("ann", "oncall", tenant=tenant)
+    pull(switch, ann, "agent", "dev:agent-1")
+    assert asyncio.run(switch.resume(ann, "agent", "dev:agent-1"))
+    assert not killed(switch, tenant)
+    assert not asyncio.run(switch.resume(ann, "agent", "dev:agent-1"))
+    assert pull(switch, ann, "agent", "dev:agent-1")
+    assert killed(switch, tenant)
+
+
+def test_the_stopped_one_does_not_resume_itself_alone_or_behind_another(switch: KillSwitch, tenant: str) -> None:
+    ann = human("ann", "oncall", tenant=tenant)
+    pull(switch, ann, "agent", "dev:agent-1")
+    pull(switch, ann, "agent", "dev:bob")
+    for principal, target in (
+        (agent("agent-1", tenant), "dev:agent-1"),
+        (agent("agent-1", tenant, behalf=ann), "dev:agent-1"),
+        (agent("agent-2", tenant, behalf=human("bob", tenant=tenant)), "dev:bob"),
+    ):
+        with pytest.raises(Denied) as refused:
+            asyncio.run(switch.resume(principal, "agent", target))
+        assert refused.value.error_code == "kill.own"
+    assert killed(switch, tenant)
+
+
+def test_only_a_person_with_a_role_for_it_pulls(switch: KillSwitch, tenant: str) -> None:
+    ann = human("ann", "oncall", tenant=tenant)
+    unfit = [
+        human("bob", "auditor", tenant=tenant),
+        agent("agent-1", tenant),
+        agent("agent-1", tenant, behalf=ann),
+    ]
+    for principal in unfit:
+        with pytest.raises(Denied) as refused:
+            pull(switch, principal, "tenant")
+        assert refused.value.error_code == "kill.role"
+    assert not killed(switch, tenant)
+
+
+def test_a_person_stops_only_their_own_tenant(switch: KillSwitch, tenant: str) -> None:
+    stranger = human("eve", "oncall", tenant=fresh_tenant())
+    pull(switch, stranger, "agent", "dev:agent-1")
+    assert not killed(switch, tenant)
+    pull(switch, human("ann", "oncall", tenant=tenant), "agent", "dev:agent-1")
+    asyncio.run(switch.resume(stranger, "agent", "dev:agent-1"))
+    assert killed(switch, tenant)
+
+
+@pytest.mark.parametrize(
+    ("scope", "target"), [("planet", ""), ("agent", ""), ("connector", ""), ("tenant", "x"), ("all", "x")]
+)
+def test_a_wrong_scope_or_target_is_named(switch: KillSwitch, tenant: str, scope: str, target: str) -> None:
+    with pytest.raises(BadRequest, match=r"field `(scope|target)`"):
+        pull(switch, human("ann", "oncall", "security", tenant=tenant), scope, target)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pulled_switch_is_seen_by_other_replicas_at_once_and_survives_a_restart(
+    kind: str, tmp_path: Path, clock: SeededClock
+) -> None:
+    url = fresh_url(kind, tmp_path)
+    stores = [Store(url), Store(url)]
+    stores[0].migrate()
+    one, other = (KillSwitch(store, clock, roles=["oncall"]) for store in stores)
+    assert not killed(other, "default")
+    pull(one, human("ann", "oncall"), "agent", "dev:agent-1")
+    assert killed(other, "default")
+    for store in stores:
+        store.close()
+    again = Store(url)
+    again.migrate()
+    assert killed(KillSwitch(again, clock, roles=["oncall"]), "default")
+    again.close()
+
+
+def test_an_unreadable_switch_is_not_an_open_one(clock: SeededClock) -> None:
+    away = KillSwitch(Store("postgresql+psycopg://gate@127.0.0.1:1/none"), clock, roles=["oncall"])
+    with pytest.raises(StoreUnavailable):
+        killed(away, "default")
