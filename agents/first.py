@@ -136,9 +136,8 @@ class Run:
     async def verify(self, service: str) -> None:
         """Look again: did it help."""
         self.teller.step("verify")
-        await actions.status(service)
-        rate = await _rate(service)
-        self.teller.tell("note", text=f"after the restart: {rate}")
+        await self._refused(lambda: actions.status(service))
+        self.teller.tell("note", text=f"after the restart: {await _rate(service)}")
 
     async def burst(self) -> None:
         """Ask faster than the limit, and stop at the first refusal."""

@@ -101,6 +101,9 @@ class Children:
                 child.wait(timeout=5)
             end_groups({child.pid}, grace_seconds=0.5)
             child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
             self._tell(f"- {child.pid}")
 
     def close(self, *, keep: bool) -> None:

@@ -61,6 +61,10 @@ class LogFile:
         self._form = form
         self._turn = threading.Lock()
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def write(self, level: str, text: str, **fields: str | int) -> None:
         """Write one event."""
         now = datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -120,6 +124,13 @@ class Service:
         }
         self._work = work[name]
 
+    def greet(self) -> None:
+        """Log the start, as careless code does: with everything that it was configured with."""
+        self.log.write("info", f"{self.name} {self.config.version} starting", pool_size=self.config.pool_size)
+        self.log.write("debug", f"connecting to {self.config.database_url}")
+        for key, value in self.config.credentials.items():
+            self.log.write("debug", f"environment: {key}={value}")
+
     def route(self, asked: Asked) -> Answer:
         """Answer one request."""
         if asked.path == "/metrics":
@@ -169,8 +180,7 @@ class Service:
 
     def _charge(self, order: dict[str, Json]) -> dict[str, Json]:
         cents = order["amount"] * self.state.rate(order["currency"]) // 1_000_000
-        paid = order["card"] if order["order"] % 3 else order["iban"]
-        self.log.write("info", f"charged {paid}", order=order["order"], cents=cents, currency=order["currency"])
+        self.log.write("info", f"charged {order['card']}", order=order["order"], cents=cents, refund_to=order["iban"])
         return {"order": order["order"], "cents": cents}
 
     def _reserve(self, order: dict[str, Json]) -> dict[str, Json]:
@@ -189,16 +199,6 @@ class Service:
         return dict(json.loads(body))
 
 
-def begin(name: str, config: Config, logs: Path, control: str) -> LoopbackServer:
-    """Start one service; it serves when ``serve_forever`` is called on the answer."""
-    log = LogFile(logs / f"{name}.log", name, config.log_format)
-    log.write("info", f"{name} {config.version} starting", pool_size=config.pool_size)
-    log.write("debug", f"connecting to {config.database_url}")
-    for key, value in config.credentials.items():
-        log.write("debug", f"environment: {key}={value}")
-    return LoopbackServer(config.port, Service(name, config, log, control).route)
-
-
 def main() -> None:
     """Run one service until it is ended; the control token comes on standard input."""
     options = argparse.ArgumentParser(prog="demo.shop")
@@ -206,8 +206,11 @@ def main() -> None:
     options.add_argument("--config", type=Path, required=True)
     options.add_argument("--logs", type=Path, required=True)
     given = options.parse_args()
-    server = begin(given.name, Config.read(given.config), given.logs, input())
-    server.serve_forever()
+    config = Config.read(given.config)
+    log = LogFile(given.logs / f"{given.name}.log", given.name, config.log_format)
+    service = Service(given.name, config, log, input())
+    service.greet()
+    LoopbackServer(config.port, service.route).serve_forever()
 
 
 if __name__ == "__main__":

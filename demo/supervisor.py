@@ -60,7 +60,7 @@ class Supervised:
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module
         assert self._child.stdin is not None
         self._child.stdin.write(self._control.encode() + b"\n")
-        self._child.stdin.flush()  # kept open: its end would be a second way to lose the parent
+        self._child.stdin.close()
         self.started_at_ns = time.time_ns()
         until = time.monotonic() + READY_SECONDS
         while not self._answers():

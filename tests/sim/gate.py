@@ -21,12 +21,13 @@ TOKEN = "sim-token"
 
 @dataclass(frozen=True)
 class Refusal:
-    """A problem answer; ``times`` is how often it is given before the action is permitted after all."""
+    """A problem answer, given ``times`` times after the action was permitted ``after`` times."""
 
     status: int
     code: str
     retry_after: float | None = None
     times: int = 1_000_000
+    after: int = 0
     title: str = "policy denies this request"
 
 
@@ -119,7 +120,7 @@ class SimGate:
         rule = self.rules.get(request["action"], {})
         if isinstance(rule, Refusal):
             self._given[request["action"]] = self._given.get(request["action"], 0) + 1
-            if self._given[request["action"]] <= rule.times:
+            if rule.after < self._given[request["action"]] <= rule.after + rule.times:
                 return self.problem(rule)
             rule = {}
         action_id = "act_" + secrets.token_hex(13)
