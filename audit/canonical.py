@@ -53,6 +53,14 @@ def decode(encoded: bytes) -> dict[str, Plain]:
     Raises:
         RecordInvalid: not JSON, outside the profile, or another spelling.
     """
+    value = parse(encoded)
+    plain(value, "record", 1)
+    require_canonical(value, encoded)
+    return value
+
+
+def parse(encoded: bytes) -> dict[str, Plain]:
+    """Parse a JSON object, of which nothing is proven yet; raises RecordInvalid."""
     if len(encoded) > MAX_BYTES:
         raise RecordInvalid("record", f"{len(encoded)} bytes exceed {MAX_BYTES}")
     try:
@@ -61,10 +69,18 @@ def decode(encoded: bytes) -> dict[str, Plain]:
         raise RecordInvalid("record", f"is not JSON: {error}") from None
     if type(value) is not dict:
         raise RecordInvalid("record", "is not an object")
-    plain(value, "record", 1)
+    return value
+
+
+def require_canonical(value: Plain, encoded: bytes) -> None:
+    """Check that `encoded` is the one encoding of `value`, which is inside the profile; raises RecordInvalid."""
     if encode_plain(value) != encoded:
         raise RecordInvalid("record", "is not in canonical form")
-    return value
+
+
+def is_key(key: object) -> bool:
+    """Whether `key` can name a field."""
+    return type(key) is str and _KEY.fullmatch(key) is not None
 
 
 def plain(value: object, path: str, depth: int) -> Plain:

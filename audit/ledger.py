@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from audit import canonical
 from audit.canonical import Plain
 from audit.errors import RecordInvalid
 from audit.merkle import EMPTY_ROOT
 from audit.payload import Opened, commitment
-from audit.record import CLOSING, check
+from audit.record import CLOSING, read
 
 
 class Verdict(StrEnum):
@@ -80,8 +79,7 @@ class Ledger:
         self._count += 1
         prev, self._prev = self._prev, leaf
         try:
-            record = canonical.decode(entry)
-            check(record)
+            record = read(entry)
         except RecordInvalid as error:
             self._form.note(index, str(error))
             self._chain.note(index, "the record cannot be read")

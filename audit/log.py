@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 
-from audit import canonical, merkle
+from audit import merkle
 from audit.canonical import JSON, Plain
 from audit.chain import Answer, Sealing, Wish
 from audit.checkpoint import Checkpoint, prove
 from audit.errors import AuditError, DuplicateEvent, LogUnavailable, PayloadCorrupt, Receipt, RecordInvalid
 from audit.payload import SALT_BYTES, Erased, KeyWrap, Opened, Random, commitment, open_box
-from audit.record import Draft, is_origin, is_tenant, prepare
+from audit.record import Draft, is_origin, is_tenant, prepare, read
 from audit.signer import Signer, require_consistent
 from audit.store import Found, Session, Store
 from audit.writer import Asked, Probe, Writer
@@ -293,7 +293,7 @@ def sign(session: Session, signer: Signer, log: str) -> str:
 
 
 def _entry(log: str, found: Found) -> Entry:
-    record = canonical.decode(found.body)
+    record = read(found.body)
     return Entry(
         log=log,
         seq=found.seq,

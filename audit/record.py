@@ -1,15 +1,13 @@
-"""What a record may say: kinds, fields, and how each field treats people's privacy.
+"""A record: from a draft to leaf bytes, and back from bytes that prove to be one.
 
-One table, `FIELDS`, names every field with its type and class. A field that is not in it is refused, so no
-content reaches a leaf that nobody classified. Nothing here holds free text: text belongs in the payload.
+`audit.fields` holds the table. It is compiled here into nested readers, one a field, that check a value and
+return it as plain JSON; one walk over a record checks and copies it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import Final
@@ -17,216 +15,14 @@ from typing import Final
 from audit import canonical
 from audit.canonical import JSON, Plain
 from audit.errors import Receipt, RecordInvalid
+from audit.fields import CLOSING, FIELDS, HINTS, KINDS, PATTERNS, VERSION, Class, Field
 
-__all__ = ["FIELDS", "KINDS", "Class", "Draft", "Placed", "Prepared", "Receipt", "check", "pseudonym"]
+__all__ = ["CLOSING", "FIELDS", "KINDS", "Class", "Draft", "Placed", "Prepared", "Receipt", "check", "prepare", "read"]
 
-VERSION: Final = "audit-record/1"
 FIRST_PREV: Final = sha256(b"").hexdigest()
 MAX_STREAMS: Final = 4
-
-
-class Class(StrEnum):
-    """Who can learn what from a field's value."""
-
-    PUBLIC = "public"  # words of catalog, policy and configuration, counts, times: the same for any person
-    PSEUDONYM = "pseudonym"  # an opaque id that the gate minted; means nothing outside its database
-    COMMITMENT = "commitment"  # a digest of content that is kept elsewhere
-    KEYED = "keyed"  # HMAC of a name under the tenant's key: linkable inside the log, nameable by the key's holder
-
-
-_TEXT: Final = {
-    "code": r"[A-Za-z0-9_*-][A-Za-z0-9_.:/+*-]{0,127}",
-    "model": r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,127}",
-    "id": r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}",
-    "keyed": r"[a-z0-9]{1,16}_[0-9a-f]{32}",
-    "digest": r"(?:[a-z0-9]{1,12}:)?[0-9a-f]{64}",
-    "stamp": r"0|[1-9][0-9]{0,18}",
-    "hex16": r"[0-9a-f]{16}",
-    "hex32": r"[0-9a-f]{32}",
-    "tenant": r"[a-z0-9][a-z0-9-]{0,62}",
-    "origin": r"[a-z0-9][a-z0-9.-]*(?:/[a-z0-9][a-z0-9.-]*)*",
-    "version": re.escape(VERSION),
-}
-_PATTERNS: Final = {name: re.compile(pattern, re.ASCII) for name, pattern in _TEXT.items()}
-_HINTS: Final = {
-    "code": "a short word of catalog, policy or configuration; free text belongs in the payload",
-    "keyed": "pass names through audit.record.pseudonym",
-    "stamp": "nanoseconds as a decimal string",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """Type and class of one field; `many` makes it a list of that type (at most 64)."""
-
-    type: str
-    privacy: Class
-    many: bool = False
-
-
-_FIELD_TABLE: Final = """
-v version public
-log origin public
-tenant tenant public
-seq count public
-prev digest commitment
-id id pseudonym
-time_ns stamp public
-kind code public
-about id pseudonym
-streams.id id pseudonym
-streams.seq count public
-streams.prev digest commitment
-payload.key id pseudonym
-payload.bytes count public
-payload.commit digest commitment
-follows.log origin public
-follows.size count public
-follows.root digest commitment
-body.session id pseudonym
-body.incident id pseudonym
-body.error code public
-body.request_digest digest commitment
-body.argument_commit digest commitment
-body.reason_commit digest commitment
-body.actor.ref keyed keyed
-body.actor.kind code public
-body.actor.on_behalf_of keyed keyed
-body.actor.client code public
-body.actor.issuer code public
-body.actor.roles code* public
-body.action.id id pseudonym
-body.action.name code public
-body.action.connector code public
-body.action.effect code public
-body.action.idempotent flag public
-body.action.reversible flag public
-body.resource.type code public
-body.resource.ref keyed keyed
-body.resource.id code public
-body.resource.env code public
-body.resource.region code public
-body.decision.id id pseudonym
-body.decision.effect code public
-body.decision.tier count public
-body.decision.reasons code* public
-body.decision.obligations code* public
-body.decision.policy_revision code public
-body.decision.policy_digest digest commitment
-body.decision.engine code public
-body.decision.input_digest digest commitment
-body.approval.id id pseudonym
-body.approval.digest digest commitment
-body.approval.verdict code public
-body.approval.reviewers keyed* keyed
-body.approval.quorum count public
-body.approval.given count public
-body.approval.expires_ns stamp public
-body.grant.id id pseudonym
-body.grant.digest digest commitment
-body.grant.expires_ns stamp public
-body.plan.fingerprint digest commitment
-body.plan.digest digest commitment
-body.plan.rollback_digest digest commitment
-body.lease.id id pseudonym
-body.lease.expires_ns stamp public
-body.redaction.profile code public
-body.redaction.engine code public
-body.redaction.counts counts public
-body.redaction.input_commit digest commitment
-body.redaction.output_commit digest commitment
-body.provenance.counts counts public
-body.provenance.digest digest commitment
-body.evidence.diagnosis id pseudonym
-body.evidence.counts counts public
-body.evidence.digest digest commitment
-body.llm.provider code public
-body.llm.model model public
-body.llm.region code public
-body.llm.stop code public
-body.llm.tokens_in count public
-body.llm.tokens_out count public
-body.llm.tokens_cached count public
-body.llm.tools count public
-body.outcome.status code public
-body.outcome.code code public
-body.outcome.http count public
-body.outcome.bytes count public
-body.outcome.rows count public
-body.outcome.truncated flag public
-body.outcome.duration_ns stamp public
-body.outcome.observation id pseudonym
-body.outcome.result_commit digest commitment
-body.outcome.verified flag public
-body.limits counts public
-body.counts counts public
-body.trace.trace_id hex32 pseudonym
-body.trace.span_id hex16 pseudonym
-body.work.id id pseudonym
-body.work.kind code public
-body.work.fence count public
-body.policy.revision code public
-body.policy.digest digest commitment
-body.policy.previous digest commitment
-body.policy.verb code public
-body.policy.signers code* public
-body.kill.scope code public
-body.kill.target code public
-body.kill.target_ref keyed keyed
-body.key.id id pseudonym
-body.key.purpose code public
-body.key.name code public
-body.key.fingerprint digest commitment
-body.key.previous digest commitment
-body.erasure.key id pseudonym
-body.erasure.payloads count public
-body.erasure.basis code public
-body.export.id id pseudonym
-body.export.digest digest commitment
-body.export.entries count public
-body.export.first count public
-body.export.last count public
-body.export.kinds code* public
-body.export.session id pseudonym
-body.config.digest digest commitment
-body.config.version code public
-"""
-
-
-def _table(text: str) -> dict[str, Field]:
-    rows = (line.split() for line in text.strip().splitlines())
-    return {path: Field(kind.rstrip("*"), Class(privacy), kind.endswith("*")) for path, kind, privacy in rows}
-
-
-FIELDS: Final[Mapping[str, Field]] = _table(_FIELD_TABLE)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a kind of record must carry: dotted field paths or groups; it may carry every other field of the table."""
-
-    needs: tuple[str, ...] = ()
-    closes: bool = False  # names in `about` an intent that it closes
-
-
-KINDS: Final[Mapping[str, Kind]] = {
-    "intent": Kind(("body.actor", "body.action.name", "body.request_digest", "body.decision.effect")),
-    "outcome": Kind(("about", "body.outcome.status"), closes=True),
-    "recovery": Kind(("about", "body.outcome.status"), closes=True),
-    "refusal": Kind(("body.error",)),
-    "proposal": Kind(("body.actor", "body.approval.id", "body.approval.digest")),
-    "review": Kind(("about", "body.actor", "body.approval.id", "body.approval.verdict")),
-    "session_open": Kind(("body.actor", "body.session")),
-    "session_close": Kind(("body.session",)),
-    "policy": Kind(("body.policy.digest", "body.policy.verb")),
-    "kill": Kind(("body.actor", "body.kill.scope")),
-    "resume": Kind(("body.actor", "body.kill.scope")),
-    "erasure": Kind(("body.erasure.key",)),
-    "key_change": Kind(("body.key.purpose", "body.key.fingerprint")),
-    "export": Kind(("body.export.digest", "body.export.entries")),
-    "config": Kind(("body.config.digest",)),
-}
-CLOSING: Final = frozenset(name for name, kind in KINDS.items() if kind.closes)
+MAX_ITEMS: Final = 64
+_REQUIRED: Final = frozenset({"v", "log", "tenant", "seq", "prev", "id", "time_ns", "kind", "body"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +71,7 @@ class Prepared:
 
 
 def prepare(log: str, tenant: str, draft: Draft, payload: Mapping[str, JSON] | None = None) -> Prepared:
-    """Check a draft against the table, the profile and the size limit.
+    """Check a draft against table, profile and size limit, as if it stood in the largest place.
 
     `payload` is the commitment object of the leaf, for a draft that carries one.
 
@@ -283,42 +79,52 @@ def prepare(log: str, tenant: str, draft: Draft, payload: Mapping[str, JSON] | N
         RecordInvalid: names the field and the remedy.
     """
     streams = tuple(dict.fromkeys((*((draft.stream,) if draft.stream else ()), *draft.streams)))
-    if len(streams) > MAX_STREAMS:
-        raise RecordInvalid("streams", f"{len(streams)} streams exceed {MAX_STREAMS}")
-    fields: dict[str, JSON] = {"v": VERSION, "log": log, "tenant": tenant, "id": draft.id, "kind": draft.kind}
-    fields |= {"time_ns": str(draft.time_ns), "body": draft.body}
+    fields: dict[str, object] = {"v": VERSION, "log": log, "tenant": tenant, "id": draft.id, "kind": draft.kind}
+    fields |= {"time_ns": str(draft.time_ns), "body": draft.body, "seq": canonical.MAX_INT, "prev": FIRST_PREV}
     if draft.about is not None:
         fields["about"] = draft.about
     if payload is not None:
         fields["payload"] = payload
-    plain = canonical.plain(fields, "record", 1)
-    assert isinstance(plain, dict)
-    prepared = Prepared(plain, streams)
-    largest = [Placed(stream, canonical.MAX_INT, FIRST_PREV) for stream in streams]
-    record = prepared.at(canonical.MAX_INT, FIRST_PREV, largest)
-    check(record)
-    canonical.encode_plain(record)
-    return prepared
+    if streams:
+        fields["streams"] = [{"id": stream, "seq": canonical.MAX_INT, "prev": FIRST_PREV} for stream in streams]
+    checked = check(fields)
+    canonical.encode_plain(checked)
+    return Prepared({name: value for name, value in checked.items() if name not in _PLACE}, streams)
 
 
-def check(record: Mapping[str, Plain]) -> None:
-    """Check a whole record, as written to a leaf, against kinds and fields.
+def read(encoded: bytes) -> dict[str, Plain]:
+    """Parse leaf bytes and prove them: a record of this format, in its one spelling.
+
+    Raises:
+        RecordInvalid: not JSON, another spelling, or not a record.
+    """
+    record = check(canonical.parse(encoded))
+    canonical.require_canonical(record, encoded)
+    return record
+
+
+def check(record: Mapping[str, object]) -> dict[str, Plain]:
+    """Check a whole record against kinds and fields; return it as plain JSON.
 
     Raises:
         RecordInvalid: an unknown, missing or ill-typed field.
     """
-    for name in ("v", "log", "tenant", "seq", "prev", "id", "time_ns", "kind", "body"):
-        if name not in record:
-            raise RecordInvalid(name, "is missing")
-    for name, value in record.items():
-        _check_value(name, value)
-    _check_whole(record)
-    kind = KINDS.get(str(record["kind"]))
+    checked = _group(_TREE, record, "")
+    if missing := _REQUIRED - checked.keys():
+        raise RecordInvalid(min(missing), "is missing")
+    for path, group, size in (("payload", checked.get("payload"), 3), ("follows", checked.get("follows"), 3)):
+        if isinstance(group, dict) and len(group) != size:
+            raise RecordInvalid(path, "lacks a field")
+    kind = KINDS.get(str(checked["kind"]))
     if kind is None:
-        raise RecordInvalid("kind", f"{record['kind']!r} is unknown", f"use one of {', '.join(sorted(KINDS))}")
+        raise RecordInvalid("kind", f"{checked['kind']!r} is unknown", f"use one of {', '.join(sorted(KINDS))}")
     for path in kind.needs:
-        if not _has(record, path):
-            raise RecordInvalid(path, f"is missing; a record of kind {record['kind']} needs it")
+        at: Plain | None = checked
+        for name in path.split("."):
+            at = at.get(name) if isinstance(at, dict) else None
+        if at is None:
+            raise RecordInvalid(path, f"is missing; a record of kind {checked['kind']} needs it")
+    return checked
 
 
 def pseudonym(key: bytes, tenant: str, domain: str, name: str) -> str:
@@ -333,77 +139,129 @@ def pseudonym(key: bytes, tenant: str, domain: str, name: str) -> str:
 
 def is_tenant(name: str) -> bool:
     """Whether `name` can be a tenant: it becomes a line of a checkpoint and a folder."""
-    return _PATTERNS["tenant"].fullmatch(name) is not None
+    return PATTERNS["tenant"].fullmatch(name) is not None
 
 
 def is_origin(name: str) -> bool:
     """Whether `name` can be a log's origin."""
-    return _PATTERNS["origin"].fullmatch(name) is not None
+    return PATTERNS["origin"].fullmatch(name) is not None
 
 
-_GROUPS: Final = frozenset(path.rsplit(".", 1)[0] for path in FIELDS if "." in path) | {"body"}
+class _Misfit(Exception):
+    """A value is not of its field's type."""
 
 
-def _check_value(path: str, value: Plain) -> None:
-    found = FIELDS.get(path)
-    if found is not None:
-        _check_field(path, found, value)
-    elif path == "streams" and isinstance(value, list) and 0 < len(value) <= MAX_STREAMS:
-        for item in value:
-            _check_group(path, item)
-    elif path in _GROUPS and path != "streams":
-        _check_group(path, value)
-    else:
-        raise RecordInvalid(path, "is not a field of the record", "add it to audit/record.py with its class")
+_Read = Callable[[object], Plain]
 
 
-def _check_whole(record: Mapping[str, Plain]) -> None:
-    """Refuse a stream place or a payload commitment that lacks one of its three fields."""
-    streams, committed = record.get("streams", []), record.get("payload")
-    places = [("streams", place) for place in streams] if isinstance(streams, list) else []
-    for path, group in [*places, *((("payload", committed),) if committed is not None else ())]:
-        if isinstance(group, dict) and len(group) != 3:
-            raise RecordInvalid(path, "lacks a field")
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    read: _Read
+    field: Field
 
 
-def _check_group(path: str, value: Plain) -> None:
-    if not isinstance(value, dict):
-        raise RecordInvalid(path, "is not an object")
+_Tree = dict[str, "_Leaf | _Tree"]
+
+
+def _group(tree: _Tree, value: object, path: str) -> dict[str, Plain]:
+    """Check and copy an object; `path` ends in a dot, or is empty at the top."""
+    if type(value) is not dict and not isinstance(value, Mapping):
+        raise RecordInvalid(path[:-1] or "record", "is not an object")
+    made: dict[str, Plain] = {}
     for name, inner in value.items():
-        _check_value(f"{path}.{name}", inner)
+        node = tree.get(name)
+        if type(node) is _Leaf:
+            try:
+                made[name] = node.read(inner)
+            except _Misfit:
+                found = node.field
+                kind = f"a list of {found.type}" if found.many else found.type
+                raise RecordInvalid(f"{path}{name}", f"is not {kind}", HINTS.get(found.type, "")) from None
+        elif node is None:
+            remedy = "add it to audit/fields.py with its class"
+            raise RecordInvalid(f"{path}{name}", "is not a field of the record", remedy)
+        elif node is _STREAMS:
+            made[name] = _streams(inner)
+        elif isinstance(node, dict):
+            made[name] = _group(node, inner, f"{path}{name}.")
+    return made
 
 
-def _check_field(path: str, found: Field, value: Plain) -> None:
-    fits = _FITS[found.type]
-    good = isinstance(value, list) and len(value) <= 64 and all(map(fits, value)) if found.many else fits(value)
-    if not good:
-        kind = f"a list of {found.type}" if found.many else found.type
-        raise RecordInvalid(path, f"is not {kind}", _HINTS.get(found.type, ""))
+def _streams(value: object) -> list[Plain]:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_STREAMS:
+        raise RecordInvalid("streams", f"is not a list of 1 to {MAX_STREAMS} places")
+    places: list[Plain] = [_group(_STREAMS, place, "streams.") for place in value]
+    if any(isinstance(place, dict) and len(place) != 3 for place in places):
+        raise RecordInvalid("streams", "lacks a field")
+    return places
 
 
-def _fits_text(pattern: re.Pattern[str]) -> Callable[[Plain], bool]:
-    match = pattern.fullmatch
-    return lambda value: type(value) is str and match(value) is not None
+def _text(name: str) -> _Read:
+    match = PATTERNS[name].fullmatch
+
+    def text(value: object) -> Plain:
+        if type(value) is str and match(value):
+            return value
+        if isinstance(value, str) and match(value):  # an enumeration's member
+            return str(value)
+        raise _Misfit
+
+    return text
 
 
-def _is_count(value: Plain) -> bool:
-    return type(value) is int and value >= 0
+def _count(value: object) -> Plain:
+    if type(value) is int and 0 <= value <= canonical.MAX_INT:
+        return value
+    raise _Misfit
 
 
-def _is_counts(value: Plain) -> bool:
-    return isinstance(value, dict) and len(value) <= 64 and all(map(_is_count, value.values()))
+def _flag(value: object) -> Plain:
+    if type(value) is bool:
+        return value
+    raise _Misfit
 
 
-_FITS: Final[Mapping[str, Callable[[Plain], bool]]] = {
-    **{name: _fits_text(pattern) for name, pattern in _PATTERNS.items()},
-    "count": _is_count,
-    "flag": lambda value: type(value) is bool,
-    "counts": _is_counts,
+def _counts(value: object) -> Plain:
+    if not isinstance(value, Mapping) or len(value) > MAX_ITEMS or not all(map(canonical.is_key, value)):
+        raise _Misfit
+    return {str(name): _count(number) for name, number in value.items()}
+
+
+def _many(one: _Read) -> _Read:
+    def several(value: object) -> Plain:
+        if not isinstance(value, list | tuple) or len(value) > MAX_ITEMS:
+            raise _Misfit
+        return [one(item) for item in value]
+
+    return several
+
+
+READERS: Final[Mapping[str, _Read]] = {
+    **{name: _text(name) for name in PATTERNS},
+    "count": _count,
+    "flag": _flag,
+    "counts": _counts,
 }
 
 
-def _has(record: Mapping[str, Plain], path: str) -> bool:
-    at: Plain | None = dict(record)
-    for name in path.split("."):
-        at = at.get(name) if isinstance(at, dict) else None
-    return at is not None
+def _subtree(tree: _Tree, name: str) -> _Tree:
+    inner = tree.setdefault(name, {})
+    assert isinstance(inner, dict)
+    return inner
+
+
+def _compile() -> _Tree:
+    tree: _Tree = {}
+    for path, found in FIELDS.items():
+        *groups, last = path.split(".")
+        at = tree
+        for name in groups:
+            at = _subtree(at, name)
+        reader = READERS[found.type]
+        at[last] = _Leaf(_many(reader) if found.many else reader, found)
+    return tree
+
+
+_TREE: Final = _compile()
+_STREAMS: Final[_Tree] = _subtree(_TREE, "streams")
+_PLACE: Final = frozenset({"seq", "prev", "streams"})

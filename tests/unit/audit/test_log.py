@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from audit import merkle
@@ -15,10 +16,12 @@ from audit.errors import DuplicateEvent, HistoryConflict, KeyRefused, LogUnavail
 from audit.log import Erased, Log
 from audit.note import signed_by
 from audit.payload import LocalKey
+from audit.postgres import PostgresStore
 from audit.record import Draft
 from audit.signer import FileSigner
 from audit.sqlite import MemoryStore, SqliteStore
 from audit.store import Session, Store
+from tests.parts import fresh_database
 from tests.unit.audit.room import KEY, NAME, ORIGIN, TENANT, erasure, intent, open_log, outcome
 
 Connect = Callable[[Store], Session]
@@ -363,3 +366,35 @@ def test_keys_of_others_eyes_or_wrong_length_are_refused(tmp_path: Path) -> None
         FileSigner.from_file(tmp_path / "log.key")
     with pytest.raises(KeyRefused, match="create"):
         LocalKey.from_file(tmp_path / "absent.key")
+
+
+def test_on_postgresql_the_writer_needs_no_right_to_change_the_past(tmp_path: Path) -> None:
+    owner = fresh_database()
+    writer = owner.replace("//gate@", "//audit_writer@")
+    PostgresStore(owner).connect().close()
+    with psycopg.connect(owner, autocommit=True) as raw:
+        raw.execute("DO $$ BEGIN CREATE ROLE audit_writer LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+        raw.execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO audit_writer")
+        raw.execute("GRANT UPDATE ON audit_log, audit_key, audit_probe TO audit_writer")
+        raw.execute("GRANT DELETE ON audit_open, audit_payload TO audit_writer")
+
+    async def use(log: Log) -> None:
+        await log.append(TENANT, intent("ev-0", payload=b"p", payload_key="ses_1"))
+        await log.append(TENANT, outcome("out-0", "ev-0"))
+        await log.erase(TENANT, "ses_1", erasure("er-0", "ses_1"))
+        assert await log.healthy()
+
+    with_log(PostgresStore(writer), tmp_path, use)
+    with psycopg.connect(writer, autocommit=True) as raw:
+        for sql in (
+            "DELETE FROM audit_entry",
+            "UPDATE audit_entry SET kind = 'config'",
+            "TRUNCATE audit_entry",
+            "DROP TRIGGER audit_entry_fixed ON audit_entry",
+            "ALTER TABLE audit_entry DISABLE TRIGGER ALL",
+            "DROP INDEX audit_entry_prev",
+            "DELETE FROM audit_key",
+            "SET session_replication_role = replica",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                raw.execute(sql)
