@@ -28,10 +28,7 @@ deny contains {"code": "denylist.resource", "params": {"entry": entry}} if {
 
 # METADATA
 # title: An entry names exactly this resource
-names(target) if {
-	target.match == "exact"
-	target.id == input.resource.id
-}
+names(target) if target.id == input.resource.id
 
 # METADATA
 # title: An entry names all resources whose id starts so

@@ -13,11 +13,18 @@ asked contains name if {
 }
 
 # METADATA
-# title: The strictest profile that is asked for
-# scope: document
-profile := [name | some name in data.config.disclosure.order; name in asked][0] if count(asked) > 0
+# title: A class of the data has no profile
+unprofiled if {
+	some class in input.action.data_classes
+	not data.config.disclosure.profile_of_class[class]
+}
 
-profile := data.config.disclosure.default_profile if count(asked) == 0
+# METADATA
+# title: The strictest profile that is asked for; undefined, and so refused, where a class has none
+# scope: document
+profile := [name | some name in data.config.disclosure.order; name in asked][0] if not unprofiled
+
+profile := data.config.disclosure.default_profile if count(input.action.data_classes) == 0
 
 # METADATA
 # title: Places that are redacted

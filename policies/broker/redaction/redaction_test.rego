@@ -20,6 +20,10 @@ test_restore_by_action if {
 	redaction.obligation.restore == {"$.requester": ["EMAIL"]} with input as asked
 }
 
+test_a_class_without_a_profile_leaves_no_obligation if {
+	not redaction.obligation with input as fixture.changed(fixture.read, {"action/data_classes": ["internal", "health"]})
+}
+
 test_a_profile_without_rank_leaves_no_obligation if {
 	not redaction.obligation with input as fixture.read with data.config.disclosure.order as ["strict"]
 }

@@ -1,0 +1,105 @@
+"""The golden decisions hold on both engines and leave no rule, condition or reason code unbound."""
+
+import json
+import re
+
+import regorus
+from jsonschema import Draft202012Validator
+
+from broker.policy.golden import mismatch
+from tests.unit.policies.engines import codes, content, goldens, on_opa, on_regorus
+
+# Conditions of `permitted` that the denials of the areas already imply: kept so that a permit never rests on the
+# absence of a denial alone. broker/main/main_test.rego removes each fact and sees `policy.incomplete`.
+IMPLIED = {"input.schema ==", "allowlist.complete", "approval.settled", "obligations.limits", "obligations.cap"}
+
+
+def test_every_golden_decision_holds_on_regorus():
+    decide = on_regorus(content().modules, content().config)
+    faults = [f"{golden.where}: {fault}" for golden in goldens() if (fault := mismatch(golden, decide(golden.input)))]
+    assert not faults
+
+
+def test_every_golden_decision_holds_on_opa():
+    decisions = on_opa([golden.input for golden in goldens()])
+    faults = [
+        f"{golden.where}: {fault}"
+        for golden, decision in zip(goldens(), decisions, strict=True)
+        if (fault := mismatch(golden, decision))
+    ]
+    assert not faults
+
+
+def test_goldens_are_inputs_and_give_decisions_of_their_schemas():
+    decide = on_regorus(content().modules, content().config)
+    asked, answered = (Draft202012Validator(content().schema(name)) for name in ("input.v1", "decision.v1"))
+    for golden in goldens():
+        assert [error.message for error in asked.iter_errors(golden.input)] == [], golden.where
+        assert [error.message for error in answered.iter_errors(decide(golden.input))] == [], golden.where
+
+
+def test_every_golden_has_a_name_of_its_own():
+    names = [golden.where for golden in goldens()]
+    assert len(names) == len(set(names))
+
+
+def test_every_registered_reason_has_a_golden_and_every_area_permits_and_denies():
+    decide = on_regorus(content().modules, content().config)
+    seen: set[str] = set()
+    effects: dict[str, set[str]] = {}
+    for golden in goldens():
+        seen |= codes(decide(golden.input))
+        effects.setdefault(golden.where.split("/")[1], set()).add(golden.expect["effect"])
+    assert seen == set(content().config["reasons"])
+    assert {area for area, both in effects.items() if len(both) < 2} <= {"bounds", "redaction"}
+
+
+def test_removing_any_rule_or_condition_breaks_a_golden():
+    survivors = [
+        f"{path}:{line}: {cut}"
+        for path, text in content().modules.items()
+        for line, cut, mutant in mutants(path, text)
+        if not cut.startswith(tuple(IMPLIED)) and _all_hold({**content().modules, path: mutant}, area=path.split("/")[1])
+    ]
+    assert not survivors
+
+
+def test_removing_a_rule_is_noticed_because_the_mutants_differ_from_the_policy():
+    counts = {path: len(list(mutants(path, text))) for path, text in content().modules.items()}
+    assert sum(counts.values()) > 200
+    assert min(counts.values()) > 0
+    assert _all_hold(content().modules)
+
+
+def mutants(path, text):
+    """(line, what is cut, the module without it) for each rule clause and each condition of a body of several."""
+    engine = regorus.Engine()
+    engine.add_policy(path, text)
+    raw = text.encode()
+    for rule in json.loads(engine.get_ast_as_json())[0]["ast"]["rules"]:
+        ((_, node),) = rule.items()
+        yield _without(path, raw, node["span"])
+        for body in node.get("bodies", []):
+            conditions = body["query"]["stmts"]
+            for condition in conditions if len(conditions) > 1 else []:
+                line, cut, mutant = _without(path, raw, condition["span"])
+                if not re.match(r"some |\w+ :=", cut):
+                    yield line, cut, mutant
+
+
+def _without(path, raw, span):
+    # A span may end before a closing quote; formatted Rego has one statement a line, so the line's end is the end.
+    end = raw.find(b"\n", span["end"])
+    cut, mutant = raw[span["start"] : end].decode(), (raw[: span["start"]] + raw[end:]).decode()
+    regorus.Engine().add_policy(path, mutant)  # a mutant that does not parse would prove nothing
+    return span["line"], cut, mutant
+
+
+def _all_hold(modules, area=""):
+    """Whether all goldens hold; those of ``area`` are asked first, because they are the likeliest to break."""
+    first = sorted(goldens(), key=lambda golden: not golden.where.startswith(f"golden/{area}/"))
+    try:
+        decide = on_regorus(modules, content().config)
+        return all(isinstance(raw := decide(golden.input), dict) and not mismatch(golden, raw) for golden in first)
+    except RuntimeError:  # the engine refuses what now refers to nothing
+        return False
