@@ -96,8 +96,8 @@ class Revocations:
             notify()
 
     def covers(self, kind: RevocationKind, value: str, issued_at: int, leeway_s: int) -> bool:
-        """Whether a token issued at ``issued_at`` is revoked through ``value``; a token id stays revoked."""
+        """Whether a token issued at ``issued_at`` is revoked through ``value``."""
         if issued_at <= self._all_until + leeway_s:
             return True
         at = self._revoked.get((kind, value))
-        return at is not None and (kind == "token" or issued_at <= at + leeway_s)
+        return at is not None and issued_at <= at + leeway_s

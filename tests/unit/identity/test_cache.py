@@ -43,6 +43,20 @@ def test_a_token_is_verified_once_a_minute_however_often_it_comes(issuer: Issuer
     run(main())
 
 
+def test_fetching_the_same_keys_again_keeps_what_is_remembered(issuer: Issuer, clock: SeededClock, run: Run) -> None:
+    verifier = Verifier([issuer.profile()], issuer.fetch, clock)
+    credential = Credential(f"Bearer {issuer.token()}")
+
+    async def main() -> None:
+        first = await verifier.authenticate(credential)
+        clock.advance(31)
+        await verifier.refresh()
+        assert len(issuer.asked) == 2
+        assert await verifier.authenticate(credential) is first
+
+    run(main())
+
+
 def test_a_cached_token_expires_by_its_own_time(issuer: Issuer, clock: SeededClock) -> None:
     verifier = Verifier([issuer.profile()], issuer.fetch, clock)
     token = issuer.token(issuer.claims(exp=seconds(clock) + 5))

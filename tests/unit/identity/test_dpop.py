@@ -52,7 +52,7 @@ def test_the_target_is_compared_as_a_url_without_query_and_fragment(htu: str, cl
         {"bound": {}},
         {"bound": {"jkt": ""}},
         {"bound": {"x5t#S256": "x"}},
-        {"bound": {"jkt": "x", "x5t#S256": "x"}},
+        {"bound": {"jkt": thumbprint(KEY), "x5t#S256": "x"}},
         {"key": OTHER},
         {"jwk": OTHER.as_dict(private=False)},
         {"jwk": KEY.as_dict(private=True)},

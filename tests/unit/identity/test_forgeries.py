@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey, OctKey
 
 from broker.clock import SeededClock, seconds
 from broker.errors import Unauthenticated
 from broker.identity import Credential, Verifier
+from broker.identity.jose import ALGORITHMS, take_apart, verify
 from tests.sim.issuer import AUDIENCE, Issuer, b64, compact, rsa_key, sign
 
 FAR = 10**300
@@ -351,3 +355,20 @@ def test_an_issuer_may_call_its_ed25519_key_and_tokens_by_the_older_name(clock: 
     issuer.publish(issuer.current, alg="EdDSA")
     token = sign(issuer.header(alg="EdDSA"), compact(issuer.claims()), issuer.keys[issuer.current], "Ed25519")
     assert authenticate(issuer, f"Bearer {token}")
+
+
+def test_the_signature_check_alone_holds_algorithm_key_and_curve_together() -> None:
+    """Each of these would verify as mathematics; only the rules about names refuse them."""
+    wide = ECKey.generate_key("P-384", {"kid": "k"})
+    body = f"{b64(compact({'alg': 'ES256'}))}.{b64(b'{}')}"
+    der = wide.private_key.sign(body.encode(), ECDSA(SHA256())) if wide.private_key else b""
+    r, s = decode_dss_signature(der)
+    on_wrong_curve = f"{body}.{b64(r.to_bytes(48, 'big') + s.to_bytes(48, 'big'))}"
+    with pytest.raises(Unauthenticated, match="does not fit the key"):
+        verify(take_apart(on_wrong_curve), wide, ALGORITHMS)
+    good = ECKey.generate_key("P-256")
+    token = take_apart(sign(compact({"alg": "ES256"}), b"{}", good, "ES256"))
+    verify(token, good, ["ES256"])
+    for allowed in ([], ["ES384"], ["none"]):
+        with pytest.raises(Unauthenticated, match="not one this issuer may use"):
+            verify(token, good, allowed)
