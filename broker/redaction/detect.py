@@ -39,21 +39,24 @@ class Detector:
         """Anchor hits of ``text``."""
         return self._scanner.scan(text)
 
-    def findings(self, text: str, hits: Hits) -> list[Span]:
-        """Disjoint findings of ``text``, leftmost first; forged tokens are spans of the entity ``FORGED``."""
-        spans = list(self._all(text, hits, 0))
+    def findings(self, text: str, hits: Hits, *, whole: bool = True) -> list[Span]:
+        """Disjoint findings of ``text``, leftmost first; forged tokens are spans of the entity ``FORGED``.
+
+        ``whole`` False: ``text`` is a window of a longer one, so how it begins says nothing about its form.
+        """
+        spans = list(self._all(text, hits, 0, whole=whole))
         if any(owner == -1 - TOKENS for owner, _ in hits):
             present = self._present(text)
             spans = [span for span in spans if not _already_done(text, span, present)]
             spans += [Span("FORGED", start, end, "token.forged", Tier.PATTERN, 1.0) for start, end in present.forged]
         return resolve(spans)
 
-    def only_marks(self, text: str, *, secret: bool) -> bool:
-        """Whether ``text`` is nothing but marks (or, unless a secret is asked for, tokens) of an earlier redaction."""
+    def only_marks(self, text: str) -> bool:
+        """Whether ``text`` is nothing but marks and tokens of an earlier redaction."""
         if "_" not in text and "[" not in text:
             return False
         present = self._present(text)
-        return bool(present.kept) and _rest_is_empty(text, Span("", 0, len(text), "", Tier.KEY, 1.0), present, secret=secret)
+        return bool(present.kept) and _rest_is_empty(text, Span("", 0, len(text), "", Tier.KEY, 1.0), present)
 
     def _present(self, text: str) -> Present:
         kept = [match.span() for match in MARK.finditer(text)]
@@ -66,7 +69,7 @@ class Detector:
                 self.foreign.add(match.group())
         return Present(sorted(kept), forged)
 
-    def _all(self, text: str, hits: Hits, depth: int) -> Iterator[Span]:
+    def _all(self, text: str, hits: Hits, depth: int, *, whole: bool) -> Iterator[Span]:
         triggers = set()
         by_rule: dict[int, list[int]] = {}
         for owner, end in hits:
@@ -78,31 +81,31 @@ class Detector:
             rule = ALL[owner]
             for low, high in _windows(ends, rule.before, rule.after, len(text)):
                 yield from rule.find(text, low, high)
-        yield from self._other_readings(text, triggers, depth)
-        yield from embedded.findings(text)
+        yield from self._other_readings(text, triggers, depth, whole=whole)
+        if whole:
+            yield from embedded.findings(text)
 
-    def _other_readings(self, text: str, triggers: set[int], depth: int) -> Iterator[Span]:
-        folded = [
-            views.normalised(text),
-            views.unquoted(text) if PERCENT in triggers else None,
-            views.unescaped(text) if ESCAPE in triggers else None,
-        ]
-        for view in folded:
+    def _other_readings(self, text: str, triggers: set[int], depth: int, *, whole: bool) -> Iterator[Span]:
+        if ESCAPE in triggers or PERCENT in triggers or not text.isascii():
+            view = views.folded(text)
             if view is not None:
-                yield from self._folded(text, view, depth)
+                yield from self._folded(text, view, depth, whole=whole)
         if RUN in triggers:
             yield from self._encoded(text, depth)
 
-    def _folded(self, text: str, view: views.Folded, depth: int) -> Iterator[Span]:
-        if depth >= views.MAX_DEPTH:
-            yield views.withheld(0, len(text), "depth")
+    def _folded(self, text: str, view: views.Folded, depth: int, *, whole: bool) -> Iterator[Span]:
+        spent = self._budget.spend(len(view.text))
+        if depth >= views.MAX_DEPTH or not spent:
+            for start, end in views.foldable_runs(text):
+                yield views.withheld(start, end, "depth" if spent else "budget")
             return
-        if not self._budget.spend(len(view.text)):
-            yield views.withheld(0, len(text), "budget")
-            return
-        for span in self._all(view.text, self.scan(view.text), depth + 1):
+        for span in self._all(view.text, self.scan(view.text), depth + 1, whole=whole):
             start, end = view.back(span.start, span.end)
             surface = span.surface or view.text[span.start : span.end]
+            if span.rule.startswith("encoded.") and text[start:end] == surface:
+                continue  # the same segment as in the text itself, where it lies less deep
+            if span.entity == "UNSCANNED" and text[start:end] == surface:
+                continue
             yield Span(span.entity, start, end, span.rule, span.tier, span.score, span.kind, surface)
 
     def _encoded(self, text: str, depth: int) -> Iterator[Span]:
@@ -113,7 +116,7 @@ class Detector:
             if depth >= views.MAX_DEPTH:
                 yield views.withheld(segment.start, segment.end, "depth")
                 continue
-            inside = list(self._all(segment.text, self.scan(segment.text), depth + 1))
+            inside = list(self._all(segment.text, self.scan(segment.text), depth + 1, whole=True))
             if inside:
                 yield _whole_segment(segment, inside)
 
@@ -142,14 +145,14 @@ def _already_done(text: str, span: Span, present: Present) -> bool:
     """Whether a finding only sees what an earlier redaction left."""
     if not any(start < span.end and end > span.start for start, end in present.kept):
         return False
-    return span.entity != SECRET or _rest_is_empty(text, span, present, secret=True)
+    return span.entity != SECRET or _rest_is_empty(text, span, present)
 
 
-def _rest_is_empty(text: str, span: Span, present: Present, *, secret: bool) -> bool:
-    """Whether marks (and tokens, unless a secret is asked for) cover ``span`` but for punctuation and a scheme word."""
+def _rest_is_empty(text: str, span: Span, present: Present) -> bool:
+    """Whether marks and tokens cover ``span`` but for punctuation and a scheme word."""
     rest, at, covered = "", span.start, False
     for start, end in present.kept:
-        if start < span.end and end > span.start and (text[start] == "[" or not secret):
+        if start < span.end and end > span.start:
             rest += text[at : max(start, at)]
             at, covered = max(at, end), True
     return covered and not _SCHEME.sub("", rest + text[at : span.end])

@@ -22,9 +22,14 @@ def starts_json(text: str) -> bool:
     return bool(text) and text[0] in "{[ \n\t\r" and _START.match(text) is not None
 
 
+def is_json(text: str) -> bool:
+    """Whether ``text`` is read as JSON: it begins so, and is not too long."""
+    return len(text) <= MAX_TEXT and starts_json(text)
+
+
 def findings(text: str) -> Iterator[Span]:
     """Values of members whose key path has a rule, in a text that begins like a JSON object or array."""
-    if len(text) > MAX_TEXT or not starts_json(text):
+    if not is_json(text):
         return
     keys: list[str] = []
     rules: list[KeyRule | None] = []
@@ -74,7 +79,7 @@ _BEHIND = re.compile(r"\s{0,8}(?:[,}\]]|$)")
 
 def requoted(text: str, start: int, end: int, replacement: str) -> str:
     """``replacement``, in quotes where it takes the place of a JSON number, so that the document stays JSON."""
-    if text[start] not in "-0123456789" or not starts_json(text) or not _NUMBER.fullmatch(text, start, end):
+    if text[start] not in "-0123456789" or not is_json(text) or not _NUMBER.fullmatch(text, start, end):
         return replacement
     if _BEFORE.search(text, max(start - 9, 0), start) and _BEHIND.match(text, end):
         return f'"{replacement}"'

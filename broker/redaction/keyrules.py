@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.redaction.entities import SECRET
+from broker.redaction.tokens import MARK, TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ def classify(key: str, parent: str = "") -> KeyRule | None:
     """The rule for ``key`` below ``parent`` (the key of the enclosing object), or None."""
     if len(key) > 128:
         return classify(key[:128], parent)
+    if "_" in key or "[" in key:
+        key = TOKEN.sub(" ", MARK.sub(" ", key))  # what an earlier redaction left says nothing about the value
     words = words_of(key)
     if not words:
         return None

@@ -4,6 +4,7 @@
 the string for each finding), held equal to the engine by a differential test.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -98,6 +99,14 @@ class Pseudonym(_Ours):
         return token
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Prefix(_Ours):
     """Prefix-preserving for IP addresses (equal networks stay visibly equal), vendor-preserving for MAC addresses."""
 
@@ -105,6 +114,9 @@ class Prefix(_Ours):
 
     def operate(self, text: str, params: Mapping[str, Any]) -> str:
         keys: SessionKeys = params["keys"]
+        whole = _is_address(text) if params["entity"] == "IP" else len(re.sub(r"[^0-9A-Fa-f]", "", text)) == 12
+        if not whole:  # what another finding left of one
+            return f"[{params['entity']}]"
         token = keys.address(text) if params["entity"] == "IP" else keys.hardware(text)
         params["mint"](token, text)
         return token

@@ -50,16 +50,16 @@ class Pass:
         """One text by itself."""
         return self.treated(raw, self.spans(raw))
 
-    def spans(self, raw: str) -> list[Span]:
-        """The findings of one text, untreated."""
+    def spans(self, raw: str, *, whole: bool = True) -> list[Span]:
+        """The findings of one text (or a window of one), untreated."""
         try:
-            return self._detector.findings(raw, self._detector.scan(raw))
+            return self._detector.findings(raw, self._detector.scan(raw), whole=whole)
         except ScanFailed:
             return [views.withheld(0, len(raw), "scanner")]
 
-    def treated(self, raw: str, spans: list[Span]) -> str:
+    def treated(self, raw: str, spans: list[Span], *, whole: bool = True) -> str:
         """``raw`` with ``spans`` (disjoint, ascending) treated."""
-        result, parts = self._treated(raw, spans)
+        result, parts = self._treated(raw, spans, whole=whole)
         self._report(spans, parts, "$")
         return result
 
@@ -103,7 +103,7 @@ class Pass:
 
     def _is_done(self, text: str, entity: str, spans: list[Span]) -> bool:
         """A value under a sensitive key that an earlier redaction, or the same finding in it, already covers."""
-        if self._detector.only_marks(text, secret=entity == SECRET):
+        if self._detector.only_marks(text):
             return True
         return entity != SECRET and len(spans) == 1 and spans[0].entity == entity
 
@@ -121,14 +121,16 @@ class Pass:
                 text = leaves.texts[index]
                 found[index] = [Span(span.entity, 0, len(text), f"split.{span.rule}", span.tier, span.score, span.kind)]
 
-    def _treated(self, text: str, spans: list[Span]) -> tuple[str, list[tuple[int, int, str]]]:
+    def _treated(self, text: str, spans: list[Span], *, whole: bool = True) -> tuple[str, list[tuple[int, int, str]]]:
         parts = []
         for span in spans:
             chosen = operators.treatment(self._profile, span.entity)
             if chosen.op == "keep":
                 continue
             replacement = operators.operate(text, span, chosen, self._session.keys, self._mint)
-            parts.append((span.start, span.end, embedded.requoted(text, span.start, span.end, replacement)))
+            if whole:
+                replacement = embedded.requoted(text, span.start, span.end, replacement)
+            parts.append((span.start, span.end, replacement))
         return operators.splice(text, parts), parts
 
     def _mint(self, token: str, surface: str) -> None:

@@ -30,10 +30,10 @@ class TextPass(Protocol):
     def must_refresh(self) -> bool:
         """Whether the vault may hold tokens of this text that are not known here."""
 
-    def spans(self, raw: str) -> list[Span]:
+    def spans(self, raw: str, *, whole: bool = True) -> list[Span]:
         """Findings of a text."""
 
-    def treated(self, raw: str, spans: list[Span]) -> str:
+    def treated(self, raw: str, spans: list[Span], *, whole: bool = True) -> str:
         """The text with its findings treated."""
 
 
@@ -45,6 +45,7 @@ class TextStream:
         self._context = ""
         self._held = ""
         self._whole: bool | None = None
+        self._released = False
 
     async def feed(self, text: str) -> str:
         """Take ``text``; what can be released now, possibly nothing."""
@@ -65,21 +66,23 @@ class TextStream:
         session = await self._vault.open(self._scope)
         whole = self._context + self._held
         base = len(self._context)
+        entire = last and not self._released
         work = self._make(session)
-        spans = work.spans(whole)
+        spans = work.spans(whole, whole=entire)
         if work.must_refresh() and await self._vault.refresh(session):
             work = self._make(session)
-            spans = work.spans(whole)
+            spans = work.spans(whole, whole=entire)
         cut = len(whole) if last else self._cut(whole, base, base + limit, spans)
         if cut <= base:
             if len(self._held) <= MAX_RUN:
                 return ""
             spans, cut = [views.withheld(base, len(whole), "run")], len(whole)
         ours = [_moved(span, -base) for span in spans if base <= span.start and span.end <= cut]
-        released = work.treated(whole[base:cut], ours)
+        released = work.treated(whole[base:cut], ours, whole=entire)
         await self._vault.remember(session, work.minted)
         self._context = whole[max(cut - CONTEXT, 0) : cut]
         self._held = whole[cut:]
+        self._released = True
         return released
 
     @staticmethod

@@ -10,7 +10,7 @@ import binascii
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,43 +43,78 @@ class Encoded:
     end: int
 
 
-_ESCAPE = re.compile(r"""\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\["\\/bfnrt]|&#[0-9]{1,7};|&#[xX][0-9a-fA-F]{1,6};|&(?:amp|lt|gt|quot|apos|commat|period);""")
-_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _RUN = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}){8,}")
+_FOLDABLE = re.compile(
+    r"""\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\["\\/bfnrt]|&#[0-9]{1,7};|&#[xX][0-9a-fA-F]{1,6};|&(?:amp|lt|gt|quot|apos|commat|period);"""
+    r"""|(?:%[0-9A-Fa-f]{2})+|[^\x00-\x7f]+"""
+)
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "commat": "@", "period": "."}
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_LATIN: Final = "ABE3KMHOPCTYXaeopcyxijsdhlqwABEZHIKMNOPTYXavoptuc"
+_ALIKE: Final = (
+    "\u0410\u0412\u0415\u0417\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u04cf\u051b\u051d"
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03b1\u03bd\u03bf\u03c1\u03c4\u03c5\u03f2"
+)
+_CONFUSABLE: Final = str.maketrans(
+    _ALIKE + "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\u3002\u2024\u066b\u00b7", _LATIN + "-" * 7 + "." * 4
+)
+"""Latin look-alikes of Cyrillic and Greek, and the dashes and dots of typesetting (subset of UTS #39)."""
+_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
 
 
-def unescaped(text: str) -> Folded | None:
-    """JSON, C and HTML escapes resolved, or None where there are none."""
-    return _substituted(text, _ESCAPE, _resolve_escape)
+def folded(text: str) -> Folded | None:
+    """All of it at once: JSON, C, HTML and percent escapes resolved, NFKC, invisible characters dropped, look-alikes
+    folded. None for a text that this leaves alone.
+    """
+    parts: list[str] = []
+    origin: list[int] = []
+    at = 0
+    for match in _FOLDABLE.finditer(text):
+        start = match.start()
+        parts.append(text[at:start])
+        origin.extend(range(at, start))
+        for char, offset in _resolved(match.group()):
+            parts.append(char)
+            origin.append(start + offset)
+        at = match.end()
+    if not at:
+        return None
+    parts.append(text[at:])
+    origin.extend(range(at, len(text) + 1))
+    result = Folded("".join(parts), origin)
+    return result if result.text != text else None
 
 
-def _resolve_escape(found: str) -> list[tuple[str, int]]:
-    if found[0] == "&":
+def foldable_runs(text: str) -> Iterator[tuple[int, int]]:
+    """The blank-free runs of ``text`` that hold something to fold."""
+    for run in re.finditer(r"\S+", text):
+        if (inner := folded(run.group())) is not None and inner.text != run.group():
+            yield run.span()
+
+
+def _resolved(found: str) -> list[tuple[str, int]]:
+    first = found[0]
+    if first == "%":
+        return _percent(found)
+    if first == "&":
         body = found[1:-1]
         if body[0] != "#":
             return [(_NAMED[body], 0)]
         number = int(body[2:], 16) if body[1] in "xX" else int(body[1:])
         return [(chr(number) if 0 < number < 0x110000 else "\ufffd", 0)]
-    if found[1] in "ux":
-        return [(chr(int(found[2:], 16)), 0)]
-    return [(_SHORT.get(found[1], found[1]), 0)]
+    if first == "\\":
+        return [(chr(int(found[2:], 16)), 0)] if found[1] in "ux" else [(_SHORT.get(found[1], found[1]), 0)]
+    return _plain(found)
 
 
-def unquoted(text: str) -> Folded | None:
-    """Percent escapes resolved as UTF-8 (Latin-1 where they are none), or None where there are none."""
-    return _substituted(text, _PERCENT, _resolve_percent)
-
-
-def _resolve_percent(found: str) -> list[tuple[str, int]]:
+def _percent(found: str) -> list[tuple[str, int]]:
+    """As UTF-8, or Latin-1 where it is none."""
     raw = bytes.fromhex(found.replace("%", ""))
     try:
         decoded = raw.decode()
     except UnicodeDecodeError:
-        decoded = raw.decode("latin-1")
-        return [(char, 3 * index) for index, char in enumerate(decoded)]
+        return [(char, 3 * index) for index, char in enumerate(raw.decode("latin-1"))]
     result, at = [], 0
     for char in decoded:
         result.append((char, 3 * at))
@@ -87,49 +122,15 @@ def _resolve_percent(found: str) -> list[tuple[str, int]]:
     return result
 
 
-_STRANGE = re.compile(r"[^\x00-\x7f]+")
-_CONFUSABLE: Final = str.maketrans(
-    "АВЕЗКМНОРСТУХаеорсухіјѕԁһӏԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧανορτυϲ‐‑‒–—−﹣。․٫·",
-    "ABE3KMHOPCTYXaeopcyxijsdhlqwABEZHIKMNOPTYXavoptuc-------....",
-)
-"""Latin look-alikes of Cyrillic and Greek, and the dashes and dots of typesetting (subset of UTS #39)."""
-
-
-def normalised(text: str) -> Folded | None:
-    """NFKC, invisible characters dropped, look-alikes folded; None for text that this leaves alone."""
-    if text.isascii():
-        return None
-    folded = _substituted(text, _STRANGE, _fold)
-    return folded if folded and folded.text != text else None
-
-
-def _fold(found: str) -> list[tuple[str, int]]:
+def _plain(found: str) -> list[tuple[str, int]]:
     result: list[tuple[str, int]] = []
     for index, char in enumerate(found):
-        if unicodedata.category(char) == "Cf" or char in "\u034f\u115f\u1160\u3164\uffa0" or "\ufe00" <= char <= "\ufe0f":
+        if char in _INVISIBLE or unicodedata.category(char) == "Cf":
             continue
         digit = unicodedata.digit(char, None)
         plain = str(digit) if digit is not None else unicodedata.normalize("NFKC", char).translate(_CONFUSABLE)
         result += [(part, index) for part in plain]
     return result
-
-
-def _substituted(text: str, pattern: re.Pattern[str], resolve: Callable[[str], list[tuple[str, int]]]) -> Folded | None:
-    parts: list[str] = []
-    origin: list[int] = []
-    at = 0
-    for match in pattern.finditer(text):
-        parts.append(text[at : match.start()])
-        origin.extend(range(at, match.start()))
-        for char, offset in resolve(match.group()):
-            parts.append(char)
-            origin.append(match.start() + offset)
-        at = match.end()
-    if not at:
-        return None
-    parts.append(text[at:])
-    origin.extend(range(at, len(text) + 1))
-    return Folded("".join(parts), origin)
 
 
 class Budget:
