@@ -39,7 +39,7 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument a source
         digest=request.digest,
         narrowed=None,
         bounds={},
-        plan=asdict(plan),
+        plan={**asdict(plan), "affected": list(plan.affected)},
         plan_fingerprint=plan.fingerprint,
         rollback_digest="",
         policy_revision=decision.policy_revision,
