@@ -3,7 +3,6 @@
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from broker.redaction import embedded, views
 from broker.redaction.entities import SECRET, Span, Tier
@@ -11,7 +10,6 @@ from broker.redaction.resolution import resolve
 from broker.redaction.rules import ALL
 from broker.redaction.scan import ESCAPE, PERCENT, RUN, TOKENS, Hits, Scanner
 from broker.redaction.tokens import MARK, TOKEN
-
 
 _SCHEME = re.compile(r"(?i)\b(?:basic|bearer|token|digest|negotiate|apikey)\b|[\s\"'`,;:=\[\]{}()\\]+")
 

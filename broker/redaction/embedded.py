@@ -37,7 +37,11 @@ def findings(text: str) -> Iterator[Span]:
     for match in _TOKEN.finditer(text):
         mark = match.group("p")
         if mark is None:
-            is_key = match.group("s") is not None and not waiting and text[match.end() : match.end() + 16].lstrip()[:1] == ":"
+            is_key = (
+                match.group("s") is not None
+                and not waiting
+                and text[match.end() : match.end() + 16].lstrip()[:1] == ":"
+            )
             if is_key:
                 key = match.group("s")
             else:

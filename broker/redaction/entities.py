@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from broker.errors import RedactionUnavailable
 
-SECRET: Final = "SECRET"
+SECRET: Final = "SECRET"  # noqa: S105 - the name of an entity
 UNSCANNED: Final = "UNSCANNED"
 
 DEFAULT_OPS: Final[Mapping[str, str]] = {

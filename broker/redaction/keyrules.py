@@ -29,11 +29,116 @@ class KeyRule:
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\dA-Za-z_]+")
 _NEUTRAL: Final = frozenset(
-    "name names ref refs reference file filename path policy policies expires expired expiry expiration expire at count counts counter length len type types enabled "
-    "disabled required changed age version rotation rotated ttl limit limits usage field fields prompt template provider endpoint url uri kind mount mounts "
-    "class store manager format rules strength algorithm method mode scope scopes size min max attempts used budget total status state host port label "
-    "labels selector annotation volume volumes namespace engine interval error errors page cursor input output cached reset request requests response event "
-    "index service server broker client user username email valid invalid validator validation check hint question group list map resolver".split()
+    [
+        "name",
+        "names",
+        "ref",
+        "refs",
+        "reference",
+        "file",
+        "filename",
+        "path",
+        "policy",
+        "policies",
+        "expires",
+        "expired",
+        "expiry",
+        "expiration",
+        "expire",
+        "at",
+        "count",
+        "counts",
+        "counter",
+        "length",
+        "len",
+        "type",
+        "types",
+        "enabled",
+        "disabled",
+        "required",
+        "changed",
+        "age",
+        "version",
+        "rotation",
+        "rotated",
+        "ttl",
+        "limit",
+        "limits",
+        "usage",
+        "field",
+        "fields",
+        "prompt",
+        "template",
+        "provider",
+        "endpoint",
+        "url",
+        "uri",
+        "kind",
+        "mount",
+        "mounts",
+        "class",
+        "store",
+        "manager",
+        "format",
+        "rules",
+        "strength",
+        "algorithm",
+        "method",
+        "mode",
+        "scope",
+        "scopes",
+        "size",
+        "min",
+        "max",
+        "attempts",
+        "used",
+        "budget",
+        "total",
+        "status",
+        "state",
+        "host",
+        "port",
+        "label",
+        "labels",
+        "selector",
+        "annotation",
+        "volume",
+        "volumes",
+        "namespace",
+        "engine",
+        "interval",
+        "error",
+        "errors",
+        "page",
+        "cursor",
+        "input",
+        "output",
+        "cached",
+        "reset",
+        "request",
+        "requests",
+        "response",
+        "event",
+        "index",
+        "service",
+        "server",
+        "broker",
+        "client",
+        "user",
+        "username",
+        "email",
+        "valid",
+        "invalid",
+        "validator",
+        "validation",
+        "check",
+        "hint",
+        "question",
+        "group",
+        "list",
+        "map",
+        "resolver",
+    ]
 )
 """A sensitive word followed by one of these names a thing about the secret, not the secret (``secretName``)."""
 
@@ -80,14 +185,73 @@ _PEOPLE: Final = {
     ("street",): "ADDRESS", ("street", "address"): "ADDRESS", ("home", "address"): "ADDRESS", ("postal", "address"): "ADDRESS", ("billing", "address"): "ADDRESS",
     ("shipping", "address"): "ADDRESS", ("address", "line"): "ADDRESS", ("postal", "code"): "ADDRESS", ("postcode",): "ADDRESS", ("zip", "code"): "ADDRESS", ("zipcode",): "ADDRESS",
 }  # fmt: skip
-_PARENTS: Final = frozenset("user users customer patient employee person contact cardholder owner author recipient sender member guest enduser account".split())
+_PARENTS: Final = frozenset(
+    [
+        "user",
+        "users",
+        "customer",
+        "patient",
+        "employee",
+        "person",
+        "contact",
+        "cardholder",
+        "owner",
+        "author",
+        "recipient",
+        "sender",
+        "member",
+        "guest",
+        "enduser",
+        "account",
+    ]
+)
 _SQUEEZED: Final = {
     "password": "password", "passwd": "password", "passphrase": "password", "apikey": "api-key", "secretkey": "secret-key", "privatekey": "private-key",
     "accesskey": "access-key", "authtoken": "token", "accesstoken": "token", "clientsecret": "client-secret", "refreshtoken": "token", "secret": "secret", "passcode": "password",
 }  # fmt: skip
 SYSTEM_USERS: Final = frozenset(
-    "root admin administrator nobody daemon system www-data www apache nginx postgres mysql redis git ubuntu ec2-user centos debian ansible jenkins kubernetes "
-    "default anonymous guest unknown none null app service user test operator local-service network-service sshd cron dbus ntp mail backup".split()
+    [
+        "root",
+        "admin",
+        "administrator",
+        "nobody",
+        "daemon",
+        "system",
+        "www-data",
+        "www",
+        "apache",
+        "nginx",
+        "postgres",
+        "mysql",
+        "redis",
+        "git",
+        "ubuntu",
+        "ec2-user",
+        "centos",
+        "debian",
+        "ansible",
+        "jenkins",
+        "kubernetes",
+        "default",
+        "anonymous",
+        "guest",
+        "unknown",
+        "none",
+        "null",
+        "app",
+        "service",
+        "user",
+        "test",
+        "operator",
+        "local-service",
+        "network-service",
+        "sshd",
+        "cron",
+        "dbus",
+        "ntp",
+        "mail",
+        "backup",
+    ]
 )
 """Accounts of machines, not of people: kept."""
 
@@ -125,8 +289,14 @@ def _secret(words: tuple[str, ...]) -> KeyRule | None:
     if words[-1] in {"key", "code"} and len(words) > 1:
         return KeyRule(SECRET, "api-key", opaque=True)
     squeezed = "".join(words)
-    kind = next((kind for part, kind in _SQUEEZED.items() if part in squeezed), None) if words[-1] not in _NEUTRAL else None
-    if kind and not any(squeezed.endswith(tail) for tail in ("name", "file", "path", "policy", "url", "count", "expiry", "hint", "id")):
+    kind = (
+        next((kind for part, kind in _SQUEEZED.items() if part in squeezed), None)
+        if words[-1] not in _NEUTRAL
+        else None
+    )
+    if kind and not any(
+        squeezed.endswith(tail) for tail in ("name", "file", "path", "policy", "url", "count", "expiry", "hint", "id")
+    ):
         return KeyRule(SECRET, kind, deep=True)
     return None
 
@@ -135,8 +305,10 @@ def _person(words: tuple[str, ...], parent: str) -> KeyRule | None:
     for size in (3, 2, 1):
         tail = words[-size:]
         if len(tail) == size and tail in _PEOPLE:
-            if tail == ("username",) or tail == ("user", "name"):
-                return KeyRule("USERNAME" if "." not in parent and len(words) == size and tail == ("username",) else "PERSON")
+            if tail in {("username",), ("user", "name")}:
+                return KeyRule(
+                    "USERNAME" if "." not in parent and len(words) == size and tail == ("username",) else "PERSON"
+                )
             return KeyRule(_PEOPLE[tail])
     if words == ("name",) and parent and (owner := words_of(parent)) and owner[-1] in _PARENTS:
         return KeyRule("PERSON")
@@ -145,4 +317,6 @@ def _person(words: tuple[str, ...], parent: str) -> KeyRule | None:
 
 def plain_machine(entity: str, value: str) -> bool:
     """True for values that a person-key may hold without being about a person (``user=root``, ``system:node:…``)."""
-    return entity in {"PERSON", "USERNAME"} and (value.strip().lower() in SYSTEM_USERS or value.startswith(("system:", "arn:")))
+    return entity in {"PERSON", "USERNAME"} and (
+        value.strip().lower() in SYSTEM_USERS or value.startswith(("system:", "arn:"))
+    )

@@ -6,7 +6,7 @@ the string for each finding), held equal to the engine by a differential test.
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from presidio_anonymizer import AnonymizerEngine
@@ -38,7 +38,11 @@ def canonical(entity: str, surface: str) -> str:
             return surface
 
 
-class _Ours(Operator):  # type: ignore[misc] # presidio_anonymizer ships no types
+Params = dict[Any, Any]
+_NONE: Final[Params] = {}
+
+
+class _Ours(Operator):
     """Parameters: ``keys`` (SessionKeys), ``entity``, and what the operator itself names."""
 
     name = ""
@@ -49,9 +53,9 @@ class _Ours(Operator):  # type: ignore[misc] # presidio_anonymizer ships no type
     def operator_type(self) -> OperatorType:
         return OperatorType.Anonymize
 
-    def validate(self, params: Mapping[str, Any] | None = None) -> None:
-        if params is None or not isinstance(params.get("keys"), SessionKeys):
-            raise ValueError(f"operator {self.name} needs the session's keys")
+    def validate(self, params: Params = _NONE) -> None:
+        if not isinstance(params.get("keys"), SessionKeys):
+            raise TypeError(f"operator {self.name} needs the session's keys")
 
 
 class Destroy(_Ours):
@@ -59,7 +63,8 @@ class Destroy(_Ours):
 
     name = "destroy"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:
+    def operate(self, text: str, params: Params = _NONE) -> str:
+        """Mark of ``text``."""
         return f"[SECRET:{params.get('kind') or params['entity'].lower()}:{params['keys'].fingerprint(text)}]"
 
 
@@ -68,7 +73,8 @@ class Withhold(_Ours):
 
     name = "withhold"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:  # noqa: ARG002 - Presidio's signature
+    def operate(self, text: str, params: Params = _NONE) -> str:  # noqa: ARG002 - Presidio's signature
+        """Mark with the reason."""
         return f"[UNSCANNED:{params['kind']}]"
 
 
@@ -77,7 +83,8 @@ class Escape(_Ours):
 
     name = "escape"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:  # noqa: ARG002 - Presidio's signature
+    def operate(self, text: str, params: Params = _NONE) -> str:  # noqa: ARG002 - Presidio's signature
+        """``text`` unlike a token."""
         return escaped(text)
 
 
@@ -86,7 +93,8 @@ class Pseudonym(_Ours):
 
     name = "pseudonym"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:
+    def operate(self, text: str, params: Params = _NONE) -> str:
+        """Token of ``text``, remembered for the vault."""
         entity, keep = params["entity"], params.get("keep", "")
         token: str = params["keys"].token(entity, canonical(entity, text))
         params["mint"](token, text)
@@ -112,7 +120,8 @@ class Prefix(_Ours):
 
     name = "prefix"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:
+    def operate(self, text: str, params: Params = _NONE) -> str:
+        """Token of the address ``text``; a mark for a part of one."""
         keys: SessionKeys = params["keys"]
         whole = _is_address(text) if params["entity"] == "IP" else len(re.sub(r"[^0-9A-Fa-f]", "", text)) == 12
         if not whole:  # what another finding left of one
@@ -127,7 +136,8 @@ class Remove(_Ours):
 
     name = "redact"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:  # noqa: ARG002 - Presidio's signature
+    def operate(self, text: str, params: Params = _NONE) -> str:  # noqa: ARG002 - Presidio's signature
+        """Mark of the entity."""
         return f"[{params['entity']}]"
 
 
@@ -136,7 +146,8 @@ class Digest(_Ours):
 
     name = "hash"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:
+    def operate(self, text: str, params: Params = _NONE) -> str:
+        """Mark with the keyed digest."""
         entity = params["entity"]
         return f"[{entity}:{params['keys'].fingerprint(canonical(entity, text), 16)}]"
 
@@ -146,7 +157,8 @@ class Generalise(_Ours):
 
     name = "generalise"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:
+    def operate(self, text: str, params: Params = _NONE) -> str:
+        """Year in ``text``, or the mark."""
         year = re.search(r"(?<!\d)(?:19|20)\d\d(?!\d)", text)
         return year.group() if year and params["entity"] == "DOB" else f"[{params['entity']}]"
 
@@ -156,7 +168,8 @@ class Star(_Ours):
 
     name = "mask"
 
-    def operate(self, text: str, params: Mapping[str, Any]) -> str:  # noqa: ARG002 - Presidio's signature
+    def operate(self, text: str, params: Params = _NONE) -> str:  # noqa: ARG002 - Presidio's signature
+        """``text`` in stars."""
         return re.sub(r"\w", "*", text)
 
 
@@ -186,7 +199,8 @@ def operate(text: str, span: Span, chosen: Treatment, keys: SessionKeys, mint: M
 
 def splice(text: str, parts: Sequence[tuple[int, int, str]]) -> str:
     """``text`` with each disjoint, ascending ``(start, end, replacement)`` put in."""
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     for start, end, replacement in parts:
         pieces += (text[at:start], replacement)
         at = end

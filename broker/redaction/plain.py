@@ -9,7 +9,9 @@ from broker.redaction.scan import Scanner
 from broker.redaction.vault import OpenSession, Scope
 
 
-def redact_text(text: str, *, profile: Profile = STANDARD, key: bytes | None = None, scan: Scanner | None = None) -> tuple[str, list[Finding]]:
+def redact_text(
+    text: str, *, profile: Profile = STANDARD, key: bytes | None = None, scan: Scanner | None = None
+) -> tuple[str, list[Finding]]:
     """``text`` redacted, and its findings with offsets in characters of ``text``, leftmost first.
 
     ``key`` (32 bytes) makes two runs comparable; without it a fresh one is drawn.

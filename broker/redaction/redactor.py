@@ -78,7 +78,13 @@ class Pass:
         found: dict[int, list[Span]] = {}
         for index, sort in enumerate(leaves.sorts):
             rule, own = leaves.rules[index], per_text.get(index)
-            if rule is None and own is None and sort != WITHHELD and (text := texts[index]).isascii() and text[:1] not in _JSON_STARTS:
+            if (
+                rule is None
+                and own is None
+                and sort != WITHHELD
+                and (text := texts[index]).isascii()
+                and text[:1] not in _JSON_STARTS
+            ):
                 continue
             spans = self._leaf(leaves, index, own or [])
             if spans:
@@ -107,13 +113,18 @@ class Pass:
             return True
         return entity != SECRET and len(spans) == 1 and spans[0].entity == entity
 
-    def _across(self, leaves: Leaves, group: list[int], joined: str, hits: Hits, found: dict[int, list[Span]]) -> None:  # noqa: PLR0913
+    def _across(self, leaves: Leaves, group: list[int], joined: str, hits: Hits, found: dict[int, list[Span]]) -> None:
         """A value cut over sibling strings: a certain finding that runs over a border redacts all its parts."""
         ends = list(accumulate(len(leaves.texts[index]) for index in group))
         for span in self._detector.findings(joined, hits):
             first, last = bisect_right(ends, span.start), bisect_right(ends, span.end - 1)
             parts = group[first : last + 1]
-            if len(parts) < 2 or span.tier < Tier.VALIDATED or span.entity == "ENCODED" or any(index in found for index in parts):
+            if (
+                len(parts) < 2
+                or span.tier < Tier.VALIDATED
+                or span.entity == "ENCODED"
+                or any(index in found for index in parts)
+            ):
                 continue
             if not _cut_on_purpose(span, [leaves.texts[index] for index in parts]):
                 continue
@@ -154,7 +165,9 @@ _JSON_STARTS = frozenset("{[ \n\t\r") - {""}
 def _cut_on_purpose(span: Span, parts: list[str]) -> bool:
     """Whether the parts read like pieces of one value: digits only, an ``@`` at a border, or a secret's prefix."""
     if span.entity in {"CARD", "SSN", "IBAN", "PHONE", "IP"}:
-        return len(parts) >= 3 and sum(map(len, parts)) == span.end - span.start and all(part.isalnum() for part in parts)
+        return (
+            len(parts) >= 3 and sum(map(len, parts)) == span.end - span.start and all(part.isalnum() for part in parts)
+        )
     if span.entity == "EMAIL":
         return any(part[0] == "@" or part[-1] == "@" for part in parts)
     return span.entity == SECRET and span.rule != "key.value"
@@ -178,7 +191,9 @@ class Redactor:
         """``profiles`` by name (``entities.profiles_from``); ``standard`` exists in any case."""
         self._vault = vault
         # A chain, not a copy: the profiles are those of whatever bundle is active at the moment of use.
-        self._profiles: Mapping[str, Profile] = ChainMap(cast("MutableMapping[str, Profile]", profiles), {"standard": STANDARD})
+        self._profiles: Mapping[str, Profile] = ChainMap(
+            cast("MutableMapping[str, Profile]", profiles), {"standard": STANDARD}
+        )
         self._clock = clock
 
     async def redact(self, value: T, *, profile: str, scope: Scope) -> Redacted[T]:
@@ -203,7 +218,9 @@ class Redactor:
         await self._vault.remember(session, done.minted)
         return Redacted(result, profile, dict(done.counts), tuple(done.findings), done.withheld)
 
-    async def restore(self, arguments: Mapping[str, Any], *, allow: Mapping[str, tuple[str, ...]], scope: Scope) -> dict[str, Any]:
+    async def restore(
+        self, arguments: Mapping[str, Any], *, allow: Mapping[str, tuple[str, ...]], scope: Scope
+    ) -> dict[str, Any]:
         """``arguments`` with pseudonyms back to values at the paths and for the entities of ``allow``.
 
         Raises ``ObligationFailed`` for a token at an allowed path that is not of this session or not of an allowed
@@ -230,6 +247,8 @@ class Redactor:
         found = self._profiles.get(name)
         if found is None:
             raise RedactionUnavailable(
-                f"there is no redaction profile `{name}`", code="redaction.profile", remedy="name a profile of config/redaction/data.yaml"
+                f"there is no redaction profile `{name}`",
+                code="redaction.profile",
+                remedy="name a profile of config/redaction/data.yaml",
             )
         return found

@@ -17,7 +17,7 @@ def restored(arguments: Mapping[str, Any], allow: Mapping[str, Sequence[str]], s
     """A copy of ``arguments`` with the allowed tokens replaced."""
     plan = {tuple(_steps(path)): frozenset(entities) for path, entities in allow.items()}
     result = _at(arguments, (), plan, session)
-    assert isinstance(result, dict)  # noqa: S101 - a mapping goes in
+    assert isinstance(result, dict)
     return result
 
 
@@ -42,14 +42,25 @@ def _fits(steps: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 def _text(text: str, path: tuple[str, ...], entities: frozenset[str], session: OpenSession) -> str:
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     for match in TOKEN.finditer(text):
         token, value = match.group(), session.values.get(match.group())
         where = "$." + ".".join(path)
         if value is None or not session.keys.genuine(token):
-            raise _refused("redaction.token_unknown", f"the pseudonym at {where} is not one of this session", "copy the pseudonym exactly as a result of this session showed it", where)
+            raise _refused(
+                "redaction.token_unknown",
+                f"the pseudonym at {where} is not one of this session",
+                "copy the pseudonym exactly as a result of this session showed it",
+                where,
+            )
         if entity_of(token) not in entities:
-            raise _refused("redaction.token_not_allowed", f"policy does not allow {entity_of(token)} at {where}", "use a pseudonym of an allowed kind at this path", where)
+            raise _refused(
+                "redaction.token_not_allowed",
+                f"policy does not allow {entity_of(token)} at {where}",
+                "use a pseudonym of an allowed kind at this path",
+                where,
+            )
         end = _end_of_kept(text, match.end(), entity_of(token), value)
         pieces += (text[at : match.start()], value)
         at = end

@@ -8,7 +8,7 @@ so a byte offset is a character offset; anchors are ASCII, and the finders read 
 import re
 import threading
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from broker.redaction.rules import ALL, Anchor
 
@@ -26,6 +26,7 @@ ANCHORS: Final[tuple[tuple[Anchor, int], ...]] = tuple(
     + [(anchor, index) for index, rule in enumerate(ALL) for anchor in rule.anchors]
 )
 """Every anchor with its owner: rule index, or ``-1 - trigger``."""
+
 
 class ScanFailed(Exception):
     """The engine failed on this text: it is withheld."""
@@ -81,7 +82,7 @@ class VectorScanner:
         return hits
 
 
-def _compiled() -> object:
+def _compiled() -> Any:
     import hyperscan
 
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
@@ -129,7 +130,11 @@ class ReferenceScanner:
     def scan(self, text: str) -> Hits:
         """The hits of each anchor, one after the other."""
         data = to_bytes(text).decode("ascii")
-        return [(owner, match.end()) for owner, pattern in zip(_OWNERS, self._each, strict=True) for match in pattern.finditer(data)]
+        return [
+            (owner, match.end())
+            for owner, pattern in zip(_OWNERS, self._each, strict=True)
+            for match in pattern.finditer(data)
+        ]
 
 
 _BACKENDS: Final[Sequence[type[VectorScanner | Re2Scanner]]] = (VectorScanner, Re2Scanner)

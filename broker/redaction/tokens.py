@@ -17,7 +17,6 @@ pseudonym but was not minted in this session is escaped on its way in (``EMAIL~7
 import hmac
 import ipaddress
 import re
-from collections.abc import Callable
 from typing import Final
 
 from broker.redaction.entities import DEFAULT_OPS
@@ -40,7 +39,10 @@ class SessionKeys:
 
     def __init__(self, data_key: bytes) -> None:
         """``data_key`` is 32 random bytes."""
-        derive: Callable[[bytes], bytes] = lambda label: hmac.digest(data_key, b"wicketgate/redaction/" + label, "sha256")  # noqa: E731
+
+        def derive(label: bytes) -> bytes:
+            return hmac.digest(data_key, b"wicketgate/redaction/" + label, "sha256")
+
         self._id, self._check, self._mark, self._prefix = map(derive, (b"id", b"check", b"mark", b"prefix"))
         self.seal = derive(b"seal")
         self._cache: dict[tuple[str, str], str] = {}
@@ -49,7 +51,12 @@ class SessionKeys:
         """The pseudonym of ``canonical``: the same in this session, unrelated in another."""
         known = self._cache.get((entity, canonical))
         if known is None:
-            number = int.from_bytes(hmac.digest(self._id, f"{entity}\0{canonical}".encode("utf-8", "surrogatepass"), "sha256")[:7]) >> 6
+            number = (
+                int.from_bytes(
+                    hmac.digest(self._id, f"{entity}\0{canonical}".encode("utf-8", "surrogatepass"), "sha256")[:7]
+                )
+                >> 6
+            )
             body = f"{entity}_{_base32(number, 10)}"
             known = self._remember((entity, canonical), body + self._checksum(body))
         return known

@@ -74,7 +74,44 @@ def ssn(area: str, group: str, serial: str) -> bool:
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9\u0080-\U0010ffff-]{1,63}(?<!-)")
 _FILE_SUFFIXES = frozenset(
-    "png jpg jpeg gif svg webp ico css js ts jsx tsx java class py rb go rs php html xml json yaml yml txt log conf so dll exe jar tgz gz zip whl md".split()
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "ico",
+        "css",
+        "js",
+        "ts",
+        "jsx",
+        "tsx",
+        "java",
+        "class",
+        "py",
+        "rb",
+        "go",
+        "rs",
+        "php",
+        "html",
+        "xml",
+        "json",
+        "yaml",
+        "yml",
+        "txt",
+        "log",
+        "conf",
+        "so",
+        "dll",
+        "exe",
+        "jar",
+        "tgz",
+        "gz",
+        "zip",
+        "whl",
+        "md",
+    ]
 )
 
 

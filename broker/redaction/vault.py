@@ -110,11 +110,13 @@ class OpenSession:
         try:
             plain = self._cipher.decrypt(row.sealed[:_NONCE], row.sealed[_NONCE:], self._bound(row.entity, row.token))
         except InvalidTag as error:
-            raise RedactionUnavailable("a vault row does not open with its session's key", code="redaction.vault_corrupt") from error
+            raise RedactionUnavailable(
+                "a vault row does not open with its session's key", code="redaction.vault_corrupt"
+            ) from error
         self.values[row.token] = plain.decode("utf-8", "surrogatepass")
 
     def _bound(self, entity: str, token: str) -> bytes:
-        return "|".join((self.scope.tenant, self.scope.session, entity, token)).encode()
+        return f"{self.scope.tenant}|{self.scope.session}|{entity}|{token}".encode()
 
 
 class Vault:
@@ -196,4 +198,4 @@ class Vault:
 
     @staticmethod
     def _bound(scope: Scope) -> bytes:
-        return "|".join((scope.tenant, scope.session, scope.region)).encode()
+        return f"{scope.tenant}|{scope.session}|{scope.region}".encode()

@@ -64,8 +64,9 @@ _INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u3164\uffa0") | {chr(code) for
 
 
 def folded(text: str) -> Folded | None:
-    """All of it at once: JSON, C, HTML and percent escapes resolved, NFKC, invisible characters dropped, look-alikes
-    folded. None for a text that this leaves alone.
+    """JSON, C, HTML and percent escapes resolved, NFKC, invisible characters dropped, look-alikes folded.
+
+    None for a text that this leaves alone.
     """
     parts: list[str] = []
     origin: list[int] = []
@@ -101,10 +102,10 @@ def _resolved(found: str) -> list[tuple[str, int]]:
         body = found[1:-1]
         if body[0] != "#":
             return [(_NAMED[body], 0)]
-        number = int(body[2:], 16) if body[1] in "xX" else int(body[1:])
+        number = int(body[1:].lower().removeprefix("x"), 16 if body[1] in "xX" else 10)
         return [(chr(number) if 0 < number < 0x110000 else "\ufffd", 0)]
     if first == "\\":
-        return [(chr(int(found[2:], 16)), 0)] if found[1] in "ux" else [(_SHORT.get(found[1], found[1]), 0)]
+        return [(chr(int("0x" + found[2:], 0)), 0)] if found[1] in "ux" else [(_SHORT.get(found[1], found[1]), 0)]
     return _plain(found)
 
 

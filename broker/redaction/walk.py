@@ -1,5 +1,6 @@
-"""The total walk: every key, string, number and byte string of a value becomes a leaf; what has no type we know is
-withheld. Nothing is skipped because of where it stands.
+"""The total walk: every key, string, number and byte string of a value becomes a leaf.
+
+What has no type we know is withheld. Nothing is skipped because of where it stands.
 
 One walk serves twice: first it lists the leaves; when some are to be replaced, it runs again over the same value and
 puts the replacements in. A value without replacements is returned as it came; the caller's object never changes.
@@ -59,7 +60,7 @@ class _Walk:
         self.paths: dict[int, str] = {}
         self._replacements = replacements
 
-    def step(self, node: Any, key: str, parent: str, rule: KeyRule | None, depth: int, path: str) -> Any:  # noqa: PLR0913, PLR0911
+    def step(self, node: Any, key: str, parent: str, rule: KeyRule | None, depth: int, path: str) -> Any:  # noqa: PLR0911, PLR0913, PLR0917
         """One node; its new value when replacing."""
         sort = type(node)
         if sort is str:
@@ -84,7 +85,7 @@ class _Walk:
                 return self._leaf(node, "binary", rule, WITHHELD, path)
         return self._leaf(node, "type", rule, WITHHELD, path)
 
-    def _leaf(self, node: Any, text: str, rule: KeyRule | None, sort: int, path: str) -> Any:  # noqa: PLR0913
+    def _leaf(self, node: Any, text: str, rule: KeyRule | None, sort: int, path: str) -> Any:
         leaves = self.leaves
         leaves.characters += len(text)
         if leaves.characters > MAX_CHARACTERS:
@@ -103,7 +104,7 @@ class _Walk:
             return replacement
         return text if sort == BYTES else node
 
-    def _sequence(self, node: Any, key: str, parent: str, rule: KeyRule | None, depth: int, path: str) -> Any:  # noqa: PLR0913
+    def _sequence(self, node: Any, key: str, parent: str, rule: KeyRule | None, depth: int, path: str) -> Any:  # noqa: PLR0913, PLR0917
         first = len(self.leaves.texts)
         if self._replacements is None:
             for item in node:
@@ -116,7 +117,7 @@ class _Walk:
             self._note_group(list(range(first, first + size)))
         return result
 
-    def _mapping(self, node: Mapping[Any, Any], key: str, rule: KeyRule | None, depth: int, path: str) -> Any:  # noqa: PLR0913
+    def _mapping(self, node: Mapping[Any, Any], key: str, rule: KeyRule | None, depth: int, path: str) -> Any:
         named = _named_value(node) if "value" in node or "Value" in node else None
         sealed = "kind" in node and node["kind"] == "Secret"
         strings: list[int] = []
@@ -125,7 +126,11 @@ class _Walk:
         for name, value in node.items():
             text = name if type(name) is str else str(name)
             renamed = self._leaf(name, text, None, KEY, path)
-            own = _KUBERNETES_SECRET if sealed and text in _SEALED else classify(named if named is not None and text in _VALUES else text, key)
+            own = (
+                _KUBERNETES_SECRET
+                if sealed and text in _SEALED
+                else classify(named if named is not None and text in _VALUES else text, key)
+            )
             if own is not None and not own.deep and isinstance(value, Mapping):
                 own = None
             if type(value) is str:

@@ -31,7 +31,34 @@ _CODE = re.compile(r"(?:[A-Za-z_$][\w$]*(?:\.|->|::))+[A-Za-z_$][\w$]*(?:\(.*)?|
 _HOLE = re.compile(r"""[$#]\{|^(?:\$\(|<%|\{\{|arn:|[+.,]\s?[\w$('"\[]|\s*\+)|\+$|^[\w.$]+@[0-9a-f]{4,8}$""")
 """Templates, concatenations of source code, Java object names: not a literal."""
 _ROUTE = re.compile(r"[/#: ]|^[A-Z][a-z]+:?$")
-_NOTHING: Final = frozenset("none null nil undefined true false yes no on off string str int bool text changeme redacted hidden password passwd token empty required optional".split())
+_NOTHING: Final = frozenset(
+    [
+        "none",
+        "null",
+        "nil",
+        "undefined",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "string",
+        "str",
+        "int",
+        "bool",
+        "text",
+        "changeme",
+        "redacted",
+        "hidden",
+        "password",
+        "passwd",
+        "token",
+        "empty",
+        "required",
+        "optional",
+    ]
+)
 
 
 def find_assignments(text: str, low: int, high: int) -> Iterator[Span]:
@@ -87,7 +114,7 @@ def _plausible(value: str, rule: KeyRule, *, quoted: bool) -> bool:
         return len(plain) >= 6 and " " not in plain and literal
     if "passw" in plain.lower() and _ROUTE.search(plain):
         return False  # a label, a route or a selector about passwords
-    return len(plain) >= 3 and (quoted or not plain[0] == "$") and (len(plain) >= 4 or plain.isdigit())
+    return len(plain) >= 3 and (quoted or plain[0] != "$") and (len(plain) >= 4 or plain.isdigit())
 
 
 def _person_like(value: str, entity: str) -> bool:
@@ -105,7 +132,9 @@ _SPOKEN = re.compile(
     r"(?i)\bpass(?:word|wd|phrase)\b(?:\s+(?:for|of)\s+(?:the\s+)?(?:user\s+)?[\"'][^\"'\n]{1,48}[\"'])?(?:\s+is)?:?\s{1,3}(?P<q>[\"'`])(?P<v>[^\"'`\n]{3,64})(?P=q)"
 )
 _NETRC = re.compile(r"(?i)\b(?:login|username|user)\s+\S{1,64}\s+password\s+(?P<v>\S{3,128})")
-_FLAG = re.compile(r"""(?i)(?<![\w])(?:--?(?:password|passwd|pass|apikey|api-key|api_key|token|secret|registration-token|client-secret|access-token)|(?:-u(?:ser(?:name)?)?|user)\s+\S{1,64}\s+-p)(?:\s+|=)["']?(?P<v>[^\s"']{3,256})""")
+_FLAG = re.compile(
+    r"""(?i)(?<![\w])(?:--?(?:password|passwd|pass|apikey|api-key|api_key|token|secret|registration-token|client-secret|access-token)|(?:-u(?:ser(?:name)?)?|user)\s+\S{1,64}\s+-p)(?:\s+|=)["']?(?P<v>[^\s"']{3,256})"""
+)
 _CURL = re.compile(r"""(?<![\w])(?:-u|--user)\s{1,2}["']?[^\s:"']{1,128}:(?P<v>[^\s"']{3,256})""")
 _CALL = re.compile(
     r"""(?i)(?:NetworkCredential|DirectoryEntry|PasswordCredential|PasswordAuthentication|Credentials|OAuth)\(\s{0,8}(?:["'][^"'\n]{1,128}["']\s{0,4},\s{0,16}){1,3}["'](?P<v>[^"'\n]{3,128})["']\s{0,8}\)"""
@@ -119,7 +148,12 @@ def find_spoken(text: str, low: int, high: int) -> Iterator[Span]:
     for pattern in _SPOKEN_RULES:
         for match in matches(pattern, text, low, high):
             value = match.group("v")
-            if not placeholder(value) and value.lower() not in _NOTHING and not _CODE.fullmatch(value) and value[0] not in "$-":
+            if (
+                not placeholder(value)
+                and value.lower() not in _NOTHING
+                and not _CODE.fullmatch(value)
+                and value[0] not in "$-"
+            ):
                 yield Span(SECRET, *match.span("v"), "secret.spoken-password", Tier.URL, 0.7, "password")
 
 

@@ -55,7 +55,14 @@ Check = Callable[[re.Match[str]], bool]
 
 
 def by_pattern(  # noqa: PLR0913 - a table row
-    rule: str, entity: str, pattern: str, *, tier: Tier = Tier.VALIDATED, score: float = 0.9, kind: str = "", check: Check | None = None
+    rule: str,
+    entity: str,
+    pattern: str,
+    *,
+    tier: Tier = Tier.VALIDATED,
+    score: float = 0.9,
+    kind: str = "",
+    check: Check | None = None,
 ) -> Finder:
     """A finder that reports group ``v`` (else the whole match) of every match that passes ``check``."""
     compiled = re.compile(pattern)

@@ -15,8 +15,12 @@ from broker.redaction.rules.base import Anchor, Rule, matches
 
 _EXTENSION = r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?"
 _PLUS = re.compile(rf"(?<![\w+])\+\d(?:[ .\-/]?\(?\d\)?){{6,16}}{_EXTENSION}(?![\w])")
-_PARENTHESES = re.compile(rf"(?<![\w(])\(\d{{2,4}}\)[ .\-]?\d{{3,4}}(?:[ .\-]?\d{{3,4}}){{0,2}}{_EXTENSION}(?![\w]|[.\-]\d)")
-_NORTH_AMERICA = re.compile(rf"(?<![\w.\-+/:])(?:(?:001|1)[-. ])?[2-9]\d{{2}}([-.])\d{{3}}\1\d{{4}}{_EXTENSION}(?![\w]|[.\-]\w)")
+_PARENTHESES = re.compile(
+    rf"(?<![\w(])\(\d{{2,4}}\)[ .\-]?\d{{3,4}}(?:[ .\-]?\d{{3,4}}){{0,2}}{_EXTENSION}(?![\w]|[.\-]\d)"
+)
+_NORTH_AMERICA = re.compile(
+    rf"(?<![\w.\-+/:])(?:(?:001|1)[-. ])?[2-9]\d{{2}}([-.])\d{{3}}\1\d{{4}}{_EXTENSION}(?![\w]|[.\-]\w)"
+)
 _LOOSE = r"\(?\d(?:[ .\-/]?[()]?\d){5,14}" + _EXTENSION
 _BEHIND_LABEL = re.compile(
     rf"(?i)\b(?:tele)?(?:phone|mobile|fax|tel|cell|handy|telefon|desk|whatsapp)(?:\s?(?:no|nr|number|num))?\.?\s{{0,2}}(?:[:=#]|is|at|on)?\s{{0,3}}(?P<v>{_LOOSE})(?![\w]|[.\-]\w)"
@@ -25,7 +29,9 @@ _BEHIND_PHRASE = re.compile(
     rf"(?i)\b(?:call(?:ing)?(?:\s\w+)?|reach(?:ing)?(?:\s\w+)?|answering|messages?|texts?|sms|ring|dial|registered)(?:\s(?:me|us|him|her|them|back|on|at|to|from|my|number)){{0,4}}\s(?P<v>{_LOOSE})(?![\w]|[.\-:]\w)"
 )
 _BEFORE_LABEL = re.compile(rf"(?i)(?<![\w.\-+/:])(?P<v>{_LOOSE})\s?-?\s?(?:office|fax|mobile|cell|desk|landline)\b")
-_DATE = re.compile(r"(?:19|20)\d\d[-./ ]?(?:0[1-9]|1[0-2])[-./ ]?[0-3]\d|[0-3]?\d[-./][01]?\d[-./](?:19|20)\d\d|\d{1,2}([:.])\d\d\1\d\d(?!\1\d)")
+_DATE = re.compile(
+    r"(?:19|20)\d\d[-./ ]?(?:0[1-9]|1[0-2])[-./ ]?[0-3]\d|[0-3]?\d[-./][01]?\d[-./](?:19|20)\d\d|\d{1,2}([:.])\d\d\1\d\d(?!\1\d)"
+)
 _GROUPED = re.compile(r"\d[ .\-/()]+\d")
 
 

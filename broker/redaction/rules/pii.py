@@ -72,11 +72,15 @@ def find_ssns(text: str, low: int, high: int) -> Iterator[Span]:
     """US social security numbers with dashes; with blanks or bare only behind a word that says so."""
     for match in matches(_SSN, text, low, high):
         area, separator, group, serial = match.groups()
-        if ssn(area, group, serial) and (separator == "-" or _SSN_WORDS.search(text, max(match.start() - 40, 0), match.start())):
+        if ssn(area, group, serial) and (
+            separator == "-" or _SSN_WORDS.search(text, max(match.start() - 40, 0), match.start())
+        ):
             yield Span("SSN", *match.span(), "ssn", Tier.VALIDATED, 0.9)
 
 
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[A-Za-z0-9]{11,30}|(?:[ -][A-Za-z0-9]{4}){2,7}(?:[ -][A-Za-z0-9]{1,4})?)(?![A-Za-z0-9])")
+_IBAN = re.compile(
+    r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[A-Za-z0-9]{11,30}|(?:[ -][A-Za-z0-9]{4}){2,7}(?:[ -][A-Za-z0-9]{1,4})?)(?![A-Za-z0-9])"
+)
 
 
 def find_ibans(text: str, low: int, high: int) -> Iterator[Span]:
@@ -103,7 +107,9 @@ def _length_with_gaps(found: str, wanted: int) -> int:
     return len(found)
 
 
-_VERSION = re.compile(r"(?i)(?:version|ver|release|build|chrome|safari|firefox|edge?|opr|webkit|gecko|agent|client)[/ :=v]{1,3}$")
+_VERSION = re.compile(
+    r"(?i)(?:version|ver|release|build|chrome|safari|firefox|edge?|opr|webkit|gecko|agent|client)[/ :=v]{1,3}$"
+)
 
 
 def _address(match: re.Match[str]) -> bool:

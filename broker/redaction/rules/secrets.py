@@ -56,7 +56,7 @@ VENDORS: Final = (
     secret("azure-appconfig", r"\.azconfig\.io;", r"\.azconfig\.io;Id=[^;\s]{4,};Secret=(?P<v>[A-Za-z0-9+/=]{24,})", "Azure App Configuration; NP azure.2"),
     secret("azure-devops", r"AZDO", r"(?<![A-Za-z0-9])[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}(?![A-Za-z0-9])", "Azure DevOps token format 2024", before=90),
     secret("azure-pat", r"(?:token|pat)[^a-z0-9]{1,8}[a-z2-7]{10}", r"(?i:token|pat)[\"'\s:=]{1,8}(?P<v>[a-z2-7]{52})(?![A-Za-z0-9])", "Azure DevOps; NP azure.3", caseless=True),
-    secret("azure-client-secret", r"\dQ~", rf"(?<![A-Za-z0-9_\-.~])[A-Za-z0-9_\-.~]{{3}}\dQ~[A-Za-z0-9_\-.~]{{31,34}}(?![A-Za-z0-9_\-.~])", "Microsoft Entra client secrets"),
+    secret("azure-client-secret", r"\dQ~", r"(?<![A-Za-z0-9_\-.~])[A-Za-z0-9_\-.~]{3}\dQ~[A-Za-z0-9_\-.~]{31,34}(?![A-Za-z0-9_\-.~])", "Microsoft Entra client secrets"),
     secret("digitalocean", r"do[opr]_v1_", rf"do[opr]_v1_{_H}{{64}}", "DigitalOcean API tokens"),
     secret("doppler", r"dp\.(?:ct|pt|st|sa|scim|audit)\.", rf"{L}dp\.(?:ct|pt|st|sa|scim|audit)\.(?:[a-z0-9_\-]{{2,35}}\.)?{_X}{{40,44}}", "Doppler token formats"),
     secret("dockerhub", r"dckr_(?:pat|oat)_", rf"dckr_(?:pat|oat)_{_U}{{24,32}}", "Docker Hub access tokens"),
@@ -134,10 +134,14 @@ def find_pem(text: str, low: int, high: int) -> Iterator[Span]:
         yield Span(SECRET, match.start(), at, "secret.private-key", Tier.URL, 1.0, "private-key")
 
 
-_URL_USER = re.compile(r"://(?P<user>[^\s:/@?#\"'<>\\]{0,128}):(?P<v>(?:[^\s/?\"'<>\\]|/(?=[^\s/?\"'<>@]{1,64}@)){1,256})@(?=[A-Za-z0-9\[%_.*-])")
+_URL_USER = re.compile(
+    r"://(?P<user>[^\s:/@?#\"'<>\\]{0,128}):(?P<v>(?:[^\s/?\"'<>\\]|/(?=[^\s/?\"'<>@]{1,64}@)){1,256})@(?=[A-Za-z0-9\[%_.*-])"
+)
 _URL_TOKEN = re.compile(r"://(?P<v>[A-Za-z0-9_\-.]{20,255})@[A-Za-z0-9]")
 _ORACLE = re.compile(r"jdbc:oracle:\w+:[^\s/@\"']{1,64}/(?P<v>[^\s@\"']{1,128})@")
-_TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}|<[^>]*>|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|&lt;.*&gt;|\*+|x+|X+|#+|\.{3}|%s|\{\w*\}")
+_TEMPLATE = re.compile(
+    r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}|<[^>]*>|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|&lt;.*&gt;|\*+|x+|X+|#+|\.{3}|%s|\{\w*\}"
+)
 
 
 def placeholder(value: str) -> bool:
@@ -149,16 +153,18 @@ def find_url_credentials(text: str, low: int, high: int) -> Iterator[Span]:
     """RFC 3986 user information: the password of ``scheme://user:password@host``, or a token in its place."""
     for pattern in (_URL_USER, _URL_TOKEN, _ORACLE):
         for match in matches(pattern, text, low, high):
-            if pattern is not _URL_TOKEN or opaque(match.group("v"), shortest=20):
-                if not placeholder(match.group("v")):
-                    yield Span(SECRET, *match.span("v"), "secret.url-credential", Tier.URL, 0.95, "url-credential")
+            value = match.group("v")
+            if not placeholder(value) and (pattern is not _URL_TOKEN or opaque(value, shortest=20)):
+                yield Span(SECRET, *match.span("v"), "secret.url-credential", Tier.URL, 0.95, "url-credential")
 
 
 _HEADER = re.compile(
     r"(?i)\b(?:proxy-)?authori[sz]ation\b\\?[\"']?\]?\s{0,3}[:=,]\s{0,3}[\\\"'`]{0,3}(?:(?P<scheme>basic|bearer|token|digest|negotiate|apikey|splunk|aws4-hmac-sha256|key|bot)\s{1,3})?(?P<v>[^\s\"'`\\][^\r\n\"'`\\]{2,4096})"
 )
 _BEARER = re.compile(r"(?i)\bbearer:?\s{1,3}[\"']?(?P<v>[A-Za-z0-9_\-.~+/=]{16,8192})")
-_COOKIE = re.compile(r"(?i)\b(?:set-)?cookie\b[\"']?\s{0,3}[:=]\s{0,3}[\\\"']{0,3}(?P<v>[^\s\"'`\\=;]{1,64}=[^\r\n\"'`\\]{1,4096})")
+_COOKIE = re.compile(
+    r"(?i)\b(?:set-)?cookie\b[\"']?\s{0,3}[:=]\s{0,3}[\\\"']{0,3}(?P<v>[^\s\"'`\\=;]{1,64}=[^\r\n\"'`\\]{1,4096})"
+)
 
 
 def find_headers(text: str, low: int, high: int) -> Iterator[Span]:
@@ -187,8 +193,29 @@ def find_jwts(text: str, low: int, high: int) -> Iterator[Span]:
 
 RULES: Final = (
     *VENDORS,
-    Rule("secret.private-key", (Anchor("-----BEGIN"), Anchor("PuTTY-User-Key-File")), find_pem, 24, 64, "RFC 7468; PuTTY PPK"),
-    Rule("secret.url-credential", (Anchor("://"), Anchor("jdbc:oracle:")), find_url_credentials, 16, 16, "RFC 3986 §3.2.1; JDBC"),
-    Rule("secret.headers", (Anchor("authori|bearer|cookie", caseless=True),), find_headers, 16, 32, "RFC 9110 §11, RFC 6750, RFC 6265"),
+    Rule(
+        "secret.private-key",
+        (Anchor("-----BEGIN"), Anchor("PuTTY-User-Key-File")),
+        find_pem,
+        24,
+        64,
+        "RFC 7468; PuTTY PPK",
+    ),
+    Rule(
+        "secret.url-credential",
+        (Anchor("://"), Anchor("jdbc:oracle:")),
+        find_url_credentials,
+        16,
+        16,
+        "RFC 3986 §3.2.1; JDBC",
+    ),
+    Rule(
+        "secret.headers",
+        (Anchor("authori|bearer|cookie", caseless=True),),
+        find_headers,
+        16,
+        32,
+        "RFC 9110 §11, RFC 6750, RFC 6265",
+    ),
     Rule("secret.jwt", (Anchor("eyJ"),), find_jwts, 4, 8192, "RFC 7515 §3.1"),
 )

@@ -18,8 +18,20 @@ def redactor(rows: MemoryRows, clock: SeededClock) -> Redactor:
     profiles = profiles_from(
         {
             "default": {"entities": {}},
-            "domains": {"entities": {"EMAIL": {"op": "pseudonym", "keep": "domain"}, "CARD": {"op": "pseudonym", "keep": "last4"}}},
-            "open": {"entities": {"IP": {"op": "keep"}, "SECRET": {"op": "keep"}, "PHONE": {"op": "shred"}, "MAC": {"op": "prefix"}}},
+            "domains": {
+                "entities": {
+                    "EMAIL": {"op": "pseudonym", "keep": "domain"},
+                    "CARD": {"op": "pseudonym", "keep": "last4"},
+                }
+            },
+            "open": {
+                "entities": {
+                    "IP": {"op": "keep"},
+                    "SECRET": {"op": "keep"},
+                    "PHONE": {"op": "shred"},
+                    "MAC": {"op": "prefix"},
+                }
+            },
             "strict": {"entities": {}, "max_unscanned": 0},
         }
     )

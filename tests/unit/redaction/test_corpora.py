@@ -7,19 +7,32 @@ from broker.redaction import redact_text
 from tests.parts import corpus
 
 KEY = b"k" * 32
-NAMES = {"EMAIL_ADDRESS": "EMAIL", "IBAN_CODE": "IBAN", "US_SSN": "SSN", "CREDIT_CARD": "CARD", "PHONE_NUMBER": "PHONE", "IP_ADDRESS": "IP"}
+NAMES = {
+    "EMAIL_ADDRESS": "EMAIL",
+    "IBAN_CODE": "IBAN",
+    "US_SSN": "SSN",
+    "CREDIT_CARD": "CARD",
+    "PHONE_NUMBER": "PHONE",
+    "IP_ADDRESS": "IP",
+}
 
 
 def test_labelled_sentences_lose_their_personal_data_and_little_else() -> None:
     wanted, found, wrong = Counter(), Counter(), Counter()
     for sentence in json.loads((corpus("presidio-research") / "data" / "synth_dataset_v2.json").read_text()):
         _, findings = redact_text(sentence["full_text"], key=KEY)
-        gold = [(NAMES[s["entity_type"]], s["start_position"], s["end_position"]) for s in sentence["spans"] if s["entity_type"] in NAMES]
+        gold = [
+            (NAMES[s["entity_type"]], s["start_position"], s["end_position"])
+            for s in sentence["spans"]
+            if s["entity_type"] in NAMES
+        ]
         for entity, start, end in gold:
             wanted[entity] += 1
             found[entity] += any(f.entity == entity and f.start <= start and f.end >= end for f in findings)
         for finding in findings:
-            wrong[finding.entity] += not any(g[0] == finding.entity and g[1] < finding.end and g[2] > finding.start for g in gold)
+            wrong[finding.entity] += not any(
+                g[0] == finding.entity and g[1] < finding.end and g[2] > finding.start for g in gold
+            )
     recall = {entity: found[entity] / wanted[entity] for entity in wanted}
     print(recall, dict(wrong))
     assert min(recall["EMAIL"], recall["IBAN"], recall["SSN"], recall["IP"]) == 1.0
@@ -36,7 +49,9 @@ def test_published_secrets_are_found() -> None:
     recall, false_rate = sum(positive) / len(positive), sum(negative) / len(negative)
     print(f"recall {recall:.3f}, negatives hit {false_rate:.3f}")
     assert recall >= 0.88
-    assert false_rate <= 0.37, "most negatives of one rule are secrets of another (a Slack bot token is no Slack user token)"
+    assert false_rate <= 0.37, (
+        "most negatives of one rule are secrets of another (a Slack bot token is no Slack user token)"
+    )
 
 
 def test_real_logs_keep_their_signal() -> None:

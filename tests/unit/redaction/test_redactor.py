@@ -1,20 +1,33 @@
 """The whole pass over values: keys decide, content decides, nothing is skipped, the caller's object stays."""
 
 import copy
-import datetime
+import datetime as dt
 import json
 import re
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from broker.errors import RedactionUnavailable
 from broker.redaction import Redactor, Scope
 
-PEM = "-----BEGIN RSA PRIVATE KEY-----\n" + "\n".join(["MIIEowIBAAKCAQEAuQx7" * 3] * 80) + "\n-----END RSA PRIVATE KEY-----"
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+PEM = (
+    "-----BEGIN RSA PRIVATE KEY-----\n"
+    + "\n".join(["MIIEowIBAAKCAQEAuQx7" * 3] * 80)
+    + "\n-----END RSA PRIVATE KEY-----"
+)
 JWT = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLXRoYXQtaXMtbG9uZw"
 LEAKS = {
-    "aws pair": ("AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY id AKIAIOSFODNN7EXAMPLE"),
-    "aws secret": ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "using AKIAIOSFODNN7EXAMPLE with wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+    "aws pair": (
+        "AKIAIOSFODNN7EXAMPLE",
+        "aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY id AKIAIOSFODNN7EXAMPLE",
+    ),
+    "aws secret": (
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "using AKIAIOSFODNN7EXAMPLE with wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    ),
     "github": ("ghp_XIxB7KMNdAr3zqWtQqhE94qglHqOzn1D1stg", "remote: ghp_XIxB7KMNdAr3zqWtQqhE94qglHqOzn1D1stg rejected"),
     "bearer jwt": (JWT, f"GET /x HTTP/1.1\r\nAuthorization: Bearer {JWT}\r\nHost: a"),
     "bare jwt": (JWT, f"session {JWT} expired"),
@@ -30,21 +43,44 @@ LEAKS = {
     "pem": ("MIIEowIBAAKCAQEAuQx7", f"tls key:\n{PEM}\ndone"),
     "pem without end": ("MIIEowIBAAKCAQEAuQx7", "tls key:\n" + PEM[:900]),
     "pem escaped": ("MIIEowIBAAKCAQEAuQx7", json.dumps({"k": PEM})),
-    "slack": ("xoxb-893582989554-899326518131-JRHeVv1o9Cf99fwDpuortR2D", "token xoxb-893582989554-899326518131-JRHeVv1o9Cf99fwDpuortR2D"),
-    "slack hook": ("T1U6GK76G/B1YFY0ZJ9/NdQoKsZuvI1IDRace5wBljhI", "POST https://hooks.slack.com/services/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 200"),
+    "slack": (
+        "xoxb-893582989554-899326518131-JRHeVv1o9Cf99fwDpuortR2D",
+        "token xoxb-893582989554-899326518131-JRHeVv1o9Cf99fwDpuortR2D",
+    ),
+    "slack hook": (
+        "T1U6GK76G/B1YFY0ZJ9/NdQoKsZuvI1IDRace5wBljhI",
+        "POST https://hooks.slack.com/services/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 200",
+    ),
     "stripe": ("sk_live_dhhfUUyfrAace5dBAZ10JrAD", "stripe key sk_live_dhhfUUyfrAace5dBAZ10JrAD used"),
     "cookie": ("sid=8f14e45fceea167a", "Cookie: sid=8f14e45fceea167a; theme=dark"),
-    "azure": ("6jqh42QQjWWBwoPGGR/Jr0PZjhBMZVbHm/gkhEfHvOj8aV6+oI8ed6ZAAwB5a6993WqyQDiuJJB0QpseJwqYxw==", "AccountName=x;AccountKey=6jqh42QQjWWBwoPGGR/Jr0PZjhBMZVbHm/gkhEfHvOj8aV6+oI8ed6ZAAwB5a6993WqyQDiuJJB0QpseJwqYxw==;E=1"),
-    "anthropic": ("sk-ant-api03-jSq6OMjv1syXaEUE0bvOckLe_GtCKy8lvZdko3eOJgV8TH", "x-api-key: sk-ant-api03-jSq6OMjv1syXaEUE0bvOckLe_GtCKy8lvZdko3eOJgV8TH"),
-    "url token": ("gho_psT9pqNFsehnc4se0ZzzR0HBxapxZD35hNHi", "git clone https://gho_psT9pqNFsehnc4se0ZzzR0HBxapxZD35hNHi@github.com/a/b"),
+    "azure": (
+        "6jqh42QQjWWBwoPGGR/Jr0PZjhBMZVbHm/gkhEfHvOj8aV6+oI8ed6ZAAwB5a6993WqyQDiuJJB0QpseJwqYxw==",
+        "AccountName=x;AccountKey=6jqh42QQjWWBwoPGGR/Jr0PZjhBMZVbHm/gkhEfHvOj8aV6+oI8ed6ZAAwB5a6993WqyQDiuJJB0QpseJwqYxw==;E=1",
+    ),
+    "anthropic": (
+        "sk-ant-api03-jSq6OMjv1syXaEUE0bvOckLe_GtCKy8lvZdko3eOJgV8TH",
+        "x-api-key: sk-ant-api03-jSq6OMjv1syXaEUE0bvOckLe_GtCKy8lvZdko3eOJgV8TH",
+    ),
+    "url token": (
+        "gho_psT9pqNFsehnc4se0ZzzR0HBxapxZD35hNHi",
+        "git clone https://gho_psT9pqNFsehnc4se0ZzzR0HBxapxZD35hNHi@github.com/a/b",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", LEAKS)
 @pytest.mark.parametrize("place", ["text", "value", "key", "list", "nested json"])
-def test_a_credential_is_destroyed_wherever_it_stands(run, redactor: Redactor, scope: Scope, name: str, place: str) -> None:
+def test_a_credential_is_destroyed_wherever_it_stands(
+    run: Run, redactor: Redactor, scope: Scope, name: str, place: str
+) -> None:
     secret, line = LEAKS[name]
-    value = {"text": line, "value": {"log": {"message": line}}, "key": {line: 1}, "list": ["ok", line], "nested json": {"m": json.dumps({"line": line})}}[place]
+    value = {
+        "text": line,
+        "value": {"log": {"message": line}},
+        "key": {line: 1},
+        "list": ["ok", line],
+        "nested json": {"m": json.dumps({"line": line})},
+    }[place]
     done = run(redactor.redact(value, profile="default", scope=scope))
     assert secret not in json.dumps(done.value)
     assert json.dumps(secret)[1:-1] not in json.dumps(done.value)
@@ -76,13 +112,15 @@ def test_a_credential_is_destroyed_wherever_it_stands(run, redactor: Redactor, s
         ({"payload": '{"a":[{"name":"K","value":"x"}],"password":"tiger","password":"lion"}'}, "tiger", "SECRET"),
     ],
 )
-def test_keys_numbers_bytes_and_nested_json_are_all_read(run, redactor: Redactor, scope: Scope, value: object, gone: str, entity: str) -> None:
+def test_keys_numbers_bytes_and_nested_json_are_all_read(  # noqa: PLR0917 - fixtures and a table row
+    run: Run, redactor: Redactor, scope: Scope, value: object, gone: str, entity: str
+) -> None:
     done = run(redactor.redact(value, profile="default", scope=scope))
     assert gone not in json.dumps(done.value)
     assert entity in done.counts
 
 
-def test_json_in_a_string_stays_json(run, redactor: Redactor, scope: Scope) -> None:
+def test_json_in_a_string_stays_json(run: Run, redactor: Redactor, scope: Scope) -> None:
     text = '{"ssn": 123456789, "card":4111111111111111, "n": [1, 2], "to": "bob@example.com"}'
     done = run(redactor.redact({"body": text}, profile="default", scope=scope))
     assert json.loads(done.value["body"])["n"] == [1, 2]
@@ -97,7 +135,9 @@ def test_json_in_a_string_stays_json(run, redactor: Redactor, scope: Scope) -> N
         ["ghp_XIxB7KMNdAr3zqWt", "QqhE94qglHqOzn1D1stg"],
     ],
 )
-def test_a_value_cut_over_siblings_is_found_in_all_its_parts(run, redactor: Redactor, scope: Scope, value: object) -> None:
+def test_a_value_cut_over_siblings_is_found_in_all_its_parts(
+    run: Run, redactor: Redactor, scope: Scope, value: object
+) -> None:
     done = run(redactor.redact(value, profile="default", scope=scope))
     parts = value.values() if isinstance(value, dict) else value
     kept = json.dumps(done.value)
@@ -134,7 +174,7 @@ SIGNAL = {
 }
 
 
-def test_what_debugging_needs_is_kept_byte_for_byte(run, redactor: Redactor, scope: Scope) -> None:
+def test_what_debugging_needs_is_kept_byte_for_byte(run: Run, redactor: Redactor, scope: Scope) -> None:
     done = run(redactor.redact(SIGNAL, profile="default", scope=scope))
     assert done.value == SIGNAL
     assert done.value is SIGNAL
@@ -142,26 +182,32 @@ def test_what_debugging_needs_is_kept_byte_for_byte(run, redactor: Redactor, sco
     assert run(redactor.redact(line, profile="default", scope=scope)).value == line
 
 
-def test_the_callers_value_is_never_changed(run, redactor: Redactor, scope: Scope) -> None:
+def test_the_callers_value_is_never_changed(run: Run, redactor: Redactor, scope: Scope) -> None:
     value = {"a": ["bob@example.com", {"password": "x1"}]}
     before = copy.deepcopy(value)
     run(redactor.redact(value, profile="default", scope=scope))
     assert value == before
 
 
-def test_findings_name_path_rule_and_token_but_never_the_value(run, redactor: Redactor, scope: Scope) -> None:
+def test_findings_name_path_rule_and_token_but_never_the_value(run: Run, redactor: Redactor, scope: Scope) -> None:
     done = run(redactor.redact({"log": ["x", "by bob@example.com"]}, profile="default", scope=scope))
     (finding,) = done.findings
-    assert (finding.entity, finding.path, finding.start, finding.end, finding.rule) == ("EMAIL", "$.log[1]", 3, 18, "email")
+    assert (finding.entity, finding.path, finding.start, finding.end, finding.rule) == (
+        "EMAIL",
+        "$.log[1]",
+        3,
+        18,
+        "email",
+    )
     assert finding.token in done.value["log"][1]
     assert "bob" not in repr(done.findings)
 
 
-def test_what_has_no_readable_form_is_withheld(run, redactor: Redactor, scope: Scope) -> None:
+def test_what_has_no_readable_form_is_withheld(run: Run, redactor: Redactor, scope: Scope) -> None:
     deep: object = "bob@example.com"
     for _ in range(80):
         deep = [deep]
-    value = {"when": datetime.date(2026, 1, 1), "raw": b"\xff\xfe\x00\x80", "deep": deep, "fine": 1}
+    value = {"when": dt.date(2026, 1, 1), "raw": b"\xff\xfe\x00\x80", "deep": deep, "fine": 1}
     done = run(redactor.redact(value, profile="default", scope=scope))
     assert done.withheld == 3
     assert done.value["when"] == "[UNSCANNED:type]"
@@ -170,18 +216,18 @@ def test_what_has_no_readable_form_is_withheld(run, redactor: Redactor, scope: S
     assert done.value["fine"] == 1
 
 
-def test_a_profile_that_allows_nothing_withheld_refuses(run, redactor: Redactor, scope: Scope) -> None:
+def test_a_profile_that_allows_nothing_withheld_refuses(run: Run, redactor: Redactor, scope: Scope) -> None:
     with pytest.raises(RedactionUnavailable) as refusal:
         run(redactor.redact({"raw": b"\xff\xfe"}, profile="strict", scope=scope))
     assert refusal.value.error_code == "redaction.unscanned"
 
 
-def test_an_unknown_profile_refuses(run, redactor: Redactor, scope: Scope) -> None:
+def test_an_unknown_profile_refuses(run: Run, redactor: Redactor, scope: Scope) -> None:
     with pytest.raises(RedactionUnavailable):
         run(redactor.redact("x", profile="nobody", scope=scope))
 
 
-def test_profiles_keep_parts_and_never_weaken_secrets(run, redactor: Redactor, scope: Scope) -> None:
+def test_profiles_keep_parts_and_never_weaken_secrets(run: Run, redactor: Redactor, scope: Scope) -> None:
     kept = run(redactor.redact("bob@Example.com paid with card 4111111111111111", profile="domains", scope=scope)).value
     assert re.fullmatch(r"EMAIL_\w{12}@example\.com paid with card CARD_\w{12}_1111", kept)
     text = "8.8.8.8 password=hunter2 call +49 151 23456789"
@@ -191,7 +237,7 @@ def test_profiles_keep_parts_and_never_weaken_secrets(run, redactor: Redactor, s
     assert "[SECRET:phone:" in opened, "an unknown operator is the strictest one"
 
 
-def test_public_addresses_keep_their_network_and_private_ones_stay(run, redactor: Redactor, scope: Scope) -> None:
+def test_public_addresses_keep_their_network_and_private_ones_stay(run: Run, redactor: Redactor, scope: Scope) -> None:
     done = run(redactor.redact("8.8.8.8 8.8.8.9 8.8.4.4 10.0.0.1", profile="default", scope=scope)).value.split()
     octets = [token.split("_")[1:5] for token in done[:3]]
     assert octets[0][:3] == octets[1][:3]
@@ -200,9 +246,15 @@ def test_public_addresses_keep_their_network_and_private_ones_stay(run, redactor
     assert done[3] == "10.0.0.1"
 
 
-def test_equal_values_get_equal_tokens_in_a_session_and_others_outside(run, redactor: Redactor, scope: Scope) -> None:
-    one = run(redactor.redact(["bob@Example.COM", "+49 151 23456789", "password=abc123"], profile="default", scope=scope)).value
-    two = run(redactor.redact(["bob@example.com", "+49-151-23456789", "password=abc123"], profile="default", scope=scope)).value
+def test_equal_values_get_equal_tokens_in_a_session_and_others_outside(
+    run: Run, redactor: Redactor, scope: Scope
+) -> None:
+    one = run(
+        redactor.redact(["bob@Example.COM", "+49 151 23456789", "password=abc123"], profile="default", scope=scope)
+    ).value
+    two = run(
+        redactor.redact(["bob@example.com", "+49-151-23456789", "password=abc123"], profile="default", scope=scope)
+    ).value
     other = run(redactor.redact(["bob@example.com"], profile="default", scope=Scope("default", "ses_b", "eu"))).value
     assert one == two
     assert one[0] != other[0]

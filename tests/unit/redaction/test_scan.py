@@ -8,7 +8,7 @@ import pytest
 
 from broker.redaction import redact_text
 from broker.redaction.rules import ALL
-from broker.redaction.scan import ANCHORS, Re2Scanner, ReferenceScanner, ScanFailed, VectorScanner
+from broker.redaction.scan import ANCHORS, Hits, Re2Scanner, ReferenceScanner, ScanFailed, Scanner, VectorScanner
 
 SAMPLES = [
     "password=hunter2 bob@x.com, AKIAIOSFODNN7EXAMPLE 8.8.8.8 +49 151 23456789",
@@ -20,7 +20,7 @@ BACKENDS = [Re2Scanner, ReferenceScanner]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_backends_agree_on_every_finding(backend) -> None:
+def test_backends_agree_on_every_finding(backend: type[Scanner]) -> None:
     choose = random.Random(3)
     words = " ".join(SAMPLES).split(" ")
     other, fast = backend(), VectorScanner()
@@ -52,7 +52,7 @@ def test_each_thread_has_a_scanner_of_its_own() -> None:
 class Broken:
     """An engine that fails."""
 
-    def scan(self, text):
+    def scan(self, text: str) -> Hits:
         raise ScanFailed("scratch in use")
 
 
