@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from broker.errors import BadRequest
 from broker.policy.bundle import Bundle, build_bundle
 from broker.policy.content import failure_text, parse, read_folder
-from broker.policy.gate import schema_findings, golden_fault
+from broker.policy.gate import golden_fault, schema_findings
 from broker.policy.golden import Golden, read_goldens
 from broker.policy.keys import SigningKey
 from broker.policy.lint import lint_content

@@ -33,7 +33,7 @@ async def check_content(content: Content) -> None:
 
 def schema_findings(content: Content) -> list[str]:
     """Every ``data.config.<area>`` and manifest that breaks its schema, or has none: field and rule, one line each."""
-    found = []
+    found: list[str] = []
     if content.manifests:
         check = compile_schema(content.schema("manifest.v1"))
         faults = ((manifest.get("connector"), check(manifest)) for manifest in content.manifests)

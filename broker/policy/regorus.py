@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -86,6 +86,8 @@ class Worker(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.on_lost: Callable[[], None] | None = None
+        """Called before anybody learns of the death, so that nobody asks this worker again."""
 
     @classmethod
     async def start(cls, bounds: Bounds) -> "Worker":
@@ -104,7 +106,13 @@ class Worker(asyncio.Protocol):
                 cwd="/",
             )
         ours.setblocking(False)
-        await worker._loop.create_connection(lambda: worker, sock=ours)
+        try:
+            await worker._loop.create_connection(lambda: worker, sock=ours)
+        except BaseException:
+            worker.kill()
+            worker._process.wait()
+            ours.close()
+            raise
         return worker
 
     @property
@@ -138,7 +146,7 @@ class Worker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to the process."""
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports share asyncio's interface, not its class.
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -164,6 +172,8 @@ class Worker(asyncio.Protocol):
             self._timer.cancel()
         self.kill()
         status = self._process.wait() if self._process else 0
+        if self.on_lost:
+            self.on_lost()
         timed_out = self._overdue or status == -signal.SIGPROF
         code, text = (ENGINE_TIMEOUT, "the policy took too long") if timed_out else (ENGINE_DOWN, "the engine died")
         for position, future in enumerate(self._waiting):
@@ -213,8 +223,12 @@ class RegorusEngine:
     async def start(cls, program: Program, info: EngineInfo, bounds: Bounds) -> "RegorusEngine":
         """Start all workers and load ``program``; raises ``BadRequest`` where regorus refuses it."""
         engine = cls(program, info, bounds)
+        # All ends are awaited, so that no process outlives a program that does not load.
         try:
-            await asyncio.gather(*(engine._spawn() for _ in range(bounds.workers)))
+            ends = await asyncio.gather(*(engine._spawn() for _ in range(bounds.workers)), return_exceptions=True)
+            for fault in ends:
+                if fault is not None:
+                    raise fault
         except BaseException:
             await engine.aclose()
             raise
@@ -283,7 +297,7 @@ class RegorusEngine:
             worker.kill()
             await asyncio.shield(worker.closed)
             raise
-        worker.closed.add_done_callback(lambda _: self._lost(worker))
+        worker.on_lost = lambda: self._lost(worker)
         self._workers.append(worker)
         self._ready.set()
 
