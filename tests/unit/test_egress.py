@@ -33,9 +33,6 @@ async def closing(client: Upstream, work: Awaitable[T]) -> T:
         await client.aclose()
 
 
-# -- one exchange ----------------------------------------------------------------------------------------------------
-
-
 def test_a_request_reaches_the_named_loopback_server_byte_for_byte(run: Run) -> None:
     async def main() -> None:
         async with UpstreamSim.fixed(whole(200, {"ok": True}, x_one="1")) as sim:
@@ -115,9 +112,6 @@ def test_a_path_that_two_libraries_spell_differently_is_refused_under_the_httpx_
             assert [seen.target for seen in sim.seen] == ["/%7Ex"]
 
     run(main())
-
-
-# -- the classes of server-side request forgery, on sockets that nothing may touch -----------------------------------
 
 
 async def _exchange(settings: UpstreamSettings, api: str) -> None:
@@ -298,9 +292,6 @@ def test_cookies_are_not_kept(run: Run, api: str) -> None:
     run(main())
 
 
-# -- failures: what is said of the effect ----------------------------------------------------------------------------
-
-
 async def _cut(seen: Seen, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
@@ -474,9 +465,6 @@ def test_a_unix_socket_is_reached_where_the_settings_name_it(run: Run, api: str,
             assert b"unix" in (answer.body if api == "aiohttp" else answer.content)
 
     run(main())
-
-
-# -- TLS ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("api", ["aiohttp", "httpx"])
