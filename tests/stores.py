@@ -87,4 +87,4 @@ def duty_of(**changes: Any) -> RequireApproval:
 
 
 PLAN = Plan("restart checkout", "f" * 64, before={"pid": 1}, after={"pid": 2}, affected=("checkout",))
-SHRINK = Constrain({"amount": {"max": 100}, "targets": {"max_length": 9}})
+SHRINK = Constrain({"amount": {"max": 100}, "targets": {"one_of": ["a", "b", "c"]}})

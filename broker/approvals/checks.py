@@ -55,11 +55,15 @@ def fits(found: Proposal, reviewer: Principal, answer: Answer) -> None:
             code="approval.digest",
             remedy="read the proposal again and review what it shows now",
         )
-    said = {(one.reviewer, one.verdict) for one in found.reviews if one.digest == found.digest}
-    if (reviewer.subject.id, answer.verdict) in said:
-        raise Conflict("you have answered this already", code="approval.reviewed")
     if found.signature and answer.verdict == "approve" and not answer.signature:
         raise StepUpRequired("approving this needs a signature", code="approval.signature")
+
+
+def answers_once(found: Proposal, reviewer: Principal, verdict: str, digest: str) -> None:
+    """Check that this person has not said the same to this digest before."""
+    said = {(one.reviewer, one.verdict) for one in found.reviews if one.digest == digest}
+    if (reviewer.subject.id, verdict) in said:
+        raise Conflict("you have answered this already", code="approval.reviewed")
 
 
 def approvers(found: Proposal, digest: str) -> set[str]:

@@ -108,6 +108,7 @@ class Approvals:
             checks.may_review(found, reviewer, now)
             checks.fits(found, reviewer, answer)
             digest = _narrow(connection, found, answer, rebind, now)
+            checks.answers_once(found, reviewer, answer.verdict, digest)
             rows.add_review(connection, found.tenant, found.id, checks.review_of(found, reviewer, answer, digest, now))
             if answer.verdict == "deny":
                 rows.move(connection, found.tenant, found.id, "denied", now)

@@ -1,19 +1,24 @@
 """What a reviewer may change: arguments, and only to narrower values."""
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from broker.errors import BadRequest
 from broker.model import Constrain, Decision, Json
 from broker.store.rows import pack
 
+DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,9})?")
+
 
 def bounds_of(decision: Decision, schema: Mapping[str, Json]) -> dict[str, dict[str, Json]]:
     """Rules by argument from the decision's ``Constrain`` and the action's schema; the tighter bound counts."""
-    names = {"maximum": "max", "minimum": "min", "enum": "one_of", "maxItems": "max_length", "maxLength": "max_length"}
+    names = {"maximum": "max", "minimum": "min", "enum": "one_of"}
     found: dict[str, dict[str, Json]] = {}
     for argument, rule in schema.get("properties", {}).items():
         declared = {names[key]: value for key, value in rule.items() if key in names}
+        if rule.get("uniqueItems"):
+            declared["subset"] = True  # a set; another list (a command's words) means something else without a part
         if declared:
             found[argument] = declared
     for duty in decision.obligations:
@@ -32,7 +37,7 @@ def narrowed(
 
     * a number (or exact decimal text) with ``max``: smaller or equal, not below ``min``, and not below zero if it was
       not; with ``min`` alone: greater or equal;
-    * a list: some of its elements in their order, at least one, each in ``one_of`` where that is given;
+    * a list with ``one_of`` or ``subset``: some of its elements in their order, at least one, each in ``one_of``;
     * text, or anything else, with ``one_of``: a value that stands before the present one in that list, which is written
       narrowest first; without ``one_of`` it may not change.
     """
@@ -60,7 +65,8 @@ def _is_narrower(old: Json, new: Json, rule: Mapping[str, Json] | None) -> bool:
     order = [pack(value) for value in rule["one_of"]] if "one_of" in rule else None
     if isinstance(old, list):
         rest = iter([pack(item) for item in old])
-        return bool(new) and all(item in rest and (order is None or item in order) for item in map(pack, new))
+        is_part = bool(new) and all(item in rest and (order is None or item in order) for item in map(pack, new))
+        return is_part and (order is not None or "subset" in rule)
     if order is not None and not ("max" in rule or "min" in rule):
         return pack(old) in order and pack(new) in order and order.index(pack(new)) < order.index(pack(old))
     return _is_less(old, new, rule)
@@ -79,20 +85,16 @@ def _is_less(old: Json, new: Json, rule: Mapping[str, Json]) -> bool:
 
 
 def _number(value: Json) -> Decimal | None:
-    """Read an integer or exact decimal text; None for anything else."""
+    """Read an integer, or the exact text of the catalog's type ``decimal``; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    return Decimal(value) if isinstance(value, int) or DECIMAL.fullmatch(value) else None
 
 
 def _tighter(one: Mapping[str, Json], other: Mapping[str, Json]) -> dict[str, Json]:
     """Join two rules for one argument so that both hold."""
     joined = {**one, **other}
-    for key, pick in (("max", min), ("max_length", min), ("min", max)):
+    for key, pick in (("max", min), ("min", max)):
         if key in one and key in other:
             joined[key] = pick(one[key], other[key], key=lambda bound: _number(bound) or Decimal(0))
     if "one_of" in one and "one_of" in other:
