@@ -1,13 +1,14 @@
 """The store on PostgreSQL, with psycopg and no layer between.
 
 The head row `FOR UPDATE` serialises the appends of one log across replicas and survives connection poolers;
-`synchronous_commit = on` is set on the connection, whatever the server's default. All tables are in the schema
+`synchronous_commit = on` is set in each transaction, whatever the server's default. All tables are in the schema
 that the connection's search path names first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -85,17 +86,12 @@ class PostgresStore(Store):
 
     def connect(self) -> Session:
         """See Store."""
-        wait = self._wait * 1000
+        milliseconds = self._wait * 1000
         connection = psycopg.connect(
-            self._url,
-            autocommit=True,
-            connect_timeout=self._wait,
-            tcp_user_timeout=wait,
-            options=f"-c synchronous_commit=on -c lock_timeout={wait} -c statement_timeout={wait}"
-            f" -c idle_in_transaction_session_timeout={2 * wait}",
+            self._url, autocommit=True, connect_timeout=self._wait, tcp_user_timeout=milliseconds
         )
         try:
-            return PostgresSession(connection)
+            return PostgresSession(connection, milliseconds)
         except BaseException:
             connection.close()
             raise
@@ -106,8 +102,13 @@ class PostgresSession(Session):
 
     any_of = "= ANY(?)"
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: psycopg.Connection, milliseconds: int) -> None:
         self._connection = connection
+        self._begin = (
+            "BEGIN; SET LOCAL synchronous_commit = on;"
+            f" SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds};"
+            f" SET LOCAL idle_in_transaction_session_timeout = {2 * milliseconds}"
+        )
         if not self.rows("SELECT to_regclass('audit_log') IS NOT NULL")[0][0]:
             self._create()
         self._check_guards()
@@ -164,7 +165,7 @@ class PostgresSession(Session):
 
     def begin(self) -> None:
         """See Session."""
-        self.rows("BEGIN")
+        self.rows(self._begin)
 
     def commit(self) -> None:
         """See Session."""
@@ -177,6 +178,10 @@ class PostgresSession(Session):
     def close(self) -> None:
         """See Session."""
         self._connection.close()
+
+    def together(self) -> AbstractContextManager[object]:
+        """See Session: one round trip."""
+        return self._connection.pipeline()
 
     def lock_head(self, log: str) -> list[tuple[Any, ...]]:
         """See Session."""

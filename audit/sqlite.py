@@ -10,6 +10,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -169,6 +170,10 @@ class SqliteSession(Session):
         """See Session."""
         if not self._shared:
             self._connection.close()
+
+    def together(self) -> AbstractContextManager[object]:
+        """See Session."""
+        return nullcontext()
 
     def lock_head(self, log: str) -> list[tuple[Any, ...]]:
         """See Session: BEGIN IMMEDIATE keeps every other writer out."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -119,6 +120,10 @@ class Session(ABC):
         """Close the connection; an open transaction is undone."""
 
     @abstractmethod
+    def together(self) -> AbstractContextManager[object]:
+        """Send the statements inside without waiting for each; none may return rows."""
+
+    @abstractmethod
     def lock_head(self, log: str) -> list[tuple[Any, ...]]:
         """Read (size, leaf) of a log and keep other writers out until commit."""
 
@@ -139,6 +144,13 @@ class Session(ABC):
 
     def insert(self, log: str, rows: Sequence[Row]) -> None:
         """Append rows that continue the head, with their indexes and completed tiles."""
+        with self.together():
+            self._insert(log, rows)
+        for row in rows:
+            if row.seq % TILE_WIDTH == TILE_WIDTH - 1:
+                self._complete(log, 0, row.seq // TILE_WIDTH)
+
+    def _insert(self, log: str, rows: Sequence[Row]) -> None:
         self.many(
             "INSERT INTO audit_entry (log, seq, prev, leaf, body, event_id, kind, time_ns, about)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -150,9 +162,6 @@ class Session(ABC):
             self.many("INSERT INTO audit_payload (log, seq, key_id, box) VALUES (?, ?, ?, ?)", boxes)
         self._index_intents(log, rows)
         self.rows("UPDATE audit_log SET size = ?, leaf = ? WHERE log = ?", (rows[-1].seq + 1, rows[-1].leaf, log))
-        for row in rows:
-            if row.seq % TILE_WIDTH == TILE_WIDTH - 1:
-                self._complete(log, 0, row.seq // TILE_WIDTH)
 
     def _index_intents(self, log: str, rows: Sequence[Row]) -> None:
         if opened := [(log, r.event_id, r.seq) for r in rows if r.kind == "intent"]:

@@ -212,4 +212,8 @@ def test_postgresql_is_durable_whatever_the_servers_default(connect: Connect) ->
     url = fresh_database()
     with psycopg.connect(url, autocommit=True) as raw:
         raw.execute("ALTER ROLE CURRENT_USER IN DATABASE " + url.rsplit("/", 1)[1] + " SET synchronous_commit = off")
-    assert connect(PostgresStore(url)).rows("SHOW synchronous_commit") == [("on",)]
+    session = connect(PostgresStore(url))
+    assert session.rows("SHOW synchronous_commit") == [("off",)]
+    session.begin()
+    assert session.rows("SHOW synchronous_commit") == [("on",)]
+    session.rollback()
