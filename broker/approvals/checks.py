@@ -40,7 +40,7 @@ def may_review(found: Proposal, reviewer: Principal, now: int) -> None:
         )
 
 
-def fits(found: Proposal, reviewer: Principal, answer: Answer) -> None:
+def fits(found: Proposal, answer: Answer) -> None:
     """Check that this answer fits the proposal as it stands."""
     if answer.verdict not in ("approve", "deny"):
         raise BadRequest("field `verdict` must be approve or deny", code="approval.verdict")

@@ -106,7 +106,7 @@ class Approvals:
                 raise _absent()
             found = found.at(now)
             checks.may_review(found, reviewer, now)
-            checks.fits(found, reviewer, answer)
+            checks.fits(found, answer)
             digest = _narrow(connection, found, answer, rebind, now)
             checks.answers_once(found, reviewer, answer.verdict, digest)
             rows.add_review(connection, found.tenant, found.id, checks.review_of(found, reviewer, answer, digest, now))
