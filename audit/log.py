@@ -199,6 +199,10 @@ class Log:
 
         return await self._read(proof)
 
+    def halt(self, reason: str) -> None:
+        """Refuse every append from now until the next start: somebody found that history does not fit."""
+        self._writer.halt(reason)
+
     async def healthy(self) -> bool:
         """Whether a write was durable just now."""
         try:

@@ -38,7 +38,8 @@ class Writer:
         self._seen: dict[str, Place] = {}
         self._waiting: deque[Asked] = deque()
         self._wake = threading.Condition()
-        self._open = True
+        self._closed = ""
+        self._stopping = False
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
 
@@ -49,10 +50,16 @@ class Writer:
     def stop(self) -> None:
         """Take no more, write what waits, and return when the thread has ended."""
         with self._wake:
-            self._open = False
+            self._closed = self._closed or "the audit log is closed"
+            self._stopping = True
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
+
+    def halt(self, reason: str) -> None:
+        """Take no more, because of `reason`."""
+        with self._wake:
+            self._closed = reason
 
     def submit(self, asked: Asked) -> None:
         """Queue a record.
@@ -61,8 +68,8 @@ class Writer:
             LogUnavailable: too many wait already, or the writer is stopping.
         """
         with self._wake:
-            if not self._open:
-                raise LogUnavailable("the audit log is closed")
+            if self._closed:
+                raise LogUnavailable(self._closed)
             if len(self._waiting) >= self._max_waiting:
                 raise LogUnavailable(f"{self._max_waiting} records wait for the audit log already")
             self._waiting.append(asked)
@@ -80,7 +87,7 @@ class Writer:
 
     def _take(self) -> list[Asked]:
         with self._wake:
-            self._wake.wait_for(lambda: self._waiting or not self._open)
+            self._wake.wait_for(lambda: self._waiting or self._stopping)
             batch: list[Asked] = []
             weight = 0
             while self._waiting and len(batch) < MAX_BATCH and weight < MAX_BATCH_BYTES:

@@ -398,3 +398,19 @@ def test_on_postgresql_the_writer_needs_no_right_to_change_the_past(tmp_path: Pa
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 raw.execute(sql)
+
+
+def test_a_halted_log_refuses_until_the_next_start(store: Store, tmp_path: Path) -> None:
+    async def halted(log: Log) -> None:
+        await log.append(TENANT, intent("ev-0"))
+        log.halt("the published log has 9 records that the store lacks")
+        with pytest.raises(LogUnavailable, match="9 records that the store lacks"):
+            await log.append(TENANT, intent("ev-1"))
+        assert not await log.healthy()
+        assert await log.find(TENANT, "ev-0") is not None
+
+    async def again(log: Log) -> None:
+        await log.append(TENANT, intent("ev-1"))
+
+    with_log(store, tmp_path, halted)
+    with_log(store, tmp_path, again)
