@@ -22,7 +22,7 @@ from broker.connectors.base import EffectStatus
 from broker.errors import BadRequest, Denied, NotFound, Reason
 from broker.killswitch import KillSwitch
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
-from broker.policy import PolicyDecisionPoint
+from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.activations import ActivationRows
 from broker.records import Records, action_of_observation, answer_of, receipt_body
 from broker.sessions import Opening, Sessions
@@ -163,7 +163,7 @@ class Acts:
 
     async def _own(self, principal: Principal, action_id: str) -> dict[str, Json]:
         """One look at the action's proposal and records."""
-        proposal = await self._store.read(lambda c: proposal_rows.of_action(c, principal.tenant, action_id))
+        proposal = await self._store.glance(lambda c: proposal_rows.of_action(c, principal.tenant, action_id))
         past = await self._records.past(principal.tenant, action_id)
         if past is not None and past.actor == self._records.ref(principal.tenant, "per", principal.acting.id):
             return answer_of(action_id, past) if past.outcome else {"action_id": action_id, "status": "running"}

@@ -61,6 +61,11 @@ class IssuerSettings(Section):
     """Group or role of the issuer -> role of the gate; what is not named here is dropped."""
     tenant: str = ""
     tenant_claim: str = ""
+    roles_claim: str = ""
+    """Dotted path of the claim that lists groups or roles; empty: the profile's own."""
+    sender_constraint: Literal["none", "dpop", "mtls"] = "none"
+    people: tuple[str, ...] = ()
+    """Client ids through which people sign in; empty: every client that is no agent."""
     agents: tuple[str, ...] = ()
     """Client ids that are agents; other clients without a person are workloads."""
     lifetime_seconds_max: int = 3600

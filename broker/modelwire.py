@@ -26,11 +26,12 @@ def facts(body: Mapping[str, Json]) -> dict[str, Json]:
     tools = body.get("tools") or []
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise BadRequest("field `tools` must be a list of objects", code="model.tools")
-    names = [str(tool.get("type") or "custom") + ":" + str(tool.get("name") or "") for tool in tools]
+    # A provider-side tool is known by its type as well as by its name; policy judges both.
+    names = {str(tool.get(key)) for tool in tools for key in ("name", "type") if tool.get(key) and tool.get(key) != "custom"}
     tokens = body.get("max_tokens", 0)
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
         raise BadRequest("field `max_tokens` must be a whole number", code="model.max_tokens")
-    return {"model": model, "max_tokens": tokens, "stream": body.get("stream") is True, "tools": sorted(set(names))}
+    return {"model": model, "max_tokens": tokens, "stream": body.get("stream") is True, "tools": sorted(names)}
 
 
 def take_opaque(body: Json) -> tuple[Json, dict[Path, str]]:
@@ -79,17 +80,15 @@ def delta_event(index: int, key: str, text: str) -> bytes:
     return b"event: content_block_delta\ndata: " + orjson.dumps(event) + b"\n\n"
 
 
-def usage(event: Mapping[str, Any]) -> dict[str, int]:
-    """Tokens that a reply or stream event reports, under the gate's names."""
-    found = event.get("usage") or (event.get("message") or {}).get("usage") or {}
-    names = {"input_tokens": "tokens_in", "output_tokens": "tokens_out"}
-    return {ours: found[theirs] for theirs, ours in names.items() if isinstance(found.get(theirs), int)}
+def error_event(message: str) -> bytes:
+    """The wire's own way to say that a stream broke off."""
+    return b"event: error\ndata: " + orjson.dumps({"type": "error", "error": {"type": "api_error", "message": message}}) + b"\n\n"
 
 
 def _without(value: Json, path: Path, taken: dict[Path, str]) -> Json:
     """Copy ``value``, moving opaque leaves of message blocks into ``taken``."""
     if isinstance(value, dict):
-        opaque = _OPAQUE.get(value.get("type") if isinstance(value.get("type"), str) else "")
+        opaque = _OPAQUE.get(str(value.get("type")))
         copy: dict[str, Json] = {}
         for key, child in value.items():
             if key == opaque and isinstance(child, str) and _BASE64.fullmatch(child):

@@ -145,7 +145,7 @@ class Obligations:
             return Planned(await asked.connector.plan(asked.request, asked.action))
         if asked.proposal is None and limits:
             keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
-            await self._limits.take(asked.request.tenant, keyed, 1, self._clock.now_ns())
+            await self._limits.take(asked.request.tenant, keyed, now_ns=self._clock.now_ns())
         plan: Plan | None = None
         if approval is not None:
             answer = await self._approval(approval, asked)
@@ -164,7 +164,7 @@ class Obligations:
     async def release(self, granted: Granted) -> None:
         """Give back what was held while the action ran."""
         if granted.held is not None:
-            await self._leases.release(granted.held)
+            await self._leases.release(granted.grant.request.tenant, granted.grant.request.id)
 
     async def _approval(self, duty: RequireApproval, asked: Asked) -> Pending | Plan:
         """Propose, wait, or use an approval: bound to digest, policy revision and the state the plan saw; once."""

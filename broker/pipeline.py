@@ -28,7 +28,7 @@ from broker.errors import BrokerError, Denied, Unauthenticated, UpstreamFailed
 from broker.identity import Credential, Verifier
 from broker.model import Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
-from broker.policy import PolicyDecisionPoint
+from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.facts import build as build_input
 from broker.reading import PROFILE, Ask, Place, Reader
 from broker.records import Records, answer_of, decision_body, done_body, receipt_body
@@ -204,7 +204,7 @@ class Pipeline:
             withheld: Redacted[Json] = Redacted({"withheld": error.error_code}, granted.profile, {}, withheld=1)
             shown = Shown(withheld, withheld.value, capped=False, taints=True)
         if shown.taints and asked.session is not None and not asked.session.tainted:
-            await self._sessions.taint(asked.session)
+            await self._sessions.taint(asked.session.tenant, asked.session.id)
         await self._obligations.release(granted)
         return shown
 
@@ -224,7 +224,7 @@ class Pipeline:
         """After a failure: known to have had no effect, or the target is asked, or ``unknown``; never guessed."""
         status = "failed"
         if asked.action.effect is Effect.WRITE and isinstance(error, UpstreamFailed) and error.sent:
-            known = await asked.connector.status_of(asked.request.id)
+            known = await asked.connector.status_of(asked.request.id, asked.action)
             status = {"done": "done", "not_done": "failed"}.get(known.status, "unknown")
         return status, Result(ResultStatus.ERROR, None, error.error_code)
 

@@ -97,7 +97,7 @@ class Reader:
         action_id = self._action_id(principal, ask.idempotency_key)
         gathered = await self._gather(principal, ask.session, ask.action, action_id)
         scope = self._scope(principal, ask.session)
-        said = {"arguments": dict(ask.arguments), "reason": ask.reason}
+        said: dict[str, Any] = {"arguments": dict(ask.arguments), "reason": ask.reason}
         clean = await self._redactor.redact(said, profile=PROFILE, scope=scope)
         content = None if ask.content is None else await self._content(ask.content, scope)
         arguments, problem = self._complete(ask.action, resource, clean.value["arguments"])
@@ -148,7 +148,7 @@ class Reader:
         """(3) The gate's own state about this request, from one snapshot; a session that is not theirs is ``NotFound``."""
         declared = self._catalog().find(action)
         connector, acting, now = declared.connector if declared else "", principal.acting.id, seconds(self._clock)
-        found = await self._store.read(
+        found = await self._store.glance(
             lambda c: gather(c, tenant=principal.tenant, session_id=session, acting=acting, connector=connector, action_id=action_id, now_s=now)
         )
         if session:

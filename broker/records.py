@@ -20,8 +20,8 @@ from audit.log import Log
 from audit.record import Draft, pseudonym
 from broker.catalog import Action
 from broker.clock import Clock
-from broker.errors import AuditUnavailable, BrokerError, Conflict
-from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Receipt, Redacted, Result
+from broker.errors import AuditUnavailable, BrokerError, Conflict, Receipt
+from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, Result
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_*-][A-Za-z0-9_.:/+*-]{0,127}", re.ASCII)
 _OBSERVATION_BYTES_MAX = 8_388_608
@@ -332,7 +332,7 @@ def _decision(decision: Decision) -> dict[str, Json]:
         "obligations": sorted({type(duty).__name__.lower() for duty in decision.obligations}),
         "policy_revision": decision.policy_revision,
         "policy_digest": decision.policy_digest,
-        "engine": decision.engine,
+        "engine": decision.engine.replace(" ", "-"),
         "input_digest": decision.input_digest,
     }
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import orjson
 
@@ -147,7 +148,7 @@ class Worker(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to the process."""
         # uvloop's transports share asyncio's interface, not its class.
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Cut frames and hand each to the oldest request."""
@@ -226,12 +227,13 @@ class RegorusEngine:
         # All ends are awaited, so that no process outlives a program that does not load.
         try:
             ends = await asyncio.gather(*(engine._spawn() for _ in range(bounds.workers)), return_exceptions=True)
-            for fault in ends:
-                if fault is not None:
-                    raise fault
-        except BaseException:
+        except asyncio.CancelledError:
             await engine.aclose()
             raise
+        fault = next((end for end in ends if end is not None), None)
+        if fault:
+            await engine.aclose()
+            raise fault
         return engine
 
     async def decide(self, input_json: bytes) -> Answer:

@@ -1,10 +1,11 @@
 """The one way from raw to ``Redacted``: walk, scan once, find, resolve, replace, store the new pseudonyms, release."""
 
+import asyncio
 from bisect import bisect_right
-from collections import ChainMap, Counter
-from collections.abc import Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from itertools import accumulate
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from broker.clock import Clock
 from broker.errors import RedactionUnavailable
@@ -21,10 +22,24 @@ from broker.redaction.walk import BYTES, KEY, WITHHELD, Leaves, collect, rebuild
 T = TypeVar("T")
 
 
+Expired = Callable[[], bool]
+"""Whether the time for this pass is over; what was not looked at by then is withheld."""
+LARGE: Final = 128 * 1024
+"""Characters beyond which the work moves to a thread, so that the event loop stays free."""
+DEADLINE_S: Final = 5.0
+
+
+def _never() -> bool:
+    return False
+
+
 class Pass:
     """One synchronous pass over one value, with the keys of an open session; ``minted`` is what it added."""
 
-    def __init__(self, session: OpenSession, profile: Profile, scan: Scanner | None = None) -> None:
+    def __init__(
+        self, session: OpenSession, profile: Profile, scan: Scanner | None = None, *, expired: Expired | None = None
+    ) -> None:
+        self._expired = expired or _never
         self._session = session
         self._profile = profile
         self._detector = Detector(scan or scanner(), session.values)
@@ -33,9 +48,9 @@ class Pass:
         self.findings: list[Finding] = []
         self.counts: Counter[str] = Counter()
 
-    def value(self, raw: Any) -> Any:
+    def value(self, raw: Any, leaves: Leaves | None = None) -> Any:
         """``raw`` with every finding treated; ``raw`` itself when there was none."""
-        leaves = collect(raw)
+        leaves = leaves or collect(raw)
         found = self._per_leaf(leaves)
         if not found:
             return raw if BYTES not in leaves.sorts else rebuild(raw, {})[0]
@@ -76,8 +91,8 @@ class Pass:
             return {index: [views.withheld(0, len(text), "scanner")] for index, text in enumerate(texts) if text}
         per_text = _attributed(hits, texts + virtual) if hits else {}
         found: dict[int, list[Span]] = {}
-        for index, sort in enumerate(leaves.sorts):
-            rule, own = leaves.rules[index], per_text.get(index)
+        for index, (text, rule, sort) in enumerate(zip(texts, leaves.rules, leaves.sorts, strict=True)):
+            own = per_text.get(index)
             if (
                 rule is None
                 and own is None
@@ -99,6 +114,8 @@ class Pass:
         text, rule = leaves.texts[index], leaves.rules[index]
         if leaves.sorts[index] == WITHHELD:
             return [views.withheld(0, len(text), text)]
+        if self._expired():
+            return [views.withheld(0, len(text), "deadline")]
         spans = self._detector.findings(text, hits)
         if rule is None or leaves.sorts[index] == KEY or not embedded.applies(rule, text):
             return spans
@@ -188,12 +205,12 @@ class Redactor:
     """Redacts for a session, restores for a grant, forgets on demand."""
 
     def __init__(self, *, vault: Vault, profiles: Mapping[str, Profile], clock: Clock) -> None:
-        """``profiles`` by name (``entities.profiles_from``); ``standard`` exists in any case."""
+        """``profiles`` by name (``entities.profiles_from``), read at each call: it may change with the policy.
+
+        ``standard`` exists in any case.
+        """
         self._vault = vault
-        # A chain, not a copy: the profiles are those of whatever bundle is active at the moment of use.
-        self._profiles: Mapping[str, Profile] = ChainMap(
-            cast("MutableMapping[str, Profile]", profiles), {"standard": STANDARD}
-        )
+        self._profiles = profiles
         self._clock = clock
 
     async def redact(self, value: T, *, profile: str, scope: Scope) -> Redacted[T]:
@@ -204,11 +221,9 @@ class Redactor:
         """
         chosen = self.profile(profile)
         session = await self._vault.open(scope)
-        done = Pass(session, chosen)
-        result = done.value(value)
+        done, result = await self._passed(session, chosen, value)
         if done.must_refresh() and await self._vault.refresh(session):
-            done = Pass(session, chosen)
-            result = done.value(value)
+            done, result = await self._passed(session, chosen, value)
         if chosen.max_unscanned is not None and done.withheld > chosen.max_unscanned:
             raise RedactionUnavailable(
                 f"{done.withheld} part(s) could not be scanned; profile `{profile}` allows {chosen.max_unscanned}",
@@ -217,6 +232,17 @@ class Redactor:
             )
         await self._vault.remember(session, done.minted)
         return Redacted(result, profile, dict(done.counts), tuple(done.findings), done.withheld)
+
+    async def _passed(self, session: OpenSession, profile: Profile, value: T) -> tuple[Pass, T]:
+        """One pass: in place, or in a thread (with that thread's scanner) where the value is large."""
+        until = self._clock.monotonic() + DEADLINE_S
+        leaves = collect(value)
+
+        def work() -> tuple[Pass, T]:
+            done = Pass(session, profile, expired=lambda: self._clock.monotonic() > until)
+            return done, done.value(value, leaves)
+
+        return work() if leaves.characters <= LARGE else await asyncio.to_thread(work)
 
     async def restore(
         self, arguments: Mapping[str, Any], *, allow: Mapping[str, tuple[str, ...]], scope: Scope
@@ -244,7 +270,7 @@ class Redactor:
 
     def profile(self, name: str) -> Profile:
         """The profile ``name``."""
-        found = self._profiles.get(name)
+        found = self._profiles.get(name) or (STANDARD if name == STANDARD.name else None)
         if found is None:
             raise RedactionUnavailable(
                 f"there is no redaction profile `{name}`",

@@ -153,6 +153,9 @@ class Bomb(ValueError):
 def encoded(text: str, budget: Budget) -> Iterator[Encoded | Span]:
     """Segments of ``text`` that decode to text, or an UNSCANNED span for one that grows beyond its bounds."""
     for match in _RUN.finditer(text):
+        run = match.group()
+        if run.islower() and not _HEX.search(run):
+            continue  # base 64 of any 12 bytes of text has capitals; paths and identifiers have not
         for start, end in _pieces(match):
             try:
                 decoded = _decode(text[start:end], budget)
@@ -200,8 +203,6 @@ def _bytes_of(segment: str) -> Iterator[bytes]:
     if _HEX.fullmatch(segment):
         yield bytes.fromhex(segment)
         return
-    if segment == segment.lower():
-        return  # base 64 of any 12 bytes of text has capitals; paths and identifiers have not
     body = segment.rstrip("=")
     if len(body) % 4 == 1:
         body = body[:-1]

@@ -43,7 +43,22 @@ def collect(value: Any) -> Leaves:
     """All leaves of ``value``, depth first, keys before their values."""
     walk = _Walk(None)
     walk.step(value, "", "", None, 0, "")
-    return walk.leaves
+    leaves = walk.leaves
+    leaves.characters = sum(map(len, leaves.texts))
+    if leaves.characters > MAX_CHARACTERS or len(leaves.texts) > MAX_LEAVES:
+        _withhold_rest(leaves)
+    return leaves
+
+
+def _withhold_rest(leaves: Leaves) -> None:
+    """Mark what lies beyond the caps as withheld."""
+    seen = 0
+    for index, text in enumerate(leaves.texts):
+        seen += len(text)
+        if seen > MAX_CHARACTERS or index >= MAX_LEAVES:
+            leaves.texts[index] = "size" if seen > MAX_CHARACTERS else "leaves"
+            leaves.sorts[index] = WITHHELD
+    leaves.groups.clear()
 
 
 def rebuild(value: Any, replacements: Mapping[int, str]) -> tuple[Any, dict[int, str]]:
@@ -56,7 +71,8 @@ class _Walk:
     """``replacements`` None: only list the leaves; else build the new value too."""
 
     def __init__(self, replacements: Mapping[int, str] | None) -> None:
-        self.leaves = Leaves()
+        self.leaves = leaves = Leaves()
+        self._texts, self._rules, self._sorts = leaves.texts, leaves.rules, leaves.sorts
         self.paths: dict[int, str] = {}
         self._replacements = replacements
 
@@ -85,17 +101,11 @@ class _Walk:
                 return self._leaf(node, "binary", rule, WITHHELD, path)
         return self._leaf(node, "type", rule, WITHHELD, path)
 
-    def _leaf(self, node: Any, text: str, rule: KeyRule | None, sort: int, path: str) -> Any:
-        leaves = self.leaves
-        leaves.characters += len(text)
-        if leaves.characters > MAX_CHARACTERS:
-            text, sort = "size", WITHHELD
-        elif len(leaves.texts) >= MAX_LEAVES:
-            text, sort = "leaves", WITHHELD
-        index = len(leaves.texts)
-        leaves.texts.append(text)
-        leaves.rules.append(rule)
-        leaves.sorts.append(sort)
+    def _leaf(self, node: Any, text: str, rule: KeyRule | None, sort: int, path: str) -> Any:  # noqa: PLR0913, PLR0917
+        index = len(self._texts)
+        self._texts.append(text)
+        self._rules.append(rule)
+        self._sorts.append(sort)
         if self._replacements is None:
             return node
         replacement = self._replacements.get(index)

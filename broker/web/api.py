@@ -1,6 +1,8 @@
 """The REST of the gate: each handler turns a request into an ``Ask`` and goes down the one path."""
 
 
+import base64
+import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -64,7 +66,7 @@ class Api:
         """GET /v1/actions/{id}: the requester's own; with ``wait`` it answers when the state changes."""
         wait = min(_number(request, "wait", 0), round(self._settings.web.wait_seconds_max))
         principal = await self._identity.authenticate(self.credential(request))
-        return answered(await self._acts.own_action(principal, request.path_params["id"], wait=wait))
+        return own(await self._acts.own_action(principal, request.path_params["id"], wait=wait))
 
     async def actions(self, request: Request) -> Response:
         """GET /v1/actions: the catalog."""
@@ -111,7 +113,9 @@ class Api:
     async def activate(self, request: Request) -> Response:
         """POST /v1/policies/activate."""
         body: schemas.ActivateBody = schemas.parse(schemas.ActivateBody, await request.body())
-        return await self._gate(request, "gate.policy.activate", {"bundle": body.bundle, "signature": body.signature}, reason=body.reason)
+        await self._identity.authenticate(self.credential(request))
+        digest, revision = await self._acts.stage(_decoded(body.bundle), body.signature)
+        return await self._gate(request, "gate.policy.activate", {"digest": digest, "revision": revision}, reason=body.reason)
 
     async def rollback(self, request: Request) -> Response:
         """POST /v1/policies/rollback."""
@@ -168,6 +172,11 @@ class Api:
         return json_response({**(result if isinstance(result, dict) else {"result": result}), "receipt": answer.body["receipt"]}, status)
 
 
+def own(body: dict[str, Json]) -> Response:
+    """One's own action: 202 while it waits or runs."""
+    return answered(Answer(str(body["status"]), body))
+
+
 def answered(answer: Answer) -> Response:
     """Status and headers of an answer: 200 done, 202 with its place while people or the target take their time."""
     if answer.status in ("waiting", "running"):
@@ -181,6 +190,14 @@ def _key(request: Request) -> str:
     if len(key) > 128 or not (key.isascii() and key.isprintable()):
         raise BadRequest("header `Idempotency-Key` must be 1 to 128 visible ASCII characters", code="idempotency.key_form")
     return key
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 to bytes."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise BadRequest("field `bundle` is not base64", code="request.base64") from None
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -148,7 +148,7 @@ class _Sender:
     async def problem(self, scope: Scope, error: BrokerError) -> None:
         """Answer with ``error``; a response that has begun can only be broken off by the server."""
         if not self._begun:
-            await problem(error)(scope, _nothing, self)  # type: ignore[arg-type]  # starlette's own aliases of the same ASGI types
+            await problem(error)(scope, _nothing, self)
 
 
 async def _nothing() -> Message:

@@ -1,0 +1,182 @@
+"""The gate's own due work in each replica: publishing, resuming, expiring, recovering, refreshing.
+
+Nothing here decides or executes by itself: a resumed request goes down the pipeline like a fresh one, and an intent
+that a crash left open is closed as what the target says of it, or as ``unknown``; it is never repeated.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from audit.errors import AuditError
+from audit.log import Entry, Log
+from audit.publisher import Publisher
+from broker.acts import Acts
+from broker.approvals import Approvals, Proposal
+from broker.catalog import Catalog
+from broker.clock import Clock
+from broker.connectors.base import Connector
+from broker.errors import BrokerError, Conflict, StoreUnavailable, Unavailable
+from broker.identity import Verifier
+from broker.pipeline import Pipeline
+from broker.policy.pdp import PolicyDecisionPoint
+from broker.records import Records
+from broker.telemetry import Telemetry
+
+SWEEP_SECONDS = 5.0
+REFRESH_SECONDS = 60.0
+POLL_SECONDS = 1.0
+SHARED_RECOVERY_SECONDS = 300
+
+
+class Background:
+    """Runs from the application's start to its end."""
+
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
+        self,
+        *,
+        pipeline: Pipeline,
+        acts: Acts,
+        approvals: Approvals,
+        approved: "asyncio.Queue[Proposal]",
+        records: Records,
+        log: Log,
+        publisher: Publisher,
+        policy: PolicyDecisionPoint,
+        identity: Verifier,
+        connectors: Mapping[str, Connector],
+        clock: Clock,
+        telemetry: Telemetry,
+        publish_seconds: float,
+        shared: bool,
+    ) -> None:
+        """``shared``: other replicas write to the same log, so an open intent may be theirs and alive."""
+        self._pipeline = pipeline
+        self._acts = acts
+        self._approvals = approvals
+        self._approved = approved
+        self._records = records
+        self._log = log
+        self._publisher = publisher
+        self._policy = policy
+        self._identity = identity
+        self._connectors = connectors
+        self._clock = clock
+        self._telemetry = telemetry
+        self._publish_seconds = publish_seconds
+        self._shared = shared
+        self._tasks: list[asyncio.Task[None]] = []
+        self._published: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Begin every loop; recovery of what a crash left open comes first."""
+        await self._quietly("recovery", self.recover)
+        await self.publish()
+        loops: Sequence[tuple[str, float, Callable[[], Awaitable[None]]]] = (
+            ("publish", self._publish_seconds, self.publish),
+            ("sweep", SWEEP_SECONDS, self.sweep),
+            ("refresh", REFRESH_SECONDS, self._identity.refresh),
+            ("policy", POLL_SECONDS, self._follow_policy),
+        )
+        self._tasks = [asyncio.create_task(self._every(name, seconds, work)) for name, seconds, work in loops]
+        self._tasks.append(asyncio.create_task(self._resume_approved()))
+
+    async def aclose(self) -> None:
+        """Stop the loops, let effects under way finish, publish the last checkpoint."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pipeline.drain()
+        await self._quietly("publish", self.publish)
+
+    async def publish(self) -> None:
+        """Bring the published folders up to date."""
+        checkpoints = await asyncio.to_thread(self._publisher.publish_all)
+        for origin, checkpoint in checkpoints.items():
+            self._telemetry.gauge("log_size", "Records of the largest log", max(checkpoint.size, self._published.get(origin, 0)))
+
+    async def sweep(self) -> None:
+        """Store expiries, and take up approvals that no process resumed."""
+        if await self._approvals.expire():
+            await self._acts.notify()
+        for tenant in await self._log.tenants():
+            page = await self._approvals.page(tenant, ("approved",))
+            for proposal in page.items:
+                await self.resume(proposal)
+        if self._shared:
+            await self.recover()
+
+    async def resume(self, proposal: Proposal) -> None:
+        """Take one approved request down the pipeline again; a refusal closes it, an outage leaves it for later."""
+        try:
+            await self._pipeline.resume(proposal)
+        except (Unavailable, StoreUnavailable) as error:
+            self._telemetry.warning("resume.postponed", code=error.error_code)
+            return
+        except Conflict as error:
+            # Another replica was first, or the plan drifted; only the latter leaves it approved.
+            self._telemetry.event("resume.refused", code=error.error_code)
+            await self._withdraw(proposal)
+        except BrokerError as error:
+            self._telemetry.event("resume.refused", code=error.error_code)
+            await self._withdraw(proposal)
+        finally:
+            await self._acts.notify()
+
+    async def recover(self) -> None:
+        """Close intents that have no outcome: ask the target, never repeat."""
+        for tenant in await self._log.tenants():
+            for entry in await self._log.open_intents(tenant):
+                age = (self._clock.now_ns() - entry.time_ns) // 10**9
+                if not self._shared or age > SHARED_RECOVERY_SECONDS:
+                    await self._close(tenant, entry)
+
+    async def _close(self, tenant: str, entry: Entry) -> None:
+        """One open intent: what the target knows of it goes on record."""
+        body: Any = entry.record["body"]
+        action: Mapping[str, Any] = body["action"]
+        name, connector = str(action["name"]), self._connectors.get(str(action.get("connector", "")))
+        declared = self._catalog().find(name)
+        status, detail = "unknown", "the connector is not configured any more"
+        if connector is not None:
+            try:
+                known = await connector.status_of(entry.id, declared)
+                status, detail = known.status, known.detail
+            except BrokerError as error:
+                detail = error.error_code
+        await self._records.recovery(tenant, entry.id, status=status, detail=detail)
+        self._telemetry.warning("intent.recovered", action=entry.id, status=status)
+
+    def _catalog(self) -> Catalog:
+        return self._policy.catalog
+
+    async def _withdraw(self, proposal: Proposal) -> None:
+        """An approved request that was refused at its use does not come back by itself."""
+        try:
+            await self._approvals.cancel(proposal.tenant, proposal.id)
+        except Conflict:
+            return
+
+    async def _resume_approved(self) -> None:
+        """Resume at once what reached its quorum in this process."""
+        while True:
+            proposal = await self._approved.get()
+            await self._quietly("resume", lambda: self.resume(proposal))
+
+    async def _follow_policy(self) -> None:
+        if await self._policy.poll():
+            self._telemetry.event("policy.activated", revision=self._policy.active.revision if self._policy.active else "")
+
+    async def _every(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` again and again; one failure is reported and the next round comes all the same."""
+        while True:
+            await asyncio.sleep(seconds)
+            await self._quietly(name, work)
+
+    async def _quietly(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except (BrokerError, AuditError) as error:
+            self._telemetry.warning("background.failed", work=name, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a process edge: the loop must outlive any round
+            self._telemetry.crash(f"background.{name}", error)

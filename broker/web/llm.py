@@ -1,0 +1,125 @@
+"""The model endpoint on Anthropic's wire: a model call is an action like any other.
+
+Clients point their SDK's base address here and give the gate's token as their key. Refusals are answered in the
+provider's error form, so that an unmodified client shows them, with the gate's code and receipt beside it.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from broker import modelwire, strictjson
+from broker.config import Settings
+from broker.errors import BadRequest, BrokerError
+from broker.model import Json
+from broker.pipeline import Answer, Pipeline
+from broker.reading import Ask
+from broker.records import receipt_body
+from broker.streams import Streams
+from broker.web.api import Api
+from broker.web.problem import status_of
+
+_ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error"}
+_FORWARDED = ("anthropic-version", "anthropic-beta")
+_SESSION_HEADERS = ("wicketgate-session", "x-claude-code-session-id")
+
+
+class ModelApi:
+    """Handlers of ``/llm/anthropic``."""
+
+    def __init__(self, *, api: Api, pipeline: Pipeline, streams: Streams, settings: Settings) -> None:
+        """``api`` reads credentials; streams and single answers go down the same path."""
+        self._api = api
+        self._pipeline = pipeline
+        self._streams = streams
+        self._settings = settings
+
+    async def messages(self, request: Request) -> Response:
+        """POST /llm/anthropic/v1/messages."""
+        try:
+            ask = await self._ask(request, "llm.messages.create")
+            if not ask.arguments["stream"]:
+                return _message(await self._pipeline.act(self._api.credential(request), ask))
+            relay = await self._streams.open(self._api.credential(request), ask)
+            if isinstance(relay, Answer):
+                return _message(relay)
+            chunks: AsyncIterator[bytes] = relay.chunks()
+            return StreamingResponse(chunks, relay.status, {name: value for name, value in relay.headers.items() if name != "content-length"})
+        except BrokerError as error:
+            return provider_error(error)
+
+    async def count(self, request: Request) -> Response:
+        """POST /llm/anthropic/v1/messages/count_tokens."""
+        try:
+            return _message(await self._pipeline.act(self._api.credential(request), await self._ask(request, "llm.tokens.count")))
+        except BrokerError as error:
+            return provider_error(error)
+
+    async def models(self, request: Request) -> Response:
+        """GET /llm/anthropic/v1/models."""
+        resource = {"type": "model", "id": "any", "env": "prod"}
+        ask = Ask("llm.models.list", resource, {"headers": _headers(request)}, session=_session(request))
+        try:
+            return _message(await self._pipeline.act(self._api.credential(request), ask))
+        except BrokerError as error:
+            return provider_error(error)
+
+    async def _ask(self, request: Request, action: str) -> Ask:
+        """The call's facts as arguments, its body as content."""
+        body = strictjson.read_object(await request.body(), bytes_max=self._settings.web.model_body_bytes_max, floats=True)
+        facts = modelwire.facts(body)
+        resource = {"type": "model", "id": facts["model"], "env": "prod"}
+        return Ask(
+            action,
+            resource,
+            {**facts, "headers": _headers(request)},
+            session=_session(request),
+            reason="model call",
+            idempotency_key=request.headers.get("idempotency-key", ""),
+            content=body,
+        )
+
+
+def provider_error(error: BrokerError) -> Response:
+    """``error`` in the provider's form, with the gate's own code, remedy and receipt."""
+    status = status_of(error)
+    shown: dict[str, Any] = {
+        "type": "error",
+        "error": {"type": _ERROR_TYPES.get(status, "api_error"), "message": f"{error.detail} [{error.error_code}]; {error.error_remedy}"},
+        "wicketgate": {"code": error.error_code, "remedy": error.error_remedy, "decision_id": error.decision_id},
+    }
+    if error.receipt is not None:
+        shown["wicketgate"]["receipt"] = receipt_body(error.receipt)
+    # A refusal repeats itself: the provider's SDKs would otherwise retry it with growing delays.
+    headers = {"x-should-retry": "true" if status in (429, 503) else "false"}
+    if status in (429, 503):
+        headers["retry-after"] = str(max(1, round(error.retry_after or 1)))
+    return Response(orjson.dumps(shown), status, headers, media_type="application/json")
+
+
+def _message(answer: Answer) -> Response:
+    """The provider's JSON out of an answer."""
+    result: Mapping[str, Json] = answer.body["result"]
+    value = result["value"]
+    headers = {"wicketgate-action": str(answer.body["action_id"]), "wicketgate-receipt": str(answer.body["receipt"]["seq"])}
+    if result["status"] == "error" and isinstance(value, dict) and "status" in value:
+        return Response(orjson.dumps(value["body"]), value["status"], headers, media_type="application/json")
+    return Response(orjson.dumps(value), 200, headers, media_type="application/json")
+
+
+def _headers(request: Request) -> dict[str, Json]:
+    """Protocol headers that the provider must see."""
+    return {name: request.headers[name] for name in _FORWARDED if name in request.headers}
+
+
+def _session(request: Request) -> str:
+    """The gate's session; a coding agent's own session header names one where ours is missing."""
+    for name in _SESSION_HEADERS:
+        if value := request.headers.get(name, ""):
+            if len(value) > 64 or not value.isascii():
+                raise BadRequest(f"header `{name}` is not a session id", code="request.session")
+            return value
+    return ""

@@ -1,0 +1,55 @@
+"""Every route, with the action that it is: the table that the app is built from and the access matrix is tested against.
+
+``access`` says who answers for it: ``pipeline`` (decided and recorded), ``owner`` (delivers again to its requester what
+is on record), ``role`` (the kill switch: a configured role and the log), ``public`` (says nothing about anybody), or
+``token`` (a configured service token).
+"""
+
+from dataclasses import dataclass
+
+from broker.web import schemas
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    handler: str
+    action: str
+    access: str
+    summary: str
+    body: type[schemas.Body] | None = None
+    hot: bool = False
+    """Served by a plain Starlette route."""
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/livez", "livez", "-", "public", "the process runs"),
+    Route("GET", "/readyz", "readyz", "-", "public", "a verified policy, the log and the key sets are there"),
+    Route("GET", "/metrics", "metrics", "-", "public", "counts for Prometheus, without content"),
+    Route("POST", "/v1/sessions", "open_session", "gate.session.open", "pipeline", "open a session", schemas.SessionBody),
+    Route("DELETE", "/v1/sessions/{id}", "close_session", "gate.session.close", "pipeline", "close a session"),
+    Route("GET", "/v1/actions", "actions", "gate.catalog.read", "pipeline", "list the actions that exist"),
+    Route("POST", "/v1/actions", "act", "*", "pipeline", "ask for one action", schemas.ActionBody, hot=True),
+    Route("GET", "/v1/actions/{id}", "action", "gate.actions.read", "owner", "state of one's own action"),
+    Route("GET", "/v1/observations/{id}", "observation", "gate.observation.read", "pipeline", "a kept result, redacted and whole"),
+    Route("GET", "/v1/approvals", "approvals", "gate.approvals.read", "pipeline", "what waits for people"),
+    Route("GET", "/v1/approvals/{id}", "approval", "gate.approvals.read", "pipeline", "everything a reviewer must see"),
+    Route("POST", "/v1/approvals/{id}/reviews", "review", "gate.review.create", "pipeline", "approve or deny", schemas.ReviewBody),
+    Route("GET", "/v1/policies", "policies", "gate.policy.read", "pipeline", "the active policy and its history"),
+    Route("POST", "/v1/policies/simulate", "simulate", "gate.policy.simulate", "pipeline", "what policy would decide", schemas.SimulateBody),
+    Route("POST", "/v1/policies/activate", "activate", "gate.policy.activate", "pipeline", "activate a signed bundle", schemas.ActivateBody),
+    Route("POST", "/v1/policies/rollback", "rollback", "gate.policy.rollback", "pipeline", "go back to an earlier bundle", schemas.RollbackBody),
+    Route("GET", "/v1/audit/entries", "entries", "gate.audit.read", "pipeline", "records of the log"),
+    Route("GET", "/v1/audit/checkpoint", "checkpoint", "gate.audit.read", "pipeline", "the signed checkpoint"),
+    Route("GET", "/v1/audit/proof/{seq}", "proof", "gate.audit.read", "pipeline", "inclusion proof of one record"),
+    Route("GET", "/v1/audit/export", "export", "gate.audit.export", "pipeline", "exact leaf bytes, a page at a time"),
+    Route("GET", "/v1/agents", "agents", "gate.agents.read", "pipeline", "who and what is stopped"),
+    Route("POST", "/v1/kill", "kill", "-", "role", "stop an agent, a connector, a tenant or all", schemas.KillBody),
+    Route("POST", "/v1/kill/resume", "resume", "gate.kill.resume", "pipeline", "let it run again", schemas.KillBody),
+    Route("POST", "/llm/anthropic/v1/messages", "messages", "llm.messages.create", "pipeline", "a model call on the provider's wire", hot=True),
+    Route("POST", "/llm/anthropic/v1/messages/count_tokens", "count", "llm.tokens.count", "pipeline", "count tokens", hot=True),
+    Route("GET", "/llm/anthropic/v1/models", "models", "llm.models.list", "pipeline", "models of the provider", hot=True),
+)
