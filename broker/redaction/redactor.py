@@ -14,7 +14,7 @@ from broker.redaction import embedded, operators, views
 from broker.redaction.detect import Detector
 from broker.redaction.entities import SECRET, STANDARD, Profile, Span, Tier
 from broker.redaction.restore import restored
-from broker.redaction.scan import Hits, ScanFailed, Scanner, scanner
+from broker.redaction.scan import RUN, Hits, ScanFailed, Scanner, scanner
 from broker.redaction.streaming import TextStream
 from broker.redaction.vault import OpenSession, Scope, Vault
 from broker.redaction.walk import BYTES, KEY, WITHHELD, Leaves, collect, rebuild
@@ -106,7 +106,7 @@ class Pass:
                 found[index] = spans
         for number, group in enumerate(leaves.groups):
             own = per_text.get(len(texts) + number)
-            if own:
+            if own and any(owner != -1 - RUN for owner, _ in own):
                 self._across(leaves, group, virtual[number], own, found)
         return found
 

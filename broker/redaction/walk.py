@@ -101,7 +101,7 @@ class _Walk:
                 return self._leaf(node, "binary", rule, WITHHELD, path)
         return self._leaf(node, "type", rule, WITHHELD, path)
 
-    def _leaf(self, node: Any, text: str, rule: KeyRule | None, sort: int, path: str) -> Any:  # noqa: PLR0913, PLR0917
+    def _leaf(self, node: Any, text: str, rule: KeyRule | None, sort: int, path: str) -> Any:
         index = len(self._texts)
         self._texts.append(text)
         self._rules.append(rule)
