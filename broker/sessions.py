@@ -7,17 +7,13 @@ it is that agent, under its own identity or on behalf of the same human.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, Denied, LimitExceeded, NotFound
 from broker.model import Intent, PartyKind, Principal, Session
 from broker.store import Connection, Store
 from broker.store import sessions as rows
-from broker.store.gather import Gathered, gather
 from broker.store.rows import new_id
-
-__all__ = ["OPENED_BY_GATE", "Gathered", "Opening", "Sessions"]
 
 OPENED_BY_GATE = "gate"
 """``opened_by`` of an incident's session; no party has an id without a colon."""
@@ -80,29 +76,6 @@ class Sessions:
         """Return the open session that serves ``principal``; raises ``NotFound``."""
         found = await self._store.read(lambda c: rows.find(c, principal.tenant, session_id))
         return self.serving(found, principal)
-
-    async def gather(
-        self, principal: Principal, session_id: str, *, connector: str, action_id: str, now: int
-    ) -> Gathered:
-        """Read what a decision needs, from one snapshot: session, kill state, usage and the action's proposal.
-
-        An empty ``session_id`` gathers without a session; one that does not serve ``principal`` is ``NotFound``. An
-        empty ``connector`` (the gate's own acts) is never stopped by a connector's switch. ``now`` is in seconds.
-        """
-        found = await self._store.glance(
-            partial(
-                gather,
-                tenant=principal.tenant,
-                session_id=session_id,
-                acting=principal.acting.id,
-                connector=connector,
-                action_id=action_id,
-                now_s=now,
-            )
-        )
-        if session_id:
-            self.serving(found.session, principal)
-        return found
 
     def serving(self, found: Session | None, principal: Principal) -> Session:
         """Return ``found`` if it is open and serves ``principal``; raises ``NotFound`` alike for every other case."""

@@ -206,7 +206,7 @@ def _sqlite_lanes(target: URL, threads: int, max_waiting: int, limits: Timeouts)
     """Readers with the counters attached; one writer thread for the state file, one for the counters."""
     state = Path(str(target.database))
     counters = state.with_name(state.stem + "-counters" + (state.suffix or ".db"))
-    hurried = replace(limits, lock_ms=0)
+    hurried = replace(limits, lock_ms=0, connect_s=0)
     reader = ThreadPoolExecutor(threads, thread_name_prefix="store-read")
     writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
     counter = ThreadPoolExecutor(1, thread_name_prefix="store-count")

@@ -22,6 +22,7 @@ class Gathered:
     usage: Mapping[str, int]
     """``actions_today`` and ``writes_today`` of the acting party; advisory."""
     proposal: Proposal | None
+    """The live proposal of the action, else its newest, as it stands now."""
 
 
 _asked = select(literal(1).label("one")).subquery()
@@ -63,9 +64,10 @@ def gather(  # noqa: PLR0913 - one argument a fact
             "day_": now_s // DAY_S,
         },
     ).one()
+    proposal = approvals.of_action(connection, tenant, action_id) if action_id else None
     return Gathered(
         session=session_of(row) if row.id is not None else None,
         killed=bool(row.killed),
         usage={"actions_today": row.actions or 0, "writes_today": row.writes or 0},
-        proposal=approvals.of_action(connection, tenant, action_id) if action_id else None,
+        proposal=proposal.at(now_s) if proposal else None,
     )

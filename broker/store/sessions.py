@@ -4,14 +4,24 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from sqlalchemy import Connection, Row, bindparam, insert, literal, or_, select, true, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.model import Intent, Session
-from broker.store.rows import pack, unpack, upsert
+from broker.store.rows import pack, unpack
 from broker.store.tables import session, session_use
 
 BUDGETS = ("actions", "writes", "tokens")
 
 _BY_ID = select(session).where(session.c.tenant == bindparam("t"), session.c.id == bindparam("i"))
+
+_MINE = (session_use.c.tenant == bindparam("t"), session_use.c.session == bindparam("s"))
+_USE = select(session_use).where(*_MINE)
+_SPEND = update(session_use).where(*_MINE).values({name: bindparam(f"n_{name}") for name in BUDGETS})
+_ZERO = {"tenant": bindparam("t"), "session": bindparam("s"), "actions": 0, "writes": 0, "tokens": 0}
+_NEW_USE = {
+    "sqlite": sqlite.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
+}
 
 
 def add(connection: Connection, opened: Session) -> None:
@@ -117,24 +127,18 @@ def spend(
 
     Runs in the counter lane. A budget that is not named has no bound.
     """
-    connection.execute(
-        upsert(connection, session_use)
-        .values(tenant=tenant, session=session_id, **dict.fromkeys(BUDGETS, 0))
-        .on_conflict_do_nothing()
-    )
-    where = (session_use.c.tenant == tenant, session_use.c.session == session_id)
-    used = connection.execute(select(session_use).where(*where).with_for_update()).one()._mapping  # noqa: SLF001
-    after = {name: used[name] + units.get(name, 0) for name in BUDGETS}
+    here = {"t": tenant, "s": session_id}
+    connection.execute(_NEW_USE[connection.dialect.name], here)
+    row = connection.execute(_USE.with_for_update(), here).one()._mapping  # noqa: SLF001
+    after = {name: row[name] + units.get(name, 0) for name in BUDGETS}
     for name in BUDGETS:
         if units.get(name, 0) and after[name] > budgets.get(name, after[name]):
             return name
-    connection.execute(update(session_use).where(*where).values(**after))
+    connection.execute(_SPEND, here | {f"n_{name}": count for name, count in after.items()})
     return ""
 
 
 def used(connection: Connection, tenant: str, session_id: str) -> dict[str, int]:
     """Return what the session has used of each budget; runs in the read or the counter lane."""
-    row = connection.execute(
-        select(session_use).where(session_use.c.tenant == tenant, session_use.c.session == session_id)
-    ).one_or_none()
+    row = connection.execute(_USE, {"t": tenant, "s": session_id}).one_or_none()
     return {name: int(row._mapping[name]) if row else 0 for name in BUDGETS}  # noqa: SLF001

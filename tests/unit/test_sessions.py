@@ -11,6 +11,7 @@ from broker.killswitch import KillSwitch
 from broker.model import Intent, Principal
 from broker.sessions import OPENED_BY_GATE, Opening, Sessions
 from broker.store import Store
+from broker.store.gather import Gathered, gather
 from tests.stores import KINDS, agent, fresh_tenant, human, open_store
 
 TRUSTED = Intent("task", "restart checkout", "console", "dev:ann", trusted=True)
@@ -198,34 +199,48 @@ def test_racing_actions_never_overdraw_a_budget(sessions: Sessions, tenant: str)
     assert asyncio.run(main()) == 10
 
 
-def test_gather_answers_for_the_owner_what_get_is_killed_and_usage_answer(
+def test_the_hot_paths_one_read_finds_what_the_separate_reads_find(
     sessions: Sessions, store: Store, clock: SeededClock, tenant: str
 ) -> None:
     owner, ann = agent("agent-1", tenant), human("ann", "oncall", tenant=tenant)
     kills = KillSwitch(store, clock, roles=["oncall"])
     now = clock.now_ns() // 10**9
 
+    async def gathered(session_id: str, connector: str) -> Gathered:
+        acting = owner.acting.id
+        return await store.glance(
+            lambda c: gather(
+                c,
+                tenant=tenant,
+                session_id=session_id,
+                acting=acting,
+                connector=connector,
+                action_id="act_1",
+                now_s=now,
+            )
+        )
+
     async def main() -> None:
         opened = await sessions.open(owner, Opening((TRUSTED,), 600))
-        found = await sessions.gather(owner, opened.id, connector="local", action_id="act_1", now=now)
-        assert (found.session, found.killed, found.proposal) == (opened, False, None)
+        idle = {"actions_today": 0, "writes_today": 0}
+        assert await gathered(opened.id, "local") == Gathered(opened, killed=False, usage=idle, proposal=None)
         await kills.pull(ann, "connector", "local", "it breaks things")
-        assert (await sessions.gather(owner, opened.id, connector="local", action_id="", now=now)).killed
-        assert not (await sessions.gather(owner, opened.id, connector="kube", action_id="", now=now)).killed
-        without = await sessions.gather(owner, "", connector="local", action_id="", now=now)
-        assert (without.session, without.killed) == (None, True)
+        assert (await gathered(opened.id, "local")).killed
+        assert not (await gathered(opened.id, "kube")).killed
+        assert await gathered("", "local") == Gathered(None, killed=True, usage=idle, proposal=None)
 
     asyncio.run(main())
 
 
-def test_gather_hides_a_session_from_everybody_else(sessions: Sessions, clock: SeededClock, tenant: str) -> None:
+def test_all_reasons_for_which_a_session_does_not_serve_look_alike(
+    sessions: Sessions, clock: SeededClock, tenant: str
+) -> None:
     opened = asyncio.run(sessions.open(agent("agent-1", tenant), Opening((), 60)))
-    now = clock.now_ns() // 10**9
 
-    def refusal(principal: Principal, session_id: str) -> tuple[str, str]:
+    def refusal(principal: Principal, session_id: str) -> tuple[str, str, str]:
         with pytest.raises(BrokerError) as refused:
-            asyncio.run(sessions.gather(principal, session_id, connector="local", action_id="", now=now))
-        return type(refused.value).__name__, refused.value.detail
+            asyncio.run(sessions.get(principal, session_id))
+        return type(refused.value).__name__, refused.value.error_code, refused.value.detail
 
     answers = {
         refusal(agent("agent-2", tenant), opened.id),
@@ -234,4 +249,4 @@ def test_gather_hides_a_session_from_everybody_else(sessions: Sessions, clock: S
     }
     clock.advance(60)
     answers.add(refusal(agent("agent-1", tenant), opened.id))
-    assert answers == {("NotFound", "there is no such open session")}
+    assert answers == {("NotFound", "session.not_found", "there is no such open session")}
