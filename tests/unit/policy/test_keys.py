@@ -1,5 +1,7 @@
 import base64
 import stat
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -10,20 +12,20 @@ from broker.errors import BadRequest
 from broker.policy.keys import DEV_KEY_ID, SigningKey, dev_key, read_private, read_public, read_signers
 
 
-def pem(private) -> bytes:
+def pem(private: Any) -> bytes:
     return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def test_a_development_key_is_refused_without_dev(tmp_path):
+def test_a_development_key_is_refused_without_dev(tmp_path: Path) -> None:
     with pytest.raises(BadRequest) as caught:
         dev_key(tmp_path, dev=False)
     assert caught.value.error_code == "policy.dev_key_refused"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_development_key_is_made_once_and_only_its_owner_may_read_it(tmp_path):
+def test_a_development_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
     made = dev_key(tmp_path / "keys", dev=True)
     again = dev_key(tmp_path / "keys", dev=True)
     path = tmp_path / "keys" / "policy-dev.key"
@@ -33,7 +35,7 @@ def test_a_development_key_is_made_once_and_only_its_owner_may_read_it(tmp_path)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_public_keys_are_read_from_pem_and_from_raw_base64(key):
+def test_public_keys_are_read_from_pem_and_from_raw_base64(key: SigningKey) -> None:
     raw = base64.b64encode(key.public.public_bytes_raw()).decode()
     signers = read_signers({"a": key.public_pem(), "b": raw})
     assert [each.public_bytes_raw() for each in signers.values()] == [key.public.public_bytes_raw()] * 2
@@ -42,17 +44,17 @@ def test_public_keys_are_read_from_pem_and_from_raw_base64(key):
 @pytest.mark.parametrize(
     "text", ["", "AAAA", "not base64!", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"]
 )
-def test_what_is_no_public_key_is_refused_with_its_name(text):
+def test_what_is_no_public_key_is_refused_with_its_name(text: str) -> None:
     with pytest.raises(BadRequest, match="signer `team-1`"):
         read_public(text, "team-1")
 
 
-def test_public_keys_of_another_kind_are_refused(key):
+def test_public_keys_of_another_kind_are_refused(key: SigningKey) -> None:
     with pytest.raises(BadRequest):
         read_public(key.opa_public_pem(), "team")
 
 
-def test_private_keys_of_another_kind_are_refused(tmp_path):
+def test_private_keys_of_another_kind_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "k"
     path.write_bytes(pem(rsa.generate_private_key(65537, 2048)))
     with pytest.raises(BadRequest, match="not an Ed25519 key"):
@@ -61,7 +63,7 @@ def test_private_keys_of_another_kind_are_refused(tmp_path):
         read_private(tmp_path / "absent", "team")
 
 
-def test_the_key_for_opa_follows_from_the_secret_alone():
+def test_the_key_for_opa_follows_from_the_secret_alone() -> None:
     secret = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     derived = SigningKey("a", secret).for_opa
     assert isinstance(derived.curve, ec.SECP256R1)
@@ -70,5 +72,5 @@ def test_the_key_for_opa_follows_from_the_secret_alone():
     assert derived.private_numbers() != other.private_numbers()
 
 
-def test_a_signing_key_does_not_print_its_secret(key):
+def test_a_signing_key_does_not_print_its_secret(key: SigningKey) -> None:
     assert "private" not in repr(key)

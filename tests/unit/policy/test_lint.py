@@ -1,4 +1,6 @@
 import asyncio
+from typing import Any
+
 import pytest
 
 from broker.policy.content import Content
@@ -6,7 +8,7 @@ from broker.policy.lint import lint_content
 from tests.unit.policy import forms
 
 
-def lint(*sources: str, capabilities=None):
+def lint(*sources: str, capabilities: Any = None) -> Any:
     modules = {f"broker/m{number}.rego": source for number, source in enumerate(sources)}
     return asyncio.run(lint_content(Content(modules, {}, {}, {}, (), capabilities or {}, {})))
 
@@ -15,14 +17,14 @@ def rules(*sources: str) -> set[str]:
     return {finding.rule for finding in lint(*sources)}
 
 
-def lint_all(bodies):
+def lint_all(bodies: Any) -> Any:
     """The rules found in each body, all linted in one go."""
     sources = [forms.module(body, f"broker.f{number}") for number, body in enumerate(bodies)]
     found = lint(*sources)
     return [{f.rule for f in found if f.file == f"broker/m{number}.rego"} for number in range(len(bodies))]
 
 
-def test_every_form_on_which_the_engines_differ_is_refused():
+def test_every_form_on_which_the_engines_differ_is_refused() -> None:
     found = lint_all(forms.NEGATED_UNDEFINED)
     missed = [
         body for body, names in zip(forms.NEGATED_UNDEFINED, found, strict=True) if names != {"negated-undefined"}
@@ -30,12 +32,12 @@ def test_every_form_on_which_the_engines_differ_is_refused():
     assert missed == []
 
 
-def test_variables_that_nothing_binds_are_refused():
+def test_variables_that_nothing_binds_are_refused() -> None:
     found = lint_all(forms.UNSAFE)
     assert [body for body, names in zip(forms.UNSAFE, found, strict=True) if names != {"unsafe-variable"}] == []
 
 
-def test_forms_on_which_the_engines_agree_are_let_through():
+def test_forms_on_which_the_engines_agree_are_let_through() -> None:
     found = lint_all(forms.AGREED)
     assert [(body, names) for body, names in zip(forms.AGREED, found, strict=True) if names] == []
 
@@ -74,7 +76,7 @@ def test_forms_on_which_the_engines_agree_are_let_through():
         ("import future.keywords.in", "future-import"),
     ],
 )
-def test_a_form_is_refused_with_its_line_and_a_remedy(line, rule):
+def test_a_form_is_refused_with_its_line_and_a_remedy(line: str, rule: str) -> None:
     found = [each for each in lint(f"package broker.x\n\n# a comment\n{line}\n") if each.rule == rule]
     assert found, lint(f"package broker.x\n\n# a comment\n{line}\n")
     assert found[0].file == "broker/m0.rego"
@@ -83,29 +85,29 @@ def test_a_form_is_refused_with_its_line_and_a_remedy(line, rule):
     assert str(found[0]).startswith("broker/m0.rego:4: ")
 
 
-def test_what_regorus_cannot_read_is_refused_with_its_line():
+def test_what_regorus_cannot_read_is_refused_with_its_line() -> None:
     (finding,) = lint("package broker.x\n\nx if {\n\tinput.a ==\n}\n")
     assert (finding.rule, finding.line) == ("syntax", 5)
 
 
-def test_comments_and_texts_are_not_code():
+def test_comments_and_texts_are_not_code() -> None:
     source = 'package broker.x\n\n# not f(input.u) 0.5 $"x" time.now_ns()\nx := "0.5 input.if $\\"y\\""\n\ny := `not f(input.u)\n0.5`\n'
     assert lint(source) == []
 
 
-def test_lines_are_counted_through_raw_texts():
+def test_lines_are_counted_through_raw_texts() -> None:
     (finding,) = lint("package broker.x\n\ny := `a\nb\nc`\n\nz := 0.5\n")
     assert finding.line == 7
 
 
-def test_functions_of_this_and_of_other_packages_may_be_called():
+def test_functions_of_this_and_of_other_packages_may_be_called() -> None:
     lib = "package broker.lib\n\nis_one(x) if x == 1\n"
     use = "package broker.use\n\nimport data.broker.lib\nimport data.broker.lib as l\n\nx if lib.is_one(1)\n\ny if l.is_one(1)\n\nz if data.broker.lib.is_one(1)\n"
     assert lint(lib, use) == []
     assert rules(use) == {"builtin"}
 
 
-def test_a_package_split_over_files_is_one_package():
+def test_a_package_split_over_files_is_one_package() -> None:
     assert (
         lint(
             "package broker.x\n\na contains 1\n",
@@ -116,11 +118,11 @@ def test_a_package_split_over_files_is_one_package():
     )
 
 
-def test_a_package_that_only_looks_like_ours_is_refused():
+def test_a_package_that_only_looks_like_ours_is_refused() -> None:
     assert "root" in rules(" package config.x\n\nr := `\npackage broker.y\n`\n")
 
 
-def test_capabilities_of_a_bundle_narrow_the_builtins_and_never_widen_them():
+def test_capabilities_of_a_bundle_narrow_the_builtins_and_never_widen_them() -> None:
     source = "package broker.x\n\na := count(input.b)\n\nb := time.now_ns()\n"
     wide = {"capabilities/a.json": {"builtins": [{"name": "count"}, {"name": "time.now_ns"}]}}
     none = {"capabilities/a.json": {"builtins": []}}

@@ -2,10 +2,13 @@
 
 import asyncio
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from broker.clock import SeededClock
 from broker.errors import BadRequest, Conflict, NotFound, PolicyUnavailable
 from broker.policy.activations import KEEP, ActivationFiles
 from broker.policy.bundle import build_bundle
@@ -15,33 +18,33 @@ from broker.policy.regorus import Bounds, RegorusHost
 
 
 @pytest.fixture
-def rows(tmp_path):
+def rows(tmp_path: Path) -> Any:
     return ActivationFiles(tmp_path / "state")
 
 
 @pytest.fixture
-def make(rows, key, clock):
-    def pdp(signers=None):
+def make(rows: ActivationFiles, key: SigningKey, clock: SeededClock) -> Any:
+    def pdp(signers: Any = None) -> Any:
         known = {key.id: key.public} if signers is None else signers
         return PolicyDecisionPoint(signers=known, rows=rows, host=RegorusHost(Bounds(workers=1)), clock=clock)
 
     return pdp
 
 
-async def code_of(awaitable) -> str:
+async def code_of(awaitable: Any) -> str:
     with pytest.raises((BadRequest, Conflict, NotFound, PolicyUnavailable)) as caught:
         await awaitable
     return caught.value.error_code
 
 
-def edit(folder, name, old, new):
+def edit(folder: Path, name: str, old: str, new: str) -> None:
     path = folder / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_without_a_bundle_everything_is_denied(run, make, ask):
-    async def main():
+def test_without_a_bundle_everything_is_denied(run: Any, make: Any, ask: Any) -> None:
+    async def main() -> None:
         pdp = make()
         await pdp.start()
         assert await code_of(pdp.decide(ask("oncall"))) == "policy.not_loaded"
@@ -53,8 +56,10 @@ def test_without_a_bundle_everything_is_denied(run, make, ask):
     run(main())
 
 
-def test_an_activated_bundle_decides_and_says_where_the_answer_comes_from(run, make, build, ask, clock):
-    async def main():
+def test_an_activated_bundle_decides_and_says_where_the_answer_comes_from(
+    run: Any, make: Any, build: Any, ask: Any, clock: SeededClock
+) -> None:
+    async def main() -> None:
         pdp, bundle = make(), build("7-abc")
         done = await pdp.activate(bundle.archive, bundle.signature, by="dev:anna")
         assert (done.seq, done.kind, done.by, done.at_ns) == (0, "activate", "dev:anna", clock.now_ns())
@@ -70,8 +75,8 @@ def test_an_activated_bundle_decides_and_says_where_the_answer_comes_from(run, m
     run(main())
 
 
-def test_the_same_bundle_again_changes_nothing(run, make, build, rows):
-    async def main():
+def test_the_same_bundle_again_changes_nothing(run: Any, make: Any, build: Any, rows: ActivationFiles) -> None:
+    async def main() -> None:
         pdp, bundle = make(), build("1")
         first = await pdp.activate(bundle.archive, bundle.signature, by="dev:anna")
         assert await pdp.activate(bundle.archive, bundle.signature, by="dev:ben") == first
@@ -81,8 +86,8 @@ def test_the_same_bundle_again_changes_nothing(run, make, build, rows):
     run(main())
 
 
-def test_an_older_or_equal_revision_is_refused_even_after_a_rollback(run, make, build):
-    async def main():
+def test_an_older_or_equal_revision_is_refused_even_after_a_rollback(run: Any, make: Any, build: Any) -> None:
+    async def main() -> None:
         pdp = make()
         nine, ten, eleven = build("9"), build("10"), build("11")
         await pdp.activate(nine.archive, nine.signature, by="dev:anna")
@@ -92,14 +97,15 @@ def test_an_older_or_equal_revision_is_refused_even_after_a_rollback(run, make, 
         assert await code_of(pdp.activate(other.archive, other.signature, by="x")) == "policy.revision_not_newer"
         await pdp.rollback(nine.digest, by="dev:anna")
         assert await code_of(pdp.activate(ten.archive, ten.signature, by="x")) == "policy.revision_not_newer"
-        assert pdp.active and pdp.active.digest == nine.digest
+        assert pdp.active
+        assert pdp.active.digest == nine.digest
         await pdp.aclose()
 
     run(main())
 
 
-def test_a_rollback_goes_only_to_what_was_active_before(run, make, build, rows):
-    async def main():
+def test_a_rollback_goes_only_to_what_was_active_before(run: Any, make: Any, build: Any, rows: ActivationFiles) -> None:
+    async def main() -> None:
         pdp = make()
         first, second, never = build("1"), build("2"), build("3")
         for bundle in (first, second):
@@ -108,14 +114,16 @@ def test_a_rollback_goes_only_to_what_was_active_before(run, make, build, rows):
         assert await code_of(pdp.rollback(never.digest, by="dev:anna")) == "policy.never_active"
         done = await pdp.rollback(first.digest, by="dev:ben")
         assert (done.kind, done.seq, done.revision) == ("rollback", 2, "1")
-        assert (await pdp.decide_revision() if hasattr(pdp, "decide_revision") else pdp.active.revision) == "1"
+        assert pdp.active.revision == "1"
         await pdp.aclose()
 
     run(main())
 
 
-def test_a_kept_bundle_that_was_changed_on_disk_is_not_rolled_back_to(run, make, build, tmp_path):
-    async def main():
+def test_a_kept_bundle_that_was_changed_on_disk_is_not_rolled_back_to(
+    run: Any, make: Any, build: Any, tmp_path: Path
+) -> None:
+    async def main() -> None:
         pdp = make()
         first, second = build("1"), build("2")
         for bundle in (first, second):
@@ -149,14 +157,19 @@ def test_a_kept_bundle_that_was_changed_on_disk_is_not_rolled_back_to(run, make,
         ("manifests/shop.yaml", "connector: shop", "name: shop", "policy.lint", "manifest"),
     ],
 )
-def test_the_load_gate_refuses_and_the_last_good_bundle_goes_on(run, make, build, folder, ask, name, old, new, code, fault):  # fmt: skip
-    async def main():
+def test_the_load_gate_refuses_and_the_last_good_bundle_goes_on(  # noqa: PLR0917 - generated cases
+    run: Any, make: Any, build: Any, folder: Path, ask: Any, name: str, old: str, new: str, code: str, fault: str) -> None:  # fmt: skip
+    async def main() -> None:
         pdp, good = make(), build("1")
         await pdp.activate(good.archive, good.signature, by="dev:anna")
         edit(folder, name, old, new)
-        with pytest.raises(BadRequest) as caught:
+
+        async def build_and_activate() -> None:
             bad = build("2")
             await pdp.activate(bad.archive, bad.signature, by="dev:anna")
+
+        with pytest.raises(BadRequest) as caught:
+            await build_and_activate()
         assert caught.value.error_code == code
         assert fault in caught.value.detail
         decision = await pdp.decide(ask("oncall"))
@@ -166,8 +179,8 @@ def test_the_load_gate_refuses_and_the_last_good_bundle_goes_on(run, make, build
     run(main())
 
 
-def test_a_bundle_without_goldens_is_refused(run, make, build, folder):
-    async def main():
+def test_a_bundle_without_goldens_is_refused(run: Any, make: Any, build: Any, folder: Path) -> None:
+    async def main() -> None:
         shutil.rmtree(folder / "golden")
         pdp, bundle = make(), build("1")
         assert await code_of(pdp.activate(bundle.archive, bundle.signature, by="x")) == "policy.golden"
@@ -176,8 +189,8 @@ def test_a_bundle_without_goldens_is_refused(run, make, build, folder):
     run(main())
 
 
-def test_what_began_on_the_old_bundle_ends_on_it(run, make, build, ask):
-    async def main():
+def test_what_began_on_the_old_bundle_ends_on_it(run: Any, make: Any, build: Any, ask: Any) -> None:
+    async def main() -> None:
         pdp, first, second = make(), build("1"), build("2")
         await pdp.activate(first.archive, first.signature, by="dev:anna")
         asked = [asyncio.ensure_future(pdp.decide(ask("oncall"))) for _ in range(200)]
@@ -191,8 +204,8 @@ def test_what_began_on_the_old_bundle_ends_on_it(run, make, build, ask):
     run(main())
 
 
-def test_a_restart_loads_the_last_activation(run, make, build, ask):
-    async def main():
+def test_a_restart_loads_the_last_activation(run: Any, make: Any, build: Any, ask: Any) -> None:
+    async def main() -> None:
         before, bundle = make(), build("1")
         await before.activate(bundle.archive, bundle.signature, by="dev:anna")
         await before.aclose()
@@ -204,8 +217,8 @@ def test_a_restart_loads_the_last_activation(run, make, build, ask):
     run(main())
 
 
-def test_a_restart_does_not_trust_a_bundle_whose_signer_is_gone(run, make, build, ask):
-    async def main():
+def test_a_restart_does_not_trust_a_bundle_whose_signer_is_gone(run: Any, make: Any, build: Any, ask: Any) -> None:
+    async def main() -> None:
         before, bundle = make(), build("1")
         await before.activate(bundle.archive, bundle.signature, by="dev:anna")
         await before.aclose()
@@ -218,8 +231,10 @@ def test_a_restart_does_not_trust_a_bundle_whose_signer_is_gone(run, make, build
     run(main())
 
 
-def test_a_restart_without_the_bundles_file_stays_not_loaded(run, make, build, ask, tmp_path):
-    async def main():
+def test_a_restart_without_the_bundles_file_stays_not_loaded(
+    run: Any, make: Any, build: Any, ask: Any, tmp_path: Path
+) -> None:
+    async def main() -> None:
         before, bundle = make(), build("1")
         await before.activate(bundle.archive, bundle.signature, by="dev:anna")
         await before.aclose()
@@ -232,8 +247,8 @@ def test_a_restart_without_the_bundles_file_stays_not_loaded(run, make, build, a
     run(main())
 
 
-def test_another_replica_follows_the_shared_history(run, make, build, ask):
-    async def main():
+def test_another_replica_follows_the_shared_history(run: Any, make: Any, build: Any, ask: Any) -> None:
+    async def main() -> None:
         one, two = make(), make()
         for revision in ("1", "2"):
             bundle = build(revision)
@@ -247,8 +262,10 @@ def test_another_replica_follows_the_shared_history(run, make, build, ask):
     run(main())
 
 
-def test_a_replica_that_cannot_follow_keeps_the_last_good_bundle_and_says_why(run, make, build, ask, tmp_path):
-    async def main():
+def test_a_replica_that_cannot_follow_keeps_the_last_good_bundle_and_says_why(
+    run: Any, make: Any, build: Any, ask: Any, tmp_path: Path
+) -> None:
+    async def main() -> None:
         one, two = make(), make()
         first, second = build("1"), build("2")
         await one.activate(first.archive, first.signature, by="dev:anna")
@@ -267,8 +284,8 @@ def test_a_replica_that_cannot_follow_keeps_the_last_good_bundle_and_says_why(ru
     run(main())
 
 
-def test_two_replicas_cannot_activate_past_each_other(run, make, build, rows):
-    async def main():
+def test_two_replicas_cannot_activate_past_each_other(run: Any, make: Any, build: Any, rows: ActivationFiles) -> None:
+    async def main() -> None:
         one, first = make(), build("1")
         done = await one.activate(first.archive, first.signature, by="dev:anna")
         assert await code_of(rows.append(done)) == "policy.activation_conflict"
@@ -277,8 +294,10 @@ def test_two_replicas_cannot_activate_past_each_other(run, make, build, rows):
     run(main())
 
 
-def test_a_lockout_is_undone_on_the_host(run, make, build, folder, ask, rows, key, clock):
-    async def main():
+def test_a_lockout_is_undone_on_the_host(  # noqa: PLR0917
+    run: Any, make: Any, build: Any, folder: Path, ask: Any, rows: ActivationFiles, key: SigningKey, clock: SeededClock
+) -> None:
+    async def main() -> None:
         pdp, good = make(), build("1")
         await pdp.activate(good.archive, good.signature, by="dev:anna")
         edit(folder, "config/roles/data.yaml", "oncall: {actions: [shop.orders.read, shop.orders.count]}\n", "")
@@ -298,8 +317,8 @@ def test_a_lockout_is_undone_on_the_host(run, make, build, folder, ask, rows, ke
     run(main())
 
 
-def test_the_newest_bundles_are_kept_and_older_ones_deleted(run, make, build, tmp_path):
-    async def main():
+def test_the_newest_bundles_are_kept_and_older_ones_deleted(run: Any, make: Any, build: Any, tmp_path: Path) -> None:
+    async def main() -> None:
         pdp = make()
         bundles = [build(str(number)) for number in range(1, KEEP + 3)]
         for bundle in bundles:
@@ -313,8 +332,10 @@ def test_the_newest_bundles_are_kept_and_older_ones_deleted(run, make, build, tm
     run(main())
 
 
-def test_a_history_line_cut_off_by_a_crash_was_never_active(run, make, build, rows, tmp_path):
-    async def main():
+def test_a_history_line_cut_off_by_a_crash_was_never_active(
+    run: Any, make: Any, build: Any, rows: ActivationFiles, tmp_path: Path
+) -> None:
+    async def main() -> None:
         pdp, first, second = make(), build("1"), build("2")
         await pdp.activate(first.archive, first.signature, by="dev:anna")
         with (tmp_path / "state" / "history.jsonl").open("a") as file:
@@ -327,8 +348,8 @@ def test_a_history_line_cut_off_by_a_crash_was_never_active(run, make, build, ro
     run(main())
 
 
-def test_a_bundle_of_another_team_is_not_activated(run, make, folder, ask):
-    async def main():
+def test_a_bundle_of_another_team_is_not_activated(run: Any, make: Any, folder: Path, ask: Any) -> None:
+    async def main() -> None:
         pdp = make()
         stranger = build_bundle(folder, SigningKey("team", Ed25519PrivateKey.generate()), "1")
         assert await code_of(pdp.activate(stranger.archive, stranger.signature, by="x")) == "policy.untrusted"
@@ -338,8 +359,8 @@ def test_a_bundle_of_another_team_is_not_activated(run, make, folder, ask):
     run(main())
 
 
-def test_a_wrong_input_is_a_fault_of_the_gate_and_names_the_field(run, make, build, ask):
-    async def main():
+def test_a_wrong_input_is_a_fault_of_the_gate_and_names_the_field(run: Any, make: Any, build: Any, ask: Any) -> None:
+    async def main() -> None:
         pdp, bundle = make(), build("1")
         await pdp.activate(bundle.archive, bundle.signature, by="dev:anna")
         wrong = ask("oncall")
@@ -358,8 +379,10 @@ def test_a_wrong_input_is_a_fault_of_the_gate_and_names_the_field(run, make, bui
     run(main())
 
 
-def test_a_simulation_says_which_rules_held_and_leaves_the_active_bundle_alone(run, make, build, folder, ask):
-    async def main():
+def test_a_simulation_says_which_rules_held_and_leaves_the_active_bundle_alone(
+    run: Any, make: Any, build: Any, folder: Path, ask: Any
+) -> None:
+    async def main() -> None:
         pdp, active = make(), build("1")
         await pdp.activate(active.archive, active.signature, by="dev:anna")
         edit(folder, "broker/main/main.rego", "granted contains role if {", "# METADATA\n# title: Roles with the action\ngranted contains role if {")  # fmt: skip
@@ -372,7 +395,8 @@ def test_a_simulation_says_which_rules_held_and_leaves_the_active_bundle_alone(r
         refused = await pdp.simulate(ask("nobody"))
         assert refused.decision.effect == "deny"
         assert "data.broker.main.granted" not in {each.rule for each in refused.held}
-        assert pdp.active and pdp.active.revision == "1"
+        assert pdp.active
+        assert pdp.active.revision == "1"
         await pdp.aclose()
 
     run(main())

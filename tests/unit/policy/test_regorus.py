@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -33,26 +34,26 @@ answer := count(numbers.range(1, 900000000)) if input.ask == "memory"
 """
 
 
-def engine_of(rego: str = REGO, **bounds):
+def engine_of(rego: str = REGO, **bounds: Any) -> Any:
     return RegorusEngine.start(Program({"broker/main.rego": rego}, {}), INFO, Bounds(**bounds))
 
 
-def question(ask: str, **more) -> bytes:
+def question(ask: str, **more: Any) -> bytes:
     return orjson.dumps({"ask": ask, **more})
 
 
-async def code_of(engine, body: bytes) -> str:
+async def code_of(engine: Any, body: bytes) -> str:
     with pytest.raises(PolicyUnavailable) as caught:
         await engine.decide(body)
     return caught.value.error_code
 
 
-async def quick(engine) -> bool:
+async def quick(engine: Any) -> bool:
     answer = await engine.decide(question("quick"))
     return orjson.loads(answer.value) == {"answer": "quick"} and answer.revision == "7"
 
 
-def pids(engine) -> list[int]:
+def pids(engine: Any) -> list[int]:
     return [worker._process.pid for worker in engine._workers]
 
 
@@ -60,8 +61,15 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def test_a_runaway_policy_is_killed_and_the_next_decision_works(run):
-    async def main():
+def look_into(pid: int) -> tuple[bytes, list[str]]:
+    """Environment and kinds of open descriptors of a process."""
+    place = Path(f"/proc/{pid}")
+    opened = sorted(str(each.readlink()).partition(":")[0] for each in (place / "fd").iterdir())
+    return (place / "environ").read_bytes(), opened
+
+
+def test_a_runaway_policy_is_killed_and_the_next_decision_works(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of()
         assert await code_of(engine, question("burn")) == "policy.engine_timeout"
         assert await quick(engine)
@@ -70,8 +78,8 @@ def test_a_runaway_policy_is_killed_and_the_next_decision_works(run):
     run(main())
 
 
-def test_the_bound_is_the_workers_own_cpu_time_not_the_clock(run):
-    async def main():
+def test_the_bound_is_the_workers_own_cpu_time_not_the_clock(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(cpu_seconds=0.02, wall_seconds=30.0, workers=1)
         (pid,) = pids(engine)
         assert await code_of(engine, question("burn")) == "policy.engine_timeout"
@@ -81,8 +89,8 @@ def test_the_bound_is_the_workers_own_cpu_time_not_the_clock(run):
     run(main())
 
 
-def test_requests_behind_a_killed_one_are_answered_by_the_other_worker(run):
-    async def main():
+def test_requests_behind_a_killed_one_are_answered_by_the_other_worker(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(workers=2)
         burning = [asyncio.ensure_future(code_of(engine, question("burn")))]
         await asyncio.sleep(0)
@@ -94,8 +102,8 @@ def test_requests_behind_a_killed_one_are_answered_by_the_other_worker(run):
     run(main())
 
 
-def test_both_workers_may_run_away_at_once_and_come_back(run):
-    async def main():
+def test_both_workers_may_run_away_at_once_and_come_back(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(workers=2)
         codes = await asyncio.gather(*(code_of(engine, question("burn")) for _ in range(2)))
         assert codes == ["policy.engine_timeout"] * 2
@@ -105,8 +113,8 @@ def test_both_workers_may_run_away_at_once_and_come_back(run):
     run(main())
 
 
-def test_a_worker_that_stands_still_is_ended_by_the_clock(run):
-    async def main():
+def test_a_worker_that_stands_still_is_ended_by_the_clock(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(wall_seconds=0.2, workers=1)
         (pid,) = pids(engine)
         os.kill(pid, signal.SIGSTOP)
@@ -120,8 +128,8 @@ def test_a_worker_that_stands_still_is_ended_by_the_clock(run):
     run(main())
 
 
-def test_a_worker_that_is_killed_from_outside_is_replaced(run):
-    async def main():
+def test_a_worker_that_is_killed_from_outside_is_replaced(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(workers=2)
         before = pids(engine)
         lost = [worker.closed for worker in engine._workers]
@@ -135,8 +143,8 @@ def test_a_worker_that_is_killed_from_outside_is_replaced(run):
     run(main())
 
 
-def test_a_panic_of_the_engine_is_one_answer_and_ends_nothing(run):
-    async def main():
+def test_a_panic_of_the_engine_is_one_answer_and_ends_nothing(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(workers=1)
         before = pids(engine)
         with pytest.raises(PolicyUnavailable, match="PanicException") as caught:
@@ -149,8 +157,8 @@ def test_a_panic_of_the_engine_is_one_answer_and_ends_nothing(run):
     run(main())
 
 
-def test_an_error_never_carries_a_value_of_the_input(run):
-    async def main():
+def test_an_error_never_carries_a_value_of_the_input(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(workers=1)
         with pytest.raises(PolicyUnavailable) as caught:
             await engine.decide(question("wrong type", secret=4111111111111111))
@@ -163,8 +171,8 @@ def test_an_error_never_carries_a_value_of_the_input(run):
     run(main())
 
 
-def test_a_policy_that_eats_memory_ends_only_its_worker(run):
-    async def main():
+def test_a_policy_that_eats_memory_ends_only_its_worker(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(workers=1, cpu_seconds=5.0, wall_seconds=20.0)
         assert await code_of(engine, question("memory")) in {"policy.engine_down", "policy.engine_error"}
         assert await quick(engine)
@@ -173,8 +181,8 @@ def test_a_policy_that_eats_memory_ends_only_its_worker(run):
     run(main())
 
 
-def test_an_undefined_decision_is_no_result(run):
-    async def main():
+def test_an_undefined_decision_is_no_result(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of(workers=1)
         assert await code_of(engine, question("nothing of that kind")) == "policy.no_result"
         assert await code_of(engine, b"{") == "policy.engine_error"
@@ -184,10 +192,10 @@ def test_an_undefined_decision_is_no_result(run):
     run(main())
 
 
-def test_one_request_never_sees_the_input_of_another(run):
+def test_one_request_never_sees_the_input_of_another(run: Any) -> None:
     echo = 'package broker.main\n\ndecision := {"n": input.n}\n'
 
-    async def main():
+    async def main() -> None:
         engine = await engine_of(echo)
 
         async def one(n: int) -> int:
@@ -204,10 +212,10 @@ def test_one_request_never_sees_the_input_of_another(run):
     run(main())
 
 
-def test_a_caller_that_goes_away_disturbs_nobody(run):
+def test_a_caller_that_goes_away_disturbs_nobody(run: Any) -> None:
     echo = 'package broker.main\n\ndecision := {"n": input.n}\n'
 
-    async def main():
+    async def main() -> None:
         engine = await engine_of(echo, workers=1)
         leaving = asyncio.ensure_future(engine.decide(b'{"n":1}'))
         staying = asyncio.ensure_future(engine.decide(b'{"n":2}'))
@@ -219,8 +227,8 @@ def test_a_caller_that_goes_away_disturbs_nobody(run):
     run(main())
 
 
-def test_closing_answers_what_is_in_flight_and_leaves_no_process(run):
-    async def main():
+def test_closing_answers_what_is_in_flight_and_leaves_no_process(run: Any) -> None:
+    async def main() -> None:
         engine = await engine_of()
         before = pids(engine)
         asked = [asyncio.ensure_future(quick(engine)) for _ in range(20)]
@@ -233,32 +241,31 @@ def test_closing_answers_what_is_in_flight_and_leaves_no_process(run):
     run(main())
 
 
-def test_a_program_that_does_not_load_is_refused_with_its_place(run):
-    async def main():
+def test_a_program_that_does_not_load_is_refused_with_its_place(run: Any) -> None:
+    async def main() -> None:
         with pytest.raises(BadRequest, match=r"broker/main\.rego:4:"):
             await engine_of("package broker.main\n\ndecision := {{\n")
 
     run(main())
 
 
-def test_the_worker_has_an_empty_environment_and_no_other_descriptor(run, monkeypatch):
+def test_the_worker_has_an_empty_environment_and_no_other_descriptor(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_THE_GATE", "sesame")
 
-    async def main():
-        with Path("/dev/null").open() as another:
-            os.set_inheritable(another.fileno(), True)
-            engine = await engine_of(workers=1)
-            (pid,) = pids(engine)
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-            opened = sorted(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd"))
-            await engine.aclose()
-        assert environment == b"RUST_BACKTRACE=0\0"
-        assert opened == ["/dev/null"] * 3 + ["socket"]
+    async def main() -> tuple[bytes, list[str]]:
+        engine = await engine_of(workers=1)
+        found = look_into(*pids(engine))
+        await engine.aclose()
+        return found
 
-    run(main())
+    with Path("/dev/null").open() as another:
+        os.set_inheritable(another.fileno(), True)
+        environment, opened = run(main())
+    assert environment == b"RUST_BACKTRACE=0\0"
+    assert opened == ["/dev/null"] * 3 + ["socket"]
 
 
-def test_the_installed_engine_passes_every_probe(run):
+def test_the_installed_engine_passes_every_probe(run: Any) -> None:
     assert len(battery.EXPECTED) >= 40
     run(_probe(Bounds()))
 
@@ -273,7 +280,9 @@ def test_the_installed_engine_passes_every_probe(run):
         ("input.twice", "1"),
     ],
 )
-def test_an_engine_that_differs_in_one_probe_is_refused(run, monkeypatch, right, wrong):
+def test_an_engine_that_differs_in_one_probe_is_refused(
+    run: Any, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str
+) -> None:
     assert right in battery.MODULE
     monkeypatch.setattr(battery, "MODULE", battery.MODULE.replace(right, wrong))
     with pytest.raises(BadRequest) as caught:
@@ -281,6 +290,6 @@ def test_an_engine_that_differs_in_one_probe_is_refused(run, monkeypatch, right,
     assert caught.value.error_code == "policy.engine_unfit"
 
 
-def test_syntax_trees_come_back_in_order_with_errors_in_place(run):
+def test_syntax_trees_come_back_in_order_with_errors_in_place(run: Any) -> None:
     found = run(syntax_trees([("a.rego", "package a\n"), ("b.rego", "package"), ("c.rego", "package c\n")]))
     assert [sorted(each) for each in found] == [["tree"], ["error"], ["tree"]]
