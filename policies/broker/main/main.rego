@@ -57,12 +57,37 @@ decision := {
 # title: Nothing denies, and every part of a permit is there
 permitted if {
 	input.schema == "broker.input/v1"
+	configured
 	count(denials) == 0
 	allowlist.complete
 	approval.settled
 	obligations.limits
 	obligations.redact
 	obligations.cap
+}
+
+# METADATA
+# title: No area of the configuration is missing
+# description: Denials that read a list would be silent without it.
+configured if {
+	areas := [
+		"approval",
+		"bounds",
+		"denylist",
+		"disclosure",
+		"environments",
+		"grants",
+		"guardrails",
+		"limits",
+		"models",
+		"providers",
+		"residency",
+		"risk",
+		"roles",
+		"tenants",
+	]
+	missing := [area | some area in areas; not data.config[area]]
+	count(missing) == 0
 }
 
 # METADATA

@@ -36,6 +36,11 @@ test_without_a_known_version if {
 	fixture.codes(main.decision.reasons) == incomplete with input as fixture.changed(fixture.read, {"schema": "broker.input/v2"})
 }
 
+test_without_an_area_of_the_configuration if {
+	decision := main.decision with input as fixture.read with data.config as object.remove(data.config, ["denylist"])
+	fixture.codes(decision.reasons) == incomplete
+}
+
 test_without_cover if {
 	fixture.codes(main.decision.reasons) == incomplete with input as fixture.read with data.broker.allowlist.complete as false
 	fixture.codes(main.decision.reasons) == incomplete with input as fixture.read with data.broker.approval.settled as false

@@ -48,7 +48,17 @@ def on_regorus(modules: Mapping[str, str], config: Mapping[str, Any]) -> Decide:
 def on_opa(inputs: Sequence[Mapping[str, Any]]) -> list[Any]:
     """All decisions of one real OPA process; an undefined one would be missing, so the count is checked."""
     done = subprocess.run(
-        [require("opa"), "eval", "--bundle", str(POLICIES), "--strict-builtin-errors", "--stdin-input", "--format", "raw", EACH],
+        [
+            require("opa"),
+            "eval",
+            "--bundle",
+            str(POLICIES),
+            "--strict-builtin-errors",
+            "--stdin-input",
+            "--format",
+            "raw",
+            EACH,
+        ],
         input=json.dumps({"inputs": inputs}),
         capture_output=True,
         text=True,

@@ -1,6 +1,8 @@
 """Configuration, manifests and rules refer to each other; nothing points to what is not there."""
 
 import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -16,13 +18,13 @@ RULES = "\n".join(content().modules.values())
 
 
 @pytest.mark.parametrize("area", sorted(CONFIG))
-def test_each_area_of_the_configuration_fits_its_schema(area):
+def test_each_area_of_the_configuration_fits_its_schema(area: str) -> None:
     schema = content().schema(f"config/{area}")
     Draft202012Validator.check_schema(schema)
     assert [error.message for error in Draft202012Validator(schema).iter_errors(CONFIG[area])] == []
 
 
-def test_each_manifest_fits_the_manifest_schema():
+def test_each_manifest_fits_the_manifest_schema() -> None:
     validator = Draft202012Validator(content().schema("manifest.v1"))
     for manifest in content().manifests:
         assert [error.message for error in validator.iter_errors(manifest)] == [], manifest["connector"]
@@ -31,12 +33,12 @@ def test_each_manifest_fits_the_manifest_schema():
             assert set(action.get("destinations", ())) <= set(action["arguments"]), name
 
 
-def test_schemas_allow_no_unknown_field():
+def test_schemas_allow_no_unknown_field() -> None:
     for name in ("input.v1", "decision.v1"):
         assert not list(_open_objects(content().schema(name), "$")), name
 
 
-def test_grants_name_declared_actions_and_every_action_is_granted_to_somebody():
+def test_grants_name_declared_actions_and_every_action_is_granted_to_somebody() -> None:
     granted = {action for actions in CONFIG["grants"].values() for action in actions}
     assert granted == set(ACTIONS)
     assert set(CONFIG["grants"]) == set(CONFIG["roles"])
@@ -46,10 +48,14 @@ def test_grants_name_declared_actions_and_every_action_is_granted_to_somebody():
             assert set(grant["resource_types"]) <= set(ACTIONS[name].resource_types), (role, name)
 
 
-def test_every_action_that_configuration_names_is_declared():
+def test_every_action_that_configuration_names_is_declared() -> None:
     guardrails, risk = CONFIG["guardrails"], CONFIG["risk"]
     named = {
-        *(name for words in ("persons_only", "while_stopped", "without_reason", "in_session", "without_session") for name in guardrails[words]),
+        *(
+            name
+            for words in ("persons_only", "while_stopped", "without_reason", "in_session", "without_session")
+            for name in guardrails[words]
+        ),
         *guardrails["presence_seconds"],
         *risk["floor"],
         *risk["exact"],
@@ -62,13 +68,13 @@ def test_every_action_that_configuration_names_is_declared():
     assert named <= set(ACTIONS)
 
 
-def test_bounds_and_restored_arguments_are_arguments_of_their_actions():
+def test_bounds_and_restored_arguments_are_arguments_of_their_actions() -> None:
     for area in (CONFIG["bounds"]["arguments"], CONFIG["disclosure"]["restore"]):
         for name, arguments in area.items():
             assert set(arguments) <= set(ACTIONS[name].schema["properties"]), name
 
 
-def test_zones_classes_and_profiles_are_defined_where_they_are_used():
+def test_zones_classes_and_profiles_are_defined_where_they_are_used() -> None:
     residency, disclosure = CONFIG["residency"], CONFIG["disclosure"]
     zones = set(residency["regions"].values())
     assert {tenant["home"] for tenant in CONFIG["tenants"].values()} <= zones
@@ -85,7 +91,7 @@ def test_zones_classes_and_profiles_are_defined_where_they_are_used():
         assert set(provider["data_classes"]) <= set(residency["classes"])
 
 
-def test_every_approval_can_be_given_by_a_person():
+def test_every_approval_can_be_given_by_a_person() -> None:
     rules = [*CONFIG["approval"]["tiers"], *CONFIG["approval"]["actions"].values()]
     assert [rule["tier"] for rule in CONFIG["approval"]["tiers"]] == [2, 3]
     for rule in rules:
@@ -93,18 +99,18 @@ def test_every_approval_can_be_given_by_a_person():
         assert any("gate.review.create" in CONFIG["grants"][role] for role in rule["roles"])
 
 
-def test_one_request_fits_into_each_bucket():
+def test_one_request_fits_into_each_bucket() -> None:
     most = max(size for provider in CONFIG["providers"].values() for size in provider["models"].values())
     dearest = max(action.cost for action in ACTIONS.values())
     for name, bucket in CONFIG["limits"].items():
         assert bucket["burst"] >= (most if bucket["cost"] == "max_tokens" else dearest), name
 
 
-def test_the_rules_give_exactly_the_registered_reasons():
+def test_the_rules_give_exactly_the_registered_reasons() -> None:
     assert set(re.findall(r'"code": "([a-z_.]+)"', RULES)) == set(CONFIG["reasons"])
 
 
-def test_every_rule_that_gives_a_reason_names_it_in_its_metadata():
+def test_every_rule_that_gives_a_reason_names_it_in_its_metadata() -> None:
     for path, text in content().modules.items():
         for block in re.split(r"\n(?=# METADATA)", text):
             given = set(re.findall(r'"code": "([a-z_.]+)"', block))
@@ -112,22 +118,32 @@ def test_every_rule_that_gives_a_reason_names_it_in_its_metadata():
             assert not given or "# title: " in block, path
 
 
-def test_every_package_has_a_title_and_owners():
+def test_every_package_has_a_title_and_owners() -> None:
     for path, text in content().modules.items():
         head = text.partition("\npackage ")[0]
         assert "# title: " in head, path
         assert "#   owners: [security" in head, path
 
 
-def test_the_entrypoint_is_marked_and_the_only_one():
-    assert [path for path, text in content().modules.items() if "# entrypoint: true" in text] == ["broker/main/main.rego"]
+def test_the_entrypoint_is_marked_and_the_only_one() -> None:
+    assert [path for path, text in content().modules.items() if "# entrypoint: true" in text] == [
+        "broker/main/main.rego"
+    ]
 
 
-def test_the_rules_stay_within_what_both_engines_read_alike(run):
+def test_every_reference_to_the_configuration_resolves() -> None:
+    for path in sorted(set(re.findall(r"data\.config((?:\.[a-z_]+)+)", RULES))):
+        here: Any = CONFIG
+        for name in path.split(".")[1:]:
+            assert name in here, f"data.config{path}"
+            here = here[name]
+
+
+def test_the_rules_stay_within_what_both_engines_read_alike(run: Callable[..., Any]) -> None:
     assert [str(finding) for finding in run(lint_content(content()))] == []
 
 
-def _open_objects(schema, where):
+def _open_objects(schema: Any, where: str) -> Iterator[str]:
     """Objects with named fields that would accept others."""
     if not isinstance(schema, dict):
         return

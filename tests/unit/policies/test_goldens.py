@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 
 import regorus
 from jsonschema import Draft202012Validator
@@ -11,16 +12,24 @@ from tests.unit.policies.engines import codes, content, goldens, on_opa, on_rego
 
 # Conditions of `permitted` that the denials of the areas already imply: kept so that a permit never rests on the
 # absence of a denial alone. broker/main/main_test.rego removes each fact and sees `policy.incomplete`.
-IMPLIED = {"input.schema ==", "allowlist.complete", "approval.settled", "obligations.limits", "obligations.cap"}
+IMPLIED = {
+    "input.schema ==",
+    "configured",
+    "count(missing) == 0",
+    "allowlist.complete",
+    "approval.settled",
+    "obligations.limits",
+    "obligations.cap",
+}
 
 
-def test_every_golden_decision_holds_on_regorus():
+def test_every_golden_decision_holds_on_regorus() -> None:
     decide = on_regorus(content().modules, content().config)
     faults = [f"{golden.where}: {fault}" for golden in goldens() if (fault := mismatch(golden, decide(golden.input)))]
     assert not faults
 
 
-def test_every_golden_decision_holds_on_opa():
+def test_every_golden_decision_holds_on_opa() -> None:
     decisions = on_opa([golden.input for golden in goldens()])
     faults = [
         f"{golden.where}: {fault}"
@@ -30,7 +39,7 @@ def test_every_golden_decision_holds_on_opa():
     assert not faults
 
 
-def test_goldens_are_inputs_and_give_decisions_of_their_schemas():
+def test_goldens_are_inputs_and_give_decisions_of_their_schemas() -> None:
     decide = on_regorus(content().modules, content().config)
     asked, answered = (Draft202012Validator(content().schema(name)) for name in ("input.v1", "decision.v1"))
     for golden in goldens():
@@ -38,12 +47,12 @@ def test_goldens_are_inputs_and_give_decisions_of_their_schemas():
         assert [error.message for error in answered.iter_errors(decide(golden.input))] == [], golden.where
 
 
-def test_every_golden_has_a_name_of_its_own():
+def test_every_golden_has_a_name_of_its_own() -> None:
     names = [golden.where for golden in goldens()]
     assert len(names) == len(set(names))
 
 
-def test_every_registered_reason_has_a_golden_and_every_area_permits_and_denies():
+def test_every_registered_reason_has_a_golden_and_every_area_permits_and_denies() -> None:
     decide = on_regorus(content().modules, content().config)
     seen: set[str] = set()
     effects: dict[str, set[str]] = {}
@@ -54,24 +63,25 @@ def test_every_registered_reason_has_a_golden_and_every_area_permits_and_denies(
     assert {area for area, both in effects.items() if len(both) < 2} <= {"bounds", "redaction"}
 
 
-def test_removing_any_rule_or_condition_breaks_a_golden():
+def test_removing_any_rule_or_condition_breaks_a_golden() -> None:
     survivors = [
         f"{path}:{line}: {cut}"
         for path, text in content().modules.items()
         for line, cut, mutant in mutants(path, text)
-        if not cut.startswith(tuple(IMPLIED)) and _all_hold({**content().modules, path: mutant}, area=path.split("/")[1])
+        if not cut.startswith(tuple(IMPLIED))
+        and _all_hold({**content().modules, path: mutant}, area=path.split("/")[1])
     ]
     assert not survivors
 
 
-def test_removing_a_rule_is_noticed_because_the_mutants_differ_from_the_policy():
+def test_removing_a_rule_is_noticed_because_the_mutants_differ_from_the_policy() -> None:
     counts = {path: len(list(mutants(path, text))) for path, text in content().modules.items()}
     assert sum(counts.values()) > 200
     assert min(counts.values()) > 0
     assert _all_hold(content().modules)
 
 
-def mutants(path, text):
+def mutants(path: str, text: str) -> Iterator[tuple[int, str, str]]:
     """(line, what is cut, the module without it) for each rule clause and each condition of a body of several."""
     engine = regorus.Engine()
     engine.add_policy(path, text)
@@ -87,7 +97,7 @@ def mutants(path, text):
                     yield line, cut, mutant
 
 
-def _without(path, raw, span):
+def _without(path: str, raw: bytes, span: Mapping[str, int]) -> tuple[int, str, str]:
     # A span may end before a closing quote; formatted Rego has one statement a line, so the line's end is the end.
     end = raw.find(b"\n", span["end"])
     cut, mutant = raw[span["start"] : end].decode(), (raw[: span["start"]] + raw[end:]).decode()
@@ -95,7 +105,7 @@ def _without(path, raw, span):
     return span["line"], cut, mutant
 
 
-def _all_hold(modules, area=""):
+def _all_hold(modules: Mapping[str, str], area: str = "") -> bool:
     """Whether all goldens hold; those of ``area`` are asked first, because they are the likeliest to break."""
     first = sorted(goldens(), key=lambda golden: not golden.where.startswith(f"golden/{area}/"))
     try:

@@ -1,0 +1,316 @@
+"""Seeded policy inputs: coherent requests built from catalog and configuration, then twisted in a few places.
+
+``inputs(count, seed)`` gives always the same list. Each is valid under ``schemas/input.v1.schema.json``. A third
+is left as a well-behaved client would send it; the others take one or two twists, walked through in turn so that
+each occurs several times; a second twist then changes one field more.
+"""
+
+import copy
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from broker.catalog import Action, Catalog
+from tests.unit.policies.engines import content
+
+CONFIG = content().config
+ACTIONS = Catalog.from_manifests(content().manifests).actions()
+PERSONS = {
+    "agent": ("agent", "dev:agent-1"),
+    "auditor": ("human", "dev:auditor-1"),
+    "oncall": ("human", "dev:oncall-1"),
+    "operator": ("workload", "dev:probe"),
+    "security": ("human", "dev:security-1"),
+}
+WORDS = ["", "a", "é😀", "\u0000", "checkout", "EMAIL_7K3Q9M2XTB4C", "true", "0"]
+Input = dict[str, Any]
+Twist = Callable[[random.Random, Input], None]
+
+
+def inputs(count: int, seed: int) -> list[Input]:
+    """``count`` inputs; the same for the same seed."""
+    source = random.Random(seed)
+    turns = itertools.cycle(TWISTS)
+    return [_one(source, turns, twisted=number % 3 != 0) for number in range(count)]
+
+
+def _one(source: random.Random, turns: Iterator[Twist], *, twisted: bool) -> Input:
+    role = source.choice(sorted(PERSONS))
+    granted = [action for action in ACTIONS if action.name in CONFIG["grants"][role]]
+    value = _coherent(source, role, source.choice(granted))
+    if twisted:
+        next(turns)(source, value)
+    if twisted and source.random() < 0.2:
+        source.choice(FIELDS)(source, value)
+    return value
+
+
+def _coherent(source: random.Random, role: str, action: Action) -> Input:
+    """What a well-behaved party of ``role`` would ask for ``action``."""
+    kind, who = PERSONS[role]
+    party = {"id": who, "type": kind, "roles": [role]}
+    parties = [party]
+    if role == "oncall" and action.name in CONFIG["grants"]["agent"] and source.random() < 0.3:
+        parties.append({"id": "dev:agent-1", "type": "agent", "roles": ["agent"]})
+    of_gate, of_model = action.connector == "gate", action.connector == "llm"
+    calls = action.name in CONFIG["models"]["calls"]
+    region = source.choice(["eu", "eu-west-1", "local"])
+    tenant = source.choice(sorted(CONFIG["tenants"]))
+    return {
+        "schema": "broker.input/v1",
+        "request_id": f"act_{source.randrange(10**9)}",
+        "subject": {
+            "id": who,
+            "type": kind,
+            "tenant": tenant,
+            "session": "" if kind == "human" and source.random() < 0.5 else "ses_a",
+            "parties": parties,
+            "acting": {"id": parties[-1]["id"], "type": parties[-1]["type"]},
+            "scopes": [],
+            "acr": "",
+            "auth_age_s": source.choice([0, 60, 3600]),
+        },
+        "action": {
+            "name": action.name,
+            "connector": action.connector,
+            "known": True,
+            "effect": action.effect.value,
+            "reversibility": action.reversibility,
+            "idempotent": action.idempotent,
+            "cost": action.cost,
+            "destinations": list(action.destinations),
+            "data_classes": list(action.data_classes),
+            "properties": {
+                "arguments": {name: source.choice(WORDS) for name in action.schema["properties"]},
+                "reason": "it leaks" if action.effect.value == "write" else "",
+                "diagnosis": "",
+            },
+        },
+        "resource": {
+            "type": source.choice(action.resource_types),
+            "id": "claude-opus-5-5" if of_model else source.choice(["checkout", "payments", "storefront"]),
+            "env": "prod" if of_gate or of_model else source.choice(["prod", "prod", "staging"]),
+            "region": "local" if of_gate else region,
+            "tenant": tenant,
+            "labels": source.choice([{}, {}, {"tier": "critical"}, {"tier": "standard"}]),
+            "known": True,
+        },
+        "context": {
+            "now_s": source.randrange(2**33),
+            "dry_run": source.random() < 0.1,
+            "tainted": source.random() < 0.3,
+            "session_labels": {},
+            "intent_kinds": source.choice([[], ["alert"], ["task", "runbook"]]),
+            "provenance": {f"$.{name}": "trusted" for name in action.schema["properties"]},
+            "evidence": {"diagnosis": "", "verified": 0, "refuted": 0, "sources": 0},
+            "usage": {"actions_today": source.randrange(500), "writes_today": source.choice([0, 0, 3, 49, 50])},
+            "approvals": [],
+            "killed": False,
+            "model": _model(source, region, calls=calls),
+            "endpoint": {"region": region, "provider": action.connector},
+        },
+    }
+
+
+def _model(source: random.Random, region: str, *, calls: bool) -> Input:
+    if not calls:
+        return {"provider": "", "name": "", "region": "", "tools": [], "max_tokens": 0}
+    tools = source.choice([[], ["gate_act"], ["gate_act", "computer_inventory"]])
+    return {
+        "provider": "anthropic",
+        "name": "claude-opus-5-5",
+        "region": region,
+        "tools": tools,
+        "max_tokens": source.choice([0, 1024, 64000]),
+    }
+
+
+def _set(path: str, *values: Any) -> list[Twist]:
+    """One twist for each value that one field may take."""
+    *parents, last = path.split(".")
+
+    def to(chosen: Any) -> Twist:
+        def twist(_: random.Random, value: Input) -> None:
+            here: Any = value
+            for name in parents:
+                here = here[int(name)] if isinstance(here, list) else here[name]
+            here[last] = copy.deepcopy(chosen)
+
+        return twist
+
+    return [to(chosen) for chosen in values]
+
+
+def _on(kind: str, name: str) -> Twist:
+    """Twist the target to the resource ``name`` of type ``kind``."""
+
+    def twist(_: random.Random, value: Input) -> None:
+        value["resource"].update(type=kind, id=name, env="prod")
+
+    return twist
+
+
+def _reviewed(role: str, name: str, **changes: Any) -> Twist:
+    """Somebody of ``role`` asked for ``name`` and a review came in: a sound one but for ``changes``."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as(role, name)(source, value)
+        review = {
+            "reviewer": "dev:oncall-2",
+            "type": "human",
+            "roles": ["oncall"],
+            "verdict": "approve",
+            "same_actor": False,
+            "same_subject": source.random() < 0.3,
+            "acr": "",
+        }
+        value["context"]["approvals"] = [
+            {"id": "apr_a", "digest": "d", "policy_revision": "1", "reviews": [review | changes]}
+        ]
+
+    return twist
+
+
+def _ask_as(role: str, name: str) -> Twist:
+    """Somebody of ``role`` asks for ``name``, so that rules for rare pairs are reached."""
+    action = next(each for each in ACTIONS if each.name == name)
+
+    def twist(source: random.Random, value: Input) -> None:
+        value.update(_coherent(source, role, action))
+
+    return twist
+
+
+def _cite(**evidence: Any) -> Twist:
+    """A write by an agent cites a diagnosis: a sound one but for ``evidence``."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("agent", source.choice(["local.process.restart", "local.config.write"]))(source, value)
+        value["action"]["properties"]["diagnosis"] = "dia_1"
+        sound = {"diagnosis": "dia_1", "verified": 1, "refuted": 0, "sources": 2}
+        value["context"]["evidence"] = sound | evidence
+
+    return twist
+
+
+def _send(**provenance: str) -> Twist:
+    """A ticket whose requester may have been named by an attacker."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("agent", "tickets.ticket.create")(source, value)
+        value["context"]["tainted"] = True
+        value["context"]["provenance"] = {f"$.{name}": label for name, label in provenance.items()}
+
+    return twist
+
+
+def _resume(target: str, auth_age_s: int, *, killed: bool) -> Twist:
+    """A person resumes somebody."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("oncall", "gate.kill.resume")(source, value)
+        value["action"]["properties"]["arguments"] = {"scope": "agent", "target": target}
+        value["context"]["killed"] = killed
+        value["subject"]["auth_age_s"] = auth_age_s
+
+    return twist
+
+
+def _through_agent(source: random.Random, value: Input) -> None:
+    """A person sends an agent to do what only persons may ask for."""
+    _ask_as("oncall", source.choice(["gate.review.create", "gate.kill.resume"]))(source, value)
+    value["subject"]["parties"].append({"id": "dev:agent-1", "type": "agent", "roles": ["agent"]})
+    value["subject"]["acting"] = {"id": "dev:agent-1", "type": "agent"}
+
+
+def _manual(source: random.Random, value: Input) -> None:
+    """An agent asks for what only a person may do."""
+    _ask_as("oncall", "tickets.ticket.delete")(source, value)
+    value["subject"]["parties"] = [{"id": "dev:agent-1", "type": "agent", "roles": ["agent"]}]
+
+
+def _call(field: str, *values: Any) -> Twist:
+    """A model call with one fault in the facts about the model."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("agent", source.choice(CONFIG["models"]["calls"]))(source, value)
+        value["subject"]["tenant"] = value["resource"]["tenant"] = "default"
+        value["context"]["model"][field] = copy.deepcopy(source.choice(values))
+
+    return twist
+
+
+def _leave(source: random.Random, value: Input) -> None:
+    """Personal data at home in the union would go to a model in the United States."""
+    _ask_as("agent", "llm.messages.create")(source, value)
+    value["subject"]["tenant"] = value["resource"]["tenant"] = "default"
+    value["action"]["data_classes"] = ["internal", "pii"]
+    value["context"]["model"]["region"] = "us"
+
+
+FIELDS: list[Twist] = [
+    *_set("subject.session", ""),
+    *_set("subject.tenant", "nobody"),
+    *_set("subject.parties.0.roles", [], ["root"], ["agent", "security"], sorted(PERSONS)),
+    *_set("subject.parties.0.type", "human", "agent", "workload"),
+    *_set("subject.parties.0.id", "dev:agent-retired"),
+    *_set("subject.acting.type", "workload", "human"),
+    *_set("subject.auth_age_s", -1, 3601),
+    *_set("action.name", "local.disk.wipe", "local.process.restart", "gate.audit.read"),
+    *_set("action.known", False),
+    *_set("action.effect", "write", "read"),
+    *_set("action.reversibility", "irreversible", "reversible"),
+    *_set("action.cost", 0, 5),
+    *_set("action.destinations", ["title"], ["absent"]),
+    *_set("action.data_classes", [], ["pii"], ["secret", "internal"], ["health"], ["odd"], ["pii", "public"]),
+    *_set("action.properties.reason", "", "  ", "\u0000"),
+    *_set("action.properties.arguments", {}, {"target": "dev:agent-1"}, {"deep": [{"a": [1, None, True]}]}),
+    *_set("resource.type", "database", "config", "host"),
+    *_set("resource.id", "payments", "payments-db", "secrets-1", "é😀"),
+    *_set("resource.env", "dev", "moon", "staging"),
+    *_set("resource.region", "", "us-east-1", "atlantis"),
+    *_set("resource.tenant", "acme", "other"),
+    *_set("resource.labels", {"tier": "critical"}),
+    *_set("resource.known", False),
+    *_set("context.killed", True),
+    *_set("context.dry_run", True),
+    *_set("context.endpoint.region", "", "us", "moon"),
+    *_set("context.usage.writes_today", 50, 2**53 - 1),
+]
+
+TWISTS: list[Twist] = [
+    *FIELDS,
+    _on("database", "payments"),
+    _reviewed("agent", "local.process.restart"),
+    _reviewed("agent", "local.config.write", verdict="deny"),
+    _reviewed("agent", "local.process.restart", type="agent"),
+    _reviewed("agent", "local.process.restart", roles=["auditor"], reviewer="dev:auditor-1"),
+    _reviewed("oncall", "tickets.ticket.delete", same_subject=False),
+    _reviewed("oncall", "tickets.ticket.delete", same_actor=True),
+    _reviewed("oncall", "tickets.ticket.delete", same_subject=True),
+    _reviewed("security", "gate.policy.activate", roles=["security"], reviewer="dev:security-2"),
+    _cite(),
+    _cite(diagnosis="dia_2"),
+    _cite(refuted=1),
+    _cite(verified=0),
+    _cite(sources=0),
+    _send(),
+    _send(requester="trusted"),
+    _send(requester="untrusted"),
+    _resume("dev:agent-1", 60, killed=False),
+    _resume("", 60, killed=True),
+    _resume("dev:oncall-1", 60, killed=False),
+    _resume("dev:agent-1", -1, killed=False),
+    _resume("dev:agent-1", 3601, killed=True),
+    _through_agent,
+    _manual,
+    _leave,
+    _call("provider", "elsewhere", ""),
+    _call("name", "gpt-9", "claude-haiku-5-5"),
+    _call("region", "us", "moon", "ap-southeast-2", ""),
+    _call("tools", ["web_search"], ["bash_20260101"], ["é😀"]),
+    _call("max_tokens", 64001, 10000000),
+    _ask_as("operator", "gate.session.open"),
+    _ask_as("security", "gate.policy.activate"),
+]
