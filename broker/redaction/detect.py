@@ -1,6 +1,7 @@
 """From one text and its anchor hits to its findings: finders, other readings, tokens already there."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,12 @@ class Present:
 
     kept: Sequence[tuple[int, int]]
     forged: Sequence[tuple[int, int]]
+
+    def overlapping(self, low: int, high: int) -> Sequence[tuple[int, int]]:
+        """The kept ones that touch ``[low, high)``; they are disjoint and ascending."""
+        first = max(bisect_right(self.kept, (low, 0)) - 1, 0)
+        last = bisect_left(self.kept, (high, 0))
+        return [(start, end) for start, end in self.kept[first:last] if end > low]
 
 
 class Detector:
@@ -54,7 +61,7 @@ class Detector:
         if "_" not in text and "[" not in text:
             return False
         present = self._present(text)
-        return bool(present.kept) and _rest_is_empty(text, Span("", 0, len(text), "", Tier.KEY, 1.0), present)
+        return bool(present.kept) and _rest_is_empty(text, 0, len(text), present.kept)
 
     def _present(self, text: str) -> Present:
         kept = [match.span() for match in MARK.finditer(text)]
@@ -141,16 +148,14 @@ def _windows(ends: list[int], before: int, after: int, size: int) -> Iterator[tu
 
 def _already_done(text: str, span: Span, present: Present) -> bool:
     """Whether a finding only sees what an earlier redaction left."""
-    if not any(start < span.end and end > span.start for start, end in present.kept):
-        return False
-    return span.entity != SECRET or _rest_is_empty(text, span, present)
+    overlapping = present.overlapping(span.start, span.end)
+    return bool(overlapping) and (span.entity != SECRET or _rest_is_empty(text, span.start, span.end, overlapping))
 
 
-def _rest_is_empty(text: str, span: Span, present: Present) -> bool:
-    """Whether marks and tokens cover ``span`` but for punctuation and a scheme word."""
-    rest, at, covered = "", span.start, False
-    for start, end in present.kept:
-        if start < span.end and end > span.start:
-            rest += text[at : max(start, at)]
-            at, covered = max(at, end), True
-    return covered and not _SCHEME.sub("", rest + text[at : span.end])
+def _rest_is_empty(text: str, low: int, high: int, kept: Sequence[tuple[int, int]]) -> bool:
+    """Whether marks and tokens cover ``text[low:high]`` but for punctuation and a scheme word."""
+    rest, at = [], low
+    for start, end in kept:
+        rest.append(text[at : max(start, at)])
+        at = max(at, end)
+    return not _SCHEME.sub("", "".join(rest) + text[at:high])

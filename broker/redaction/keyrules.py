@@ -305,18 +305,20 @@ def _person(words: tuple[str, ...], parent: str) -> KeyRule | None:
     for size in (3, 2, 1):
         tail = words[-size:]
         if len(tail) == size and tail in _PEOPLE:
-            if tail in {("username",), ("user", "name")}:
-                return KeyRule(
-                    "USERNAME" if "." not in parent and len(words) == size and tail == ("username",) else "PERSON"
-                )
             return KeyRule(_PEOPLE[tail])
     if words == ("name",) and parent and (owner := words_of(parent)) and owner[-1] in _PARENTS:
         return KeyRule("PERSON")
     return None
 
 
+_ROLE = re.compile(
+    r"(?:^|[_\-.])(?:svc|service|reader|writer|worker|loader|replica|exporter|controller|scheduler|collector|runner|rdsadmin)(?:\d*$|[_\-.])"
+)
+
+
 def plain_machine(entity: str, value: str) -> bool:
     """True for values that a person-key may hold without being about a person (``user=root``, ``system:node:…``)."""
-    return entity in {"PERSON", "USERNAME"} and (
-        value.strip().lower() in SYSTEM_USERS or value.startswith(("system:", "arn:"))
-    )
+    if entity not in {"PERSON", "USERNAME"} or " " in value.strip():
+        return False
+    plain = value.strip().lower()
+    return plain in SYSTEM_USERS or plain.startswith(("system:", "arn:")) or _ROLE.search(plain) is not None

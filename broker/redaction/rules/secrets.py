@@ -65,7 +65,7 @@ VENDORS: Final = (
     secret("rubygems", r"rubygems_", rf"rubygems_{_H}{{48}}", "RubyGems API keys"),
     secret("nuget", r"oy2[a-z0-9]{8}", r"(?<![A-Za-z0-9])oy2[a-z0-9]{43}(?![A-Za-z0-9])", "NuGet API keys; NP"),
     secret("crates-io", r"cio[A-Za-z0-9]{8}", r"(?<![A-Za-z0-9])cio[A-Za-z0-9]{32}(?![A-Za-z0-9])", "crates.io API tokens; NP"),
-    secret("vault", r"hv[sbr]\.|\b[sbr]\.[A-Za-z0-9]{8}", rf"(?:{L}hv[sbr]\.{_U}{{24,}}|(?<![\w.\-])[sbr]\.(?P<v>(?=[A-Za-z]*\d){_X}{{24,28}}|(?=[A-Za-z]*\d)CAESI{_U}{{60,}})(?![\w.(]))", "HashiCorp Vault tokens"),
+    secret("vault", r"hv[sbr]\.|\b[sbr]\.[A-Za-z0-9]{8}", rf"(?:{L}hv[sbr]\.{_U}{{24,}}|(?<![\w.\-])[sbr]\.(?=[A-Za-z]*\d)(?:{_X}{{24,28}}|CAESI{_U}{{60,}})(?![\w.(]))", "HashiCorp Vault tokens"),
     secret("vault-unseal", r"unseal", r"(?i:unseal)(?i:\skey)?\s?\d?:?\s{0,3}(?P<v>[A-Za-z0-9+/]{43,44}={0,1})(?![A-Za-z0-9+/])", "HashiCorp Vault; NP hashicorp.7", caseless=True, check=_mixed),
     secret("terraform-cloud", r"\.atlasv1\.", rf"{_X}{{14}}\.atlasv1\.[A-Za-z0-9\-_=]{{60,70}}", "HCP Terraform; GL"),
     secret("databricks", r"dapi[a-f0-9]{8}", rf"{L}dapi{_H}{{32}}(?:-\d)?(?![A-Za-z0-9])", "Databricks personal access tokens"),

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from broker.clock import SeededClock
 from broker.errors import RedactionUnavailable
-from broker.redaction import Redactor, Scope
+from broker.redaction import MemoryRows, Redactor, Scope, Vault
+from broker.redaction.redactor import LARGE
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 PEM = (
@@ -171,6 +173,7 @@ SIGNAL = {
     "password_policy": "strict",
     "selector": "app=checkout,tier in (web, api)",
     "user": "root",
+    "username": "billing_writer",
 }
 
 
@@ -258,3 +261,31 @@ def test_equal_values_get_equal_tokens_in_a_session_and_others_outside(
     other = run(redactor.redact(["bob@example.com"], profile="default", scope=Scope("default", "ses_b", "eu"))).value
     assert one == two
     assert one[0] != other[0]
+
+
+def test_two_keys_that_become_one_token_both_stay(run: Run, redactor: Redactor, scope: Scope) -> None:
+    done = run(redactor.redact({"bob@Example.com": 1, "bob@example.com": 2}, profile="default", scope=scope))
+    assert sorted(done.value.values()) == [1, 2]
+
+
+def test_a_large_value_is_redacted_like_its_parts(run: Run, redactor: Redactor, scope: Scope) -> None:
+    lines = [f"user bob{number}@example.com paid, password=hunter{number} {'x ' * 60}" for number in range(1500)]
+    whole = run(redactor.redact({"lines": lines}, profile="default", scope=scope))
+    assert sum(map(len, lines)) > LARGE
+    assert whole.counts == {"EMAIL": 1500, "SECRET": 1500}
+    parts = run(redactor.redact({"lines": lines[:3]}, profile="default", scope=scope))
+    assert whole.value["lines"][:3] == parts.value["lines"]
+
+
+class Hurried(SeededClock):
+    """Every look at the clock takes ten seconds."""
+
+    def monotonic(self) -> float:
+        self.advance(10)
+        return super().monotonic()
+
+
+def test_what_the_deadline_leaves_unread_is_withheld(run: Run, scope: Scope) -> None:
+    redactor = Redactor(vault=Vault(MemoryRows(), {"eu": b"e" * 32}), profiles={}, clock=Hurried())
+    done = run(redactor.redact({"a": "bob@example.com", "b": "plain"}, profile="standard", scope=scope))
+    assert done.value == {"a": "[UNSCANNED:deadline]", "b": "plain"}
