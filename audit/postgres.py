@@ -121,6 +121,7 @@ class PostgresSession(Session):
                 self.rows(f"CREATE TABLE {table}")
             for name, columns in _INDEXES.items():
                 self.rows(f"CREATE UNIQUE INDEX {name} ON {columns}")
+            self.rows("CREATE INDEX audit_entry_kind ON audit_entry (log, kind, seq)")
             self.rows("CREATE INDEX audit_payload_key ON audit_payload (log, key_id)")
             for name, body in _FUNCTIONS.items():
                 self.rows(f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")

@@ -27,6 +27,7 @@ _DDL: Final = {
     "audit_entry_seq": "UNIQUE INDEX audit_entry_seq ON audit_entry (log, seq)",
     "audit_entry_prev": "UNIQUE INDEX audit_entry_prev ON audit_entry (log, prev)",
     "audit_entry_event": "UNIQUE INDEX audit_entry_event ON audit_entry (log, event_id)",
+    "audit_entry_kind": "INDEX audit_entry_kind ON audit_entry (log, kind, seq)",
     "audit_stream": "TABLE audit_stream (log TEXT NOT NULL, stream TEXT NOT NULL, stream_seq INTEGER NOT NULL,"
     " seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT",
     "audit_stream_seq": "UNIQUE INDEX audit_stream_seq ON audit_stream (log, stream, stream_seq)",

@@ -49,6 +49,7 @@ def test_signatures_of_unknown_keys_are_ignored() -> None:
         f"{TEXT}\n\u2014 Peter+Neumann {LINE.split()[2]}\n",
         f"{TEXT}\n\u2014  {LINE.split()[2]}\n",
         f"{TEXT}\n{LINE[:-2]}B=\n",
+        f"{TEXT}\n{LINE[:-2]}N=\n",  # other unused bits: the same signature in another spelling
         f"{TEXT}\n{LINE} \n",
         f"\x07{TEXT}\n{LINE}\n",
         TEXT + "\n" + f"{LINE}\n" * 101,
