@@ -99,7 +99,7 @@ class Detector:
             yield from self._encoded(text, depth)
 
     def _folded(self, text: str, view: views.Folded, depth: int, *, whole: bool) -> Iterator[Span]:
-        spent = self._budget.spend(len(view.text))
+        spent = depth == 0 or self._budget.spend(len(view.text))  # the first folding is no larger than the text
         if depth >= views.MAX_DEPTH or not spent:
             for start, end in views.foldable_runs(text):
                 yield views.withheld(start, end, "depth" if spent else "budget")

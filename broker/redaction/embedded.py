@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from broker.redaction.entities import SECRET, Span, Tier
-from broker.redaction.keyrules import KeyRule, classify, plain_machine
+from broker.redaction.keyrules import KUBERNETES_DATA, KUBERNETES_SECRET, KeyRule, classify, plain_machine
 
-MAX_TEXT: Final = 64 * 1024
+MAX_TEXT: Final = 512 * 1024
 MAX_DEPTH: Final = 64
 _TOKEN = re.compile(r'"(?P<s>[^"\\]*+(?:\\.[^"\\]*+)*+)"|(?P<n>-?\d[\d.eE+\-]*)|(?P<p>[{}\[\]:,])', re.DOTALL)
+_SECRET_OBJECT = re.compile(r'"kind"\s{0,4}:\s{0,4}"Secret"')
 _START = re.compile(r'\s*[{\[]\s*["{\[]')
 
 
@@ -34,6 +35,7 @@ def findings(text: str) -> Iterator[Span]:
     keys: list[str] = []
     rules: list[KeyRule | None] = []
     key, waiting = "", False
+    sealed = _SECRET_OBJECT.search(text) is not None
     for match in _TOKEN.finditer(text):
         mark = match.group("p")
         if mark is None:
@@ -50,6 +52,8 @@ def findings(text: str) -> Iterator[Span]:
                 waiting = False
         elif mark in "{[":
             rule = classify(key, keys[-1] if keys else "") if waiting else None
+            if sealed and waiting and key in KUBERNETES_DATA:
+                rule = KUBERNETES_SECRET
             inherited = rules[-1] if rules else None
             rules.append(rule if rule and (rule.deep or mark == "[") else inherited)
             keys.append(key)

@@ -27,6 +27,10 @@ class KeyRule:
     opaque: bool = False
 
 
+KUBERNETES_SECRET: Final = KeyRule(SECRET, "kubernetes", deep=True)
+KUBERNETES_DATA: Final = frozenset({"data", "stringData"})
+"""The members of a Kubernetes object of kind Secret that hold its values."""
+
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\dA-Za-z_]+")
 _NEUTRAL: Final = frozenset(
     [

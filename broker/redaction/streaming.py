@@ -2,7 +2,7 @@
 
 The stream keeps back the last characters until nothing that may still come can change how they read: it releases up
 to a blank at least ``HOLD`` characters before the end, never inside a finding, a private key or a run without blanks.
-Text that was released stays in view as left context. A text that begins like JSON is held whole (up to 64 KiB).
+Text that was released stays in view as left context. A text that begins like JSON is held whole (up to 512 KiB).
 """
 
 import re

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.redaction.entities import SECRET
-from broker.redaction.keyrules import KeyRule, classify
+from broker.redaction.keyrules import KUBERNETES_DATA, KUBERNETES_SECRET, KeyRule, classify
 
 MAX_DEPTH: Final = 64
 MAX_LEAVES: Final = 200_000
@@ -20,10 +20,8 @@ _SHORT_PART: Final = 64
 _MOST_PARTS: Final = 8
 _SMALL_NUMBER: Final = 100_000_000
 _COUNTED = frozenset({"password", "pin", "cvv", "otp"})
-_KUBERNETES_SECRET: Final = KeyRule(SECRET, "kubernetes", deep=True)
 
 _VALUES: Final = frozenset({"value", "Value"})
-_SEALED: Final = frozenset({"data", "stringData"})
 
 STRING, KEY, NUMBER, BYTES, WITHHELD = range(5)
 
@@ -137,8 +135,8 @@ class _Walk:
             text = name if type(name) is str else str(name)
             renamed = self._leaf(name, text, None, KEY, path)
             own = (
-                _KUBERNETES_SECRET
-                if sealed and text in _SEALED
+                KUBERNETES_SECRET
+                if sealed and text in KUBERNETES_DATA
                 else classify(named if named is not None and text in _VALUES else text, key)
             )
             if own is not None and not own.deep and isinstance(value, Mapping):

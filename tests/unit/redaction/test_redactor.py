@@ -98,6 +98,7 @@ def test_a_credential_is_destroyed_wherever_it_stands(
         ({"headers": [{"name": "Set-Cookie", "value": "a=b"}]}, "a=b", "SECRET"),
         ({"env": [{"name": "DB_PASSWORD", "value": "tiger"}]}, "tiger", "SECRET"),
         ({"kind": "Secret", "data": {"tls": "Zm9vYmFyYmF6"}}, "Zm9vYmFyYmF6", "SECRET"),
+        ({"out": '{"apiVersion":"v1","data":{"tls":"Zm9vYmFyYmF6"},"kind":"Secret"}'}, "Zm9vYmFyYmF6", "SECRET"),
         ({"pin_code": 4711}, "4711", "SECRET"),
         ({"user": {"name": "Alice Liddell"}}, "Liddell", "PERSON"),
         ({"user.name": "Alice Liddell"}, "Liddell", "PERSON"),
