@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from demo import repository, tally, tamper
-from demo.children import Children
+from demo.children import ChildEnded, Children
 from demo.faults import FAULTS
 from demo.layout import FAR_MODEL, NEAR_MODEL, Layout, Ports
 from demo.plant import plant
@@ -72,8 +72,8 @@ class Story:
         self.build()
         self.stage.line(f"everything is up after {time.monotonic() - begun:.1f} s; nothing listens beyond this machine")
         self.break_something()
-        self.agent()
-        self.healed()
+        if self.agent():
+            self.healed()
         self.children.end("traffic", "supervisor", "model", "gate")
         return self.judge()
 
@@ -133,8 +133,8 @@ class Story:
             f"customers get errors (fault {self.options.fault}); an agent is called, with an identity and nothing else"
         )
 
-    def agent(self) -> None:
-        """Run the agent as a process of its own and show what it does; raise where it does not end well."""
+    def agent(self) -> bool:
+        """Run the agent as a process of its own and show what it does; True where it says that it restarted something."""
         token = f"{wicketgate()} token --as agent --url {self.gate}"
         command = [sys.executable, "-m", "agents", "first", "--gate", self.gate, "--token-command", token]
         command += [word for service in SERVICES for word in ("--service", service)]
@@ -147,9 +147,11 @@ class Story:
             self.stage.event(event)
             if event["event"] == "approval":
                 self._approve(str(event["id"]))
-        if child.wait(timeout=10) != 0:
-            self.stage.bad(f"the agent ended with {child.returncode}: {self.children.last_words('agent')}")
+        code = child.wait(timeout=10)
         self.children.end("agent")
+        if code != 0:
+            self.stage.bad(f"the agent ended with {code}: {self.children.last_words('agent')}")
+        return code == 0
 
     def healed(self) -> None:
         """Show whether the shop recovered."""
@@ -190,10 +192,10 @@ class Story:
             return
         coded = {**self.environment, "WICKETGATE_DEV_CODE": self.code}
         done = subprocess.run(command, env=coded, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own program
-        if done.returncode == 0:
-            self.stage.good("approved by the security persona, who is not the agent")
-        else:
-            self.stage.bad(f"approving ended with {done.returncode}: {' '.join((done.stderr or done.stdout).split())}")
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise ChildEnded(f"approving ended with {done.returncode}: {said[-1] if said else '(nothing)'}")
+        self.stage.good("approved by the security persona, who is not the agent")
 
     def _verify(self, log: Path, key: Path, what: str) -> bool:
         """Run the verifier as a person would."""
