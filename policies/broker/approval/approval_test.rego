@@ -23,7 +23,7 @@ reviewed(base, changes) := fixture.changed(base, {"context/approvals": [{
 manual := fixture.changed(fixture.write, {"action/reversibility": "irreversible"})
 
 test_by_tier if {
-	wanted := {"quorum": 1, "roles": ["oncall"], "expires_s": 900, "separation": "actor", "signature": false}
+	wanted := {"quorum": 1, "roles": ["oncall", "security"], "expires_s": 900, "separation": "actor", "signature": false}
 	approval.obligation == wanted with input as fixture.write
 	approval.obligation.separation == "subject" with input as manual
 	approval.obligation.signature with input as manual

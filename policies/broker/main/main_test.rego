@@ -20,7 +20,7 @@ test_a_permit_that_waits if {
 test_a_dry_run if {
 	asked := fixture.changed(fixture.write, {"context/dry_run": true})
 	object.keys(main.decision.obligations) == {"cap", "dry_run", "limits", "redact", "residency"} with input as asked
-	main.decision.advice.approval.roles == ["oncall"] with input as asked
+	main.decision.advice.approval.roles == ["oncall", "security"] with input as asked
 }
 
 test_a_denial if {

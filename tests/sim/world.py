@@ -1,0 +1,225 @@
+"""A whole gate in one process with real parts around it: supervised processes, a model server, the development provider.
+
+The gate is wired as in production; only the server in front of it is the test's own event loop (ASGI, no socket).
+The clock is seeded: tokens, approvals and leases age when the test says so.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from broker import config, wiring
+from broker.clock import SeededClock
+from broker.identity.dev import agent_key, client_assertion
+from tests.sim.model_server import ModelServer, Turn
+from tests.sim.supervisor import Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+URL = "http://localhost:8480"
+CODE = "TESTCODE42"
+MODEL = "claude-sonnet-5-5"
+FAR_MODEL = "claude-opus-5-5"
+LOG_LINES = (
+    '2026-01-01T00:00:00Z level=error msg="card declined" user=alice.miller@example.org card=4111111111111111\n'
+    '2026-01-01T00:00:00Z level=info msg="token" key=AKIAIOSFODNN7EXAMPLE secret=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n'
+)
+
+
+@dataclass
+class World:
+    """What a test holds: the client, the parts, the clock and the data folder."""
+
+    folder: Path
+    clock: SeededClock
+    supervisor: Supervisor
+    models: ModelServer
+    settings: config.Settings
+    store_url: str = ""
+    policies: Path = ROOT / "policies"
+    gate: wiring.Gate = field(init=False)
+    client: httpx.AsyncClient = field(init=False)
+    _stop: asyncio.Event = field(init=False)
+    _running: asyncio.Task[None] = field(init=False)
+    _keys: int = 0
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    async def start(self) -> None:
+        """Wire and start a gate on the data folder, as a fresh process would."""
+        self.gate = wiring.build(self.settings, clock=self.clock, development=wiring.Development(code=CODE, policies=self.policies))
+        self._stop, started = asyncio.Event(), asyncio.Event()
+        self._running = asyncio.create_task(self._lifespan(started))
+        await asyncio.wait({self._running, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        if self._running.done():
+            self._running.result()
+        transport = httpx.ASGITransport(app=self.gate.app, client=("127.0.0.1", 40000))  # type: ignore[arg-type]
+        self.client = httpx.AsyncClient(transport=transport, base_url=URL, timeout=30)
+
+    async def stop(self) -> None:
+        """Stop it as a supervisor would, letting effects finish."""
+        await self.client.aclose()
+        self._stop.set()
+        await self._running
+
+    async def _lifespan(self, started: asyncio.Event) -> None:
+        events: list[Mapping[str, Any]] = []
+
+        async def receive() -> dict[str, str]:
+            if not events:
+                events.append({})
+                return {"type": "lifespan.startup"}
+            await self._stop.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                started.set()
+            elif message["type"].endswith("failed"):
+                raise RuntimeError(message.get("message", "start failed"))
+
+        await self.gate.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+
+    # -- people and agents --------------------------------------------------------------------------------------------
+
+    async def person(self, name: str) -> dict[str, str]:
+        """Headers of a person who just signed in."""
+        form = {"grant_type": "urn:wicketgate:dev:persona", "client_id": "wicketgate-cli", "persona": name, "code": CODE}
+        return _bearer(await self.client.post("/dev-idp/token", data=form))
+
+    async def agent(self, name: str = "agent-1") -> dict[str, str]:
+        """Headers of the agent, by its own key."""
+        key = agent_key(self.data / "keys" / f"{name}.jwk")
+        assertion = client_assertion(key, name, wiring.dev_issuer(self.settings), self.clock.now_ns() // 10**9)
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": name,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": assertion,
+        }
+        return _bearer(await self.client.post("/dev-idp/token", data=form))
+
+    def key(self) -> dict[str, str]:
+        """A fresh idempotency key."""
+        self._keys += 1
+        return {"Idempotency-Key": f"test-{self._keys}"}
+
+    async def session(self, who: Mapping[str, str]) -> str:
+        """Open a session; returns its id."""
+        body = {"intent": [{"kind": "task", "text": "look after checkout", "source": "test"}]}
+        answer = await self.client.post("/v1/sessions", json=body, headers={**who, **self.key()})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["session"])
+
+    async def act(  # noqa: PLR0913
+        self,
+        who: Mapping[str, str],
+        action: str,
+        session: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        id_: str = "checkout",
+        type_: str = "process",
+        env: str = "prod",
+        key: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """POST /v1/actions."""
+        body = {
+            "session": session,
+            "action": action,
+            "resource": {"type": type_, "id": id_, "env": env},
+            "arguments": dict(arguments or {}),
+            "reason": "the error rate rose",
+        }
+        return await self.client.post("/v1/actions", json=body, headers={**who, **(key if key is not None else self.key())})
+
+    async def review(self, who: Mapping[str, str], approval: Mapping[str, Any], verdict: str = "approve", **more: Any) -> httpx.Response:
+        """Answer a proposal as shown."""
+        body = {"verdict": verdict, "digest": approval["digest"], "reason": "seen", **more}
+        return await self.client.post(f"/v1/approvals/{approval['id']}/reviews", json=body, headers={**who, **self.key()})
+
+    async def outcome(self, who: Mapping[str, str], action_id: str) -> httpx.Response:
+        """The action's state, waiting for it to end."""
+        return await self.client.get(f"/v1/actions/{action_id}", params={"wait": 10}, headers=who)
+
+    async def records(self) -> list[dict[str, Any]]:
+        """Every record of the default tenant."""
+        found, after = [], -1
+        while page := await self.gate.log.read("default", after=after, limit=500):
+            found.extend(dict(entry.record) for entry in page)
+            after = page[-1].seq
+        return found
+
+    def restarts(self, name: str = "checkout") -> int:
+        """How often the real process was restarted."""
+        return self.supervisor.children[name].restarts
+
+    def everything_stored(self) -> bytes:
+        """All bytes under the data folder but the keys."""
+        return b"".join(path.read_bytes() for path in sorted(self.data.rglob("*")) if path.is_file() and "keys" not in path.parts)
+
+
+@contextlib.asynccontextmanager
+async def world(folder: Path, *, turns: list[Turn] | None = None, store_url: str = "", extra: str = "", policies: Path | None = None) -> AsyncIterator[World]:
+    """A running world under ``folder``; ``extra`` is more TOML."""
+    async with Supervisor(("checkout", "payments", "storefront", "inventory")) as supervisor, ModelServer(turns or [Turn("all is well")], key="provider-key") as models:
+        (folder / "logs").mkdir(exist_ok=True)
+        (folder / "logs" / "checkout.log").write_text("".join(LOG_LINES))
+        (folder / "model.key").write_text("provider-key")
+        (folder / "model.key").chmod(0o600)
+        settings = config.load(_toml(folder, supervisor, models, store_url, extra), environment={})
+        made = World(folder, SeededClock(), supervisor, models, settings, store_url)
+        if policies is not None:
+            made.policies = policies
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop()
+
+
+def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: str, extra: str) -> Path:
+    """The configuration of this world."""
+    items = [("process", name, "prod", "eu-west-1" if name != "payments" else "us-east-1") for name in ("storefront", "checkout", "payments", "inventory")]
+    items += [("process", "checkout", "staging", "eu-west-1"), ("model", MODEL, "prod", "eu-west-1"), ("model", FAR_MODEL, "prod", "us-east-1")]
+    inventory = "".join(f"[[inventory]]\ntype = {json.dumps(t)}\nid = {json.dumps(i)}\nenv = {json.dumps(e)}\nregion = {json.dumps(r)}\n" for t, i, e, r in items)
+    store = f"[store]\nurl = {json.dumps(store_url)}\n" if store_url else ""
+    path = folder / "gate.toml"
+    path.write_text(f"""
+[gate]
+data = {json.dumps(str(folder / "data"))}
+{store}
+{inventory}
+[[connectors]]
+name = "local"
+adapter = "local"
+[connectors.settings]
+supervisor_url = {json.dumps(supervisor.server.url)}
+allow_networks = ["127.0.0.1/32"]
+processes = [{{id = "checkout", log_files = [{json.dumps(str(folder / "logs" / "checkout.log"))}]}}]
+[[connectors]]
+name = "llm"
+adapter = "llm"
+[connectors.settings]
+provider = "anthropic"
+credential_file = {json.dumps(str(folder / "model.key"))}
+allow_networks = ["127.0.0.1/32"]
+endpoints = [
+  {{region = "eu-west-1", base_url = {json.dumps(models.url)}, models = [{json.dumps(MODEL)}]}},
+  {{region = "us-east-1", base_url = {json.dumps(models.url)}, models = [{json.dumps(FAR_MODEL)}]}},
+]
+{extra}
+""")
+    return path
+
+
+def _bearer(answer: httpx.Response) -> dict[str, str]:
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
