@@ -10,6 +10,7 @@ from typing import Final
 
 from broker.redaction.entities import SECRET, Span, Tier
 from broker.redaction.keyrules import KUBERNETES_DATA, KUBERNETES_SECRET, KeyRule, classify, plain_machine
+from broker.redaction.validators import opaque
 
 MAX_TEXT: Final = 512 * 1024
 MAX_DEPTH: Final = 64
@@ -94,10 +95,20 @@ def requoted(text: str, start: int, end: int, replacement: str) -> str:
     return replacement
 
 
+_IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|.*[/:@ ].*")
+
+
+def machine_made(rule: KeyRule, value: str) -> bool:
+    """Whether a value under an only perhaps sensitive key (``token``, ``…_key``) is a credential by its looks."""
+    if rule.kind == "api-key" and _IDENTIFIER.fullmatch(value):
+        return False
+    return " " not in value and opaque(value, shortest=12, bits=2.8)
+
+
 def applies(rule: KeyRule, value: str) -> bool:
     """Whether a structured value falls under its key's rule: any but an empty one, or an opaque one where asked."""
     if not value.strip():
         return False
     if rule.opaque:
-        return len(value) >= 8 and " " not in value and any(char.isdigit() for char in value)
+        return machine_made(rule, value)
     return not plain_machine(rule.entity, value)

@@ -189,6 +189,38 @@ _PEOPLE: Final = {
     ("street",): "ADDRESS", ("street", "address"): "ADDRESS", ("home", "address"): "ADDRESS", ("postal", "address"): "ADDRESS", ("billing", "address"): "ADDRESS",
     ("shipping", "address"): "ADDRESS", ("address", "line"): "ADDRESS", ("postal", "code"): "ADDRESS", ("postcode",): "ADDRESS", ("zip", "code"): "ADDRESS", ("zipcode",): "ADDRESS",
 }  # fmt: skip
+_OTHER_KEYS: Final = frozenset(
+    [
+        "cache",
+        "partition",
+        "primary",
+        "sort",
+        "foreign",
+        "routing",
+        "idempotency",
+        "object",
+        "row",
+        "group",
+        "public",
+        "hash",
+        "range",
+        "shard",
+        "message",
+        "s3",
+        "redis",
+        "json",
+        "index",
+        "dedup",
+        "sharding",
+        "aggregation",
+        "lookup",
+        "alert",
+        "incident",
+        "ssh",
+        "host",
+    ]
+)
+"""``cache_key`` and its like name a place, not a secret."""
 _PARENTS: Final = frozenset(
     [
         "user",
@@ -290,7 +322,7 @@ def _secret(words: tuple[str, ...]) -> KeyRule | None:
         tail = words[-size:]
         if len(tail) == size and tail in _OPAQUE:
             return KeyRule(SECRET, _OPAQUE[tail], opaque=True)
-    if words[-1] in {"key", "code"} and len(words) > 1:
+    if words[-1] == "key" and len(words) > 1 and words[-2] not in _OTHER_KEYS:
         return KeyRule(SECRET, "api-key", opaque=True)
     squeezed = "".join(words)
     kind = (

@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from broker.redaction.embedded import machine_made
 from broker.redaction.entities import SECRET, Span, Tier
 from broker.redaction.keyrules import KeyRule, classify, plain_machine
 from broker.redaction.rules.base import Anchor, Rule, matches
 from broker.redaction.rules.secrets import placeholder
-from broker.redaction.validators import entropy, opaque
+from broker.redaction.validators import entropy
 
 WORDS: Final = (
     r"passw|passphrase|passcode|pwd|pass\b|secret|token|api.?key|access.?key|private.?key|account.?key|shared.?key|license.?key|master.?key|crypt.?key|signing.?key|"
@@ -108,7 +109,7 @@ def _plausible(value: str, rule: KeyRule, *, quoted: bool) -> bool:
     if rule.entity != SECRET:
         return len(plain) >= 3 and not plain_machine(rule.entity, plain) and _person_like(plain, rule.entity)
     if rule.opaque:
-        return opaque(plain, shortest=12, bits=2.8) and " " not in plain
+        return machine_made(rule, plain)
     if rule.kind not in {"password", "pin", "cvv", "otp"}:
         literal = quoted or len(plain) >= 32 or any(char.isdigit() for char in plain) or entropy(plain) > 3.3
         return len(plain) >= 6 and " " not in plain and literal

@@ -175,6 +175,12 @@ SIGNAL = {
     "selector": "app=checkout,tier in (web, api)",
     "user": "root",
     "username": "billing_writer",
+    "error_code": "ERR-2024-00017",
+    "cache_key": "orders:v2:8f14e45fceea167a5a36dedd4bea2543",
+    "object_key": "logs/2026/01/01/checkout-0001.gz",
+    "idempotency_key": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "next_page_token": "2",
+    "status_code": 503,
 }
 
 
