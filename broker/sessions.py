@@ -96,7 +96,10 @@ class Sessions:
             raise _absent()
 
     async def taint(self, tenant: str, session_id: str) -> None:
-        """Mark that untrusted content entered, before it is shown; raises ``NotFound`` where there is no session."""
+        """Mark that untrusted content entered, before it is shown: for good, and in every session of the incident.
+
+        Raises ``NotFound`` where there is no such session.
+        """
         if not await self._store.write(lambda c: rows.taint(c, tenant, session_id)):
             raise _absent()
 

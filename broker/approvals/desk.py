@@ -16,7 +16,7 @@ from broker.model import ActionRequest, Decision, Json, Plan, Principal, Require
 from broker.store import Connection, Store
 from broker.store import approvals as rows
 from broker.store.approvals import Proposal
-from broker.store.rows import Page
+from broker.store.rows import Page, lock
 
 SKEW_S = 60
 """Replicas' clocks may differ by this much; a clock further back than a proposal's making cannot redeem it."""
@@ -56,7 +56,7 @@ class Approvals:
         draft = replace(draft, rollback_digest=rollback_digest, bounds=bounds)
 
         def insert(connection: Connection) -> Proposal:
-            rows.lock_action(connection, draft.tenant, draft.action_id)
+            lock(connection, "proposal", draft.tenant, draft.action_id)
             known = rows.of_action(connection, draft.tenant, draft.action_id)
             if known is None or known.at(now).state in ("expired", "cancelled"):
                 if known is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, literal_column, or_, select, update
 
 from broker.model import Json
 from broker.store.rows import Page, cursor, pack, place, unpack
@@ -86,12 +86,6 @@ class Proposal:
     def at(self, now_s: int) -> "Proposal":
         """Return the proposal as it stands at ``now_s``: past its expiry it is expired, whether that is stored or not."""
         return replace(self, state="expired") if self.state in DUE and now_s >= self.expires_at else self
-
-
-def lock_action(connection: Connection, tenant: str, action_id: str) -> None:
-    """Let one transaction at a time propose for this action (SQLite has one writer anyhow)."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{tenant} {action_id}", 0))))
 
 
 def add(connection: Connection, draft: Proposal) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.errors import BadRequest
@@ -30,6 +30,12 @@ def pack(value: Json) -> bytes:
 def unpack(value: bytes) -> Json:
     """Read what ``pack`` wrote."""
     return orjson.loads(value)
+
+
+def lock(connection: Connection, *words: str) -> None:
+    """Let one transaction at a time pass for these words, until it ends (SQLite has one writer anyhow)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("\n".join(words), 0))))
 
 
 def upsert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, literal, or_, select,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.model import Intent, Session
-from broker.store.rows import pack, unpack
+from broker.store.rows import lock, pack, unpack
 from broker.store.tables import session, session_use
 
 BUDGETS = ("actions", "writes", "tokens")
@@ -87,11 +87,19 @@ def close(connection: Connection, tenant: str, session_id: str, party: str, now_
 
 
 def taint(connection: Connection, tenant: str, session_id: str) -> bool:
-    """Mark that untrusted content entered; False where there is no such session. Nothing takes the mark away."""
-    changed = connection.execute(
-        update(session).where(session.c.tenant == tenant, session.c.id == session_id).values(tainted=True)
-    )
-    return changed.rowcount == 1
+    """Mark that untrusted content entered, in every session of the incident; False where there is no such session.
+
+    Nothing takes the mark away. ``tainted_incident`` and this wait for each other, so that no session slips between.
+    """
+    found = find(connection, tenant, session_id)
+    if found is None:
+        return False
+    touched = session.c.id == session_id
+    if found.incident:
+        lock(connection, "incident", tenant, found.incident)
+        touched = or_(touched, session.c.incident == found.incident)
+    connection.execute(update(session).where(session.c.tenant == tenant, touched).values(tainted=True))
+    return True
 
 
 def assign(connection: Connection, tenant: str, session_id: str, agent: str, now_s: int) -> bool:
@@ -111,7 +119,8 @@ def assign(connection: Connection, tenant: str, session_id: str, agent: str, now
 
 
 def tainted_incident(connection: Connection, tenant: str, incident: str) -> bool:
-    """Say whether any session of the incident, open or closed, is tainted."""
+    """Say whether any session of the incident, open or closed, is tainted; holds off ``taint`` until the end."""
+    lock(connection, "incident", tenant, incident)
     found = connection.execute(
         select(literal(1))
         .where(session.c.tenant == tenant, session.c.incident == incident, session.c.tainted == true())

@@ -140,6 +140,28 @@ def test_a_new_session_does_not_wash_an_incidents_taint_away(sessions: Sessions,
     assert not asyncio.run(sessions.open(owner, Opening((TRUSTED,), 600, incident="inc_2"))).tainted
 
 
+def test_taint_reaches_every_session_of_the_incident_and_no_other(sessions: Sessions, tenant: str) -> None:
+    owner = agent("agent-1", tenant)
+    names = ("inc_1", "inc_1", "inc_2", "", "")
+    opened = [asyncio.run(sessions.open(owner, Opening((TRUSTED,), 600, incident=name))) for name in names]
+    asyncio.run(sessions.taint(tenant, opened[0].id))
+    asyncio.run(sessions.taint(tenant, opened[3].id))
+    assert [asyncio.run(sessions.get(owner, one.id)).tainted for one in opened] == [True, True, False, True, False]
+
+
+def test_a_session_that_opens_while_its_incident_is_tainted_is_tainted(sessions: Sessions, tenant: str) -> None:
+    owner = agent("agent-1", tenant)
+
+    async def main() -> None:
+        for number in range(10):
+            opening = Opening((TRUSTED,), 600, incident=f"inc_{number}")
+            first = await sessions.open(owner, opening)
+            later, *_ = await asyncio.gather(sessions.open(owner, opening), sessions.taint(tenant, first.id))
+            assert (await sessions.get(owner, later.id)).tainted
+
+    asyncio.run(main())
+
+
 def test_an_incidents_session_serves_the_agent_it_is_assigned_to_and_no_earlier_one(
     sessions: Sessions, tenant: str
 ) -> None:

@@ -17,7 +17,6 @@ from tests.unit.store.drafts import answer_of, proposal_of
 MODULES: tuple[ModuleType, ...] = (approvals, counters, gather, kills, leases, sessions, vault)
 WRITES_OWN_ROW = {
     "approvals.add_review",  # its proposal must stand in the same tenant: test_migrations
-    "approvals.lock_action",  # a lock over tenant and action; no row
     "counters.bump",  # writes the tenant's own counter
     "leases.take",  # takes the tenant's own key: below
     "sessions.spend",  # writes the tenant's own counter: below
