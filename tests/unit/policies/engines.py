@@ -32,10 +32,21 @@ def goldens() -> Sequence[Golden]:
 
 def on_regorus(modules: Mapping[str, str], config: Mapping[str, Any]) -> Decide:
     """Decide with ``modules`` and ``data.config``; an answer that is no object is an undefined decision."""
+    engine = loaded(modules)
+    engine.add_data_json(json.dumps({"config": config}))
+    return decider(engine)
+
+
+def loaded(modules: Mapping[str, str]) -> Any:
+    """A regorus engine that holds ``modules``."""
     engine = regorus.Engine()
     for path, text in modules.items():
         engine.add_policy(path, text)
-    engine.add_data_json(json.dumps({"config": config}))
+    return engine
+
+
+def decider(engine: Any) -> Decide:
+    """Decide on ``engine``, each time on a fresh clone of it, so that no input outlives its question."""
 
     def decide(value: Mapping[str, Any]) -> Any:
         one = engine.clone()
