@@ -51,7 +51,7 @@ class PolicyDecisionPoint:
         self._host = host
         self._clock = clock
         self._active: Snapshot | None = None
-        self._incoming: Snapshot | None = None
+        self._incoming: Bundle | None = None
         self._changing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self.problem = "no bundle was activated yet"
@@ -166,8 +166,14 @@ class PolicyDecisionPoint:
         await check_content(content)
         check = compile_schema(content.schema("input.v1"))
         catalog = Catalog.from_manifests(content.manifests)
-        snapshot = Snapshot(bundle, await self._host.load(bundle), check, content.remedies, catalog, seq)
-        self._incoming = snapshot
+        # Named before the engine has it: OPA may answer with it from the moment that it has loaded it.
+        self._incoming = bundle
+        try:
+            engine = await self._host.load(bundle)
+        except BaseException:
+            self._incoming = None
+            raise
+        snapshot = Snapshot(bundle, engine, check, content.remedies, catalog, seq)
         try:
             await check_goldens(content, check, snapshot.engine)
         except BaseException:
@@ -193,17 +199,18 @@ class PolicyDecisionPoint:
     async def _decide_on(self, snapshot: Snapshot, ready: ReadyInput) -> Decision:
         """Ask the snapshot's engine and read its answer against the bundle whose revision answered."""
         answer = await snapshot.engine.decide(ready.json)
-        for each in (snapshot, self._active, self._incoming):
-            if each and each.bundle.revision == answer.revision:
-                return read_decision(
-                    answer.value,
-                    remedies=each.remedies,
-                    revision=answer.revision,
-                    digest=each.bundle.digest,
-                    engine=snapshot.engine.info.label,
-                    input_digest=ready.digest,
-                )
-        raise unavailable(WRONG_REVISION, "the engine answered with a revision that is not active")
+        known = (snapshot.bundle, self.active, self._incoming)
+        bundle = next((each for each in known if each and each.revision == answer.revision), None)
+        if bundle is None:
+            raise unavailable(WRONG_REVISION, "the engine answered with a revision that is not active")
+        return read_decision(
+            answer.value,
+            remedies=snapshot.remedies if bundle is snapshot.bundle else bundle.content.remedies,
+            revision=bundle.revision,
+            digest=bundle.digest,
+            engine=snapshot.engine.info.label,
+            input_digest=ready.digest,
+        )
 
 
 async def formerly_active(rows: ActivationRows, digest: str, signers: Mapping[str, Ed25519PublicKey]) -> Bundle:

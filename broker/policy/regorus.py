@@ -278,7 +278,7 @@ class RegorusEngine:
 
     async def _pick(self) -> Worker:
         """The least busy worker; waits for a new one when all have died."""
-        if not self._workers:
+        if not self._workers and not self._closing:
             try:
                 await asyncio.wait_for(self._ready.wait(), self._bounds.wall_seconds)
             except TimeoutError:
