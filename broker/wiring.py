@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from broker.connectors.registry import build_connector, read_settings
 from broker.egress import Egress, UpstreamSettings
 from broker.errors import BadRequest, Conflict
 from broker.identity import Fetch, Verifier, issuer_profile
-from broker.identity.dev import DevProvider, agent_key
+from broker.identity.dev import PERSONAS, DevProvider, Persona, agent_key
 from broker.killswitch import KillSwitch
 from broker.leases import Leases
 from broker.limits import Limits
@@ -68,6 +68,7 @@ class Development:
 
     code: str
     policies: Path
+    people: Mapping[str, Persona] = field(default_factory=lambda: PERSONAS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +313,13 @@ def dev_issuer(settings: Settings) -> str:
 def _provider(settings: Settings, keys: Keys, clock: Clock, development: Development) -> DevProvider:
     """The development identity provider; the agent's private key lies in the keys folder."""
     return DevProvider(
-        dev_issuer(settings), dev=True, audience=audience(settings), clock=clock, code=development.code, agent=agent_key(keys.folder / "agent-1.jwk")
+        dev_issuer(settings),
+        dev=True,
+        audience=audience(settings),
+        clock=clock,
+        code=development.code,
+        agent=agent_key(keys.folder / "agent-1.jwk"),
+        people=development.people,
     )
 
 

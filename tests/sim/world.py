@@ -16,7 +16,7 @@ import httpx
 
 from broker import config, wiring
 from broker.clock import SeededClock
-from broker.identity.dev import agent_key, client_assertion
+from broker.identity.dev import PERSONAS, Persona, agent_key, client_assertion
 from tests.sim.model_server import ModelServer, Turn
 from tests.sim.supervisor import Supervisor
 
@@ -25,6 +25,8 @@ URL = "http://localhost:8480"
 CODE = "TESTCODE42"
 MODEL = "claude-sonnet-5-5"
 FAR_MODEL = "claude-opus-5-5"
+PEOPLE = {**PERSONAS, "stranger": Persona("stranger", ("oncall", "security", "auditor"), "elsewhere")}
+"""The stranger holds every role, in another tenant."""
 LOG_LINES = (
     '2026-01-01T00:00:00Z level=error msg="card declined" user=alice.miller@example.org card=4111111111111111\n'
     '2026-01-01T00:00:00Z level=info msg="token" key=AKIAIOSFODNN7EXAMPLE secret=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n'
@@ -54,7 +56,7 @@ class World:
 
     async def start(self) -> None:
         """Wire and start a gate on the data folder, as a fresh process would."""
-        self.gate = wiring.build(self.settings, clock=self.clock, development=wiring.Development(code=CODE, policies=self.policies))
+        self.gate = wiring.build(self.settings, clock=self.clock, development=wiring.Development(code=CODE, policies=self.policies, people=PEOPLE))
         self._stop, started = asyncio.Event(), asyncio.Event()
         self._running = asyncio.create_task(self._lifespan(started))
         await asyncio.wait({self._running, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)

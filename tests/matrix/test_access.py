@@ -1,0 +1,110 @@
+"""Every route × method × caller, checked in as text: a new route without rows fails, and so does any changed answer.
+
+Rewrite the reviewed artefact with ``WICKETGATE_UPDATE=1`` and read its difference.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from broker.web.routes import ROUTES, Route
+from tests.sim.world import MODEL, World, world
+
+ARTEFACT = Path(__file__).with_name("access.txt")
+CALLERS = ("nobody", "forged", "agent", "oncall", "security", "auditor", "stranger")
+GATE_RESOURCE = {"type": "process", "id": "checkout", "env": "prod"}
+
+
+def test_every_route_answers_every_kind_of_caller_as_reviewed(tmp_path: Path) -> None:
+    text = asyncio.run(_matrix(tmp_path))
+    if os.environ.get("WICKETGATE_UPDATE"):
+        ARTEFACT.write_text(text)
+    assert text == ARTEFACT.read_text()
+
+
+def test_the_application_serves_nothing_beside_the_table(tmp_path: Path) -> None:
+    async def main() -> set[tuple[str, str]]:
+        async with world(tmp_path) as it:
+            document = (await it.client.get("/openapi.json")).json()
+            undeclared = [path for path in ("/docs", "/redoc", "/v1", "/v1/", "/admin") if (await it.client.get(path)).status_code != 404]
+            assert undeclared == []
+            return {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+
+    assert asyncio.run(main()) == {(route.method, route.path) for route in ROUTES}
+
+
+async def _matrix(folder: Path) -> str:
+    async with world(folder) as it:
+        who = await _everybody(it)
+        lines = [f"{'route':<55}" + "".join(f"{caller:<34}" for caller in CALLERS)]
+        for route in ROUTES:
+            cells = []
+            for caller in CALLERS:
+                things = await _things(it, who["agent"]) if "{id}" in route.path else {"digest": ""}
+                answer = await _ask(it, route, who[caller], things)
+                # Limits are not what this matrix is about: let every bucket refill, and sign in again.
+                it.clock.advance(3600)
+                who = await _everybody(it)
+                cells.append(f"{_cell(answer):<34}")
+            lines.append(f"{route.method + ' ' + route.path:<55}" + "".join(cells).rstrip())
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+async def _everybody(it: World) -> dict[str, dict[str, str]]:
+    """Fresh headers of every caller."""
+    people = {name: await it.person(name) for name in ("oncall", "security", "auditor", "stranger")}
+    return {"nobody": {}, "forged": await _forged(it), "agent": await it.agent(), **people}
+
+
+async def _forged(it: World) -> dict[str, str]:
+    """The agent's token with one character of its signature changed."""
+    token = (await it.agent())["Authorization"]
+    return {"Authorization": token[:-6] + ("A" if token[-6] != "A" else "B") + token[-5:]}
+
+
+async def _things(it: World, agent: Mapping[str, str]) -> dict[str, str]:
+    """Ids of the agent's own things, for the routes that name one; fresh each time, because some answers change them."""
+    session = await it.session(agent)
+    done = (await it.act(agent, "local.process.status", session)).json()
+    waiting = (await it.act(agent, "local.process.restart", session, id_="storefront")).json()
+    return {"session": session, "action": done["action_id"], "observation": done["observation"], "approval": waiting["approval"]["id"], "digest": waiting["approval"]["digest"]}
+
+
+async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[str, str]) -> httpx.Response:
+    ids = {"/v1/sessions": "session", "/v1/actions": "action", "/v1/observations": "observation", "/v1/approvals": "approval"}
+    path = route.path.replace("{seq}", "0")
+    for prefix, name in ids.items():
+        if path.startswith(prefix):
+            path = path.replace("{id}", things[name])
+    body = _body(route, things)
+    headers = {**who, **it.key()}
+    return await it.client.request(route.method, path, json=body, headers=headers) if body is not None else await it.client.request(route.method, path, headers=headers)
+
+
+def _body(route: Route, things: Mapping[str, str]) -> Any:
+    """A body that is right in form, so that the answer is about the caller."""
+    bodies: dict[str, Any] = {
+        "open_session": {"intent": [{"kind": "task", "text": "x"}]},
+        "act": {"action": "local.process.status", "resource": GATE_RESOURCE, "reason": "x"},
+        "review": {"verdict": "deny", "digest": things["digest"], "reason": "x"},
+        "simulate": {"action": "local.process.restart", "resource": GATE_RESOURCE},
+        "activate": {"bundle": "", "signature": ""},
+        "rollback": {"digest": "0" * 64},
+        "kill": {"scope": "agent", "target": "dev:nobody", "reason": "x"},
+        "resume": {"scope": "agent", "target": "dev:nobody", "reason": "x"},
+        "messages": {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]},
+        "count": {"model": MODEL, "messages": [{"role": "user", "content": "x"}]},
+    }
+    return bodies.get(route.handler)
+
+
+def _cell(answer: httpx.Response) -> str:
+    """Status and, for refusals, the stable code."""
+    if answer.status_code < 400:
+        return str(answer.status_code)
+    body = answer.json()
+    return f"{answer.status_code} {body.get('code') or body.get('wicketgate', {}).get('code', '')}"
