@@ -15,7 +15,7 @@ from wicketgate import ApprovalPending, Done, Gate, GateError, Governed, Intent,
 
 from agents import actions
 from agents.events import Teller
-from agents.model import Conversation, Model, Tool, Turn
+from agents.model import MAX_TOKENS, Conversation, Model, Tool, Turn
 
 Json = Any
 
@@ -24,8 +24,8 @@ SYSTEM = (
     "Find the service that fails by its own fault, look at its log, and propose the one action that heals it."
 )
 NOTABLE_RATE = 0.05
-BURST_MAX = 600
-BURST_AT_ONCE = 24
+BURST_MAX = 480
+BURST_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +143,21 @@ class Run:
         """Ask faster than the limit, and stop at the first refusal."""
         self.teller.step("ask in a burst")
         quiet = Gate(self.task.gate, self.task.token, patience=0)
+        target = Resource("process", self.task.services[0], "prod")
         spent: GateError | None = None
         async with quiet:
             for _ in range(BURST_MAX // BURST_AT_ONCE):
                 calls = (
-                    quiet.act(
-                        "local.process.status", Resource("process", self.task.services[0], "prod"), session=self.session
-                    )
+                    quiet.act("local.logs.search", target, {"window_seconds": 1, "lines_max": 1}, session=self.session)
                     for _ in range(BURST_AT_ONCE)
                 )
                 answers = await asyncio.gather(*calls, return_exceptions=True)
-                spent = next((answer for answer in answers if isinstance(answer, GateError)), None)
-                if spent is not None:
+                failed = next((answer for answer in answers if isinstance(answer, BaseException)), None)
+                if isinstance(failed, GateError):
+                    spent = failed
                     break
+                if failed is not None:
+                    raise failed
         if spent is None:
             self.teller.tell("note", text=f"{BURST_MAX} requests met no limit")
         else:
@@ -214,7 +216,14 @@ class Run:
             return
 
     def _heard(self, turn: Turn) -> None:
-        """Tell what the model said."""
+        """Tell that the model was asked, and what it said."""
+        self.teller.tell(
+            "asked",
+            action="llm.messages.create",
+            resource=f"model:{self.task.model}@prod",
+            arguments={"max_tokens": MAX_TOKENS},
+        )
+        self.teller.tell("decided", verdict="permit", tier=None, code="", remedy="")
         wants = f" [uses {', '.join(turn.wants)}]" if turn.wants else ""
         self.teller.tell("said", text=turn.text + wants, tokens_in=turn.tokens_in, tokens_out=turn.tokens_out)
 

@@ -1,7 +1,7 @@
 """The gate's HTTP API as its clients see it, with answers that a test chooses. Real sockets, real wire; no decisions.
 
-``rules`` maps an action to what happens to it: a mapping is its result, ``"wait"`` lets it wait for a review, and a
-``Refusal`` is a problem. Idempotency keys hold as the contract says.
+``rules`` maps an action to what happens to it: a mapping is its result, ``"wait"`` lets it wait for a review, a
+``Refusal`` is a problem, and a callable chooses by the request. Idempotency keys hold as the contract says.
 """
 
 import json
@@ -118,6 +118,7 @@ class SimGate:
         if key and key in self._stored:
             return self._stored[key]
         rule = self.rules.get(request["action"], {})
+        rule = rule(request) if callable(rule) else rule
         if isinstance(rule, Refusal):
             self._given[request["action"]] = self._given.get(request["action"], 0) + 1
             if rule.after < self._given[request["action"]] <= rule.after + rule.times:
@@ -134,7 +135,7 @@ class SimGate:
             self._waiting[action_id] = waiting
             answer = self._pending(waiting)
         else:
-            answer = self._done(action_id, rule(request) if callable(rule) else rule)
+            answer = self._done(action_id, rule)
         self._stored[key] = answer
         return answer
 

@@ -37,8 +37,10 @@ def metrics_of(failing: str) -> Any:
     return answer
 
 
-def logs(_request: Mapping[str, Any]) -> dict[str, Any]:
-    """A rule: one redacted line of a log."""
+def logs(request: Mapping[str, Any]) -> Any:
+    """A rule: one redacted line of a log; the burst meets its limit after 30."""
+    if request["arguments"]["window_seconds"] == 1:
+        return Refusal(429, "limit.exceeded", retry_after=3, after=30)
     text = '2026-01-01T00:00:00Z level=error msg="connection pool exhausted: 8 of 8 in use" email=EMAIL_7K3Q9M2XTB4C'
     return {"matched": 1, "lines": [{"at": 1, "file": "checkout.log", "text": text}]}
 
@@ -94,7 +96,6 @@ RULES: dict[str, Any] = {
     "local__logs__search": logs,
     "local__config__read": Refusal(403, "denylist.resource"),
     "local__process__restart": "wait",
-    "local__process__status": Refusal(429, "limit.exceeded", retry_after=3, after=30),
     "gate__review__create": Refusal(403, "guardrail.persons_only"),
 }
 
@@ -181,8 +182,8 @@ def test_the_burst_stops_at_the_first_refusal(tmp_path: Path) -> None:
     with simulated_gate(**RULES) as gate:
         gate.model = model_behind_the_gate(tmp_path)
         asyncio.run(work(task(gate), approving(gate)))
-        status = [body for body in gate.bodies("/v1/actions") if body["action"] == "local.process.status"]
-    assert len(status) == 1 + 2 * 24
+        burst = [body for body in gate.bodies("/v1/actions") if body["arguments"].get("window_seconds") == 1]
+    assert len(burst) == 4 * 8
 
 
 def test_marks_are_counted_by_entity_and_ordinary_words_are_not() -> None:
