@@ -204,6 +204,8 @@ def test_a_known_checkpoint_counts_only_when_it_can_be_trusted(tmp_path: Path) -
         assert failed(report) == {"append-only": None}
         assert word in of(report, "append-only").detail
     assert failed(checked(log, b"nonsense")) == {"append-only": None}
+    stranger = (forge(tmp_path / "stranger", [], origin="example.org/audit/acme") / "checkpoint").read_bytes()
+    assert failed(verify(Folder(log), None, [Known("stranger", stranger)])) == {"append-only": None}
 
 
 def test_intents_without_an_outcome_are_pointed_out(tmp_path: Path) -> None:
