@@ -70,24 +70,20 @@ permitted if {
 # title: No area of the configuration is missing
 # description: Denials that read a list would be silent without it.
 configured if {
-	areas := [
-		"approval",
-		"bounds",
-		"denylist",
-		"disclosure",
-		"environments",
-		"grants",
-		"guardrails",
-		"limits",
-		"models",
-		"providers",
-		"residency",
-		"risk",
-		"roles",
-		"tenants",
-	]
-	missing := [area | some area in areas; not data.config[area]]
-	count(missing) == 0
+	data.config.approval
+	data.config.bounds
+	data.config.denylist
+	data.config.disclosure
+	data.config.environments
+	data.config.grants
+	data.config.guardrails
+	data.config.limits
+	data.config.models
+	data.config.providers
+	data.config.residency
+	data.config.risk
+	data.config.roles
+	data.config.tenants
 }
 
 # METADATA

@@ -16,7 +16,7 @@ from tests.unit.policies.engines import Decide, codes, content, decider, goldens
 IMPLIED = {
     "input.schema ==",
     "configured",
-    "count(missing) == 0",
+    "data.config.",
     "allowlist.complete",
     "approval.settled",
     "obligations.limits",
@@ -74,7 +74,8 @@ def test_removing_any_rule_or_condition_breaks_a_golden() -> None:
             tried += 1
             engine = rest.clone()
             engine.add_policy(path, mutant)
-            if not cut.startswith(tuple(IMPLIED)) and _all_hold(decider(engine), area=path.split("/")[1]):
+            implied = path == "broker/main/main.rego" and cut.startswith(tuple(IMPLIED))
+            if not implied and _all_hold(decider(engine), area=path.split("/")[1]):
                 survivors.append(f"{path}:{line}: {cut}")
     assert not survivors
     assert tried > 200
