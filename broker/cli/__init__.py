@@ -1,0 +1,35 @@
+"""The ``wicketgate`` command. Heavy imports stand inside the commands, so that help and small commands stay quick."""
+
+from typing import Any
+
+import click
+
+from broker.cli import exits
+from broker.cli.serve import serve
+
+
+class Cli(click.Group):
+    """The process edge: every refusal becomes two plain lines on standard error and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what it raises is told to the person and turned into its exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the process edge: unknown failures are raised again
+            failure = exits.read(error)
+            if failure is None:
+                raise
+            failure.tell()
+            ctx.exit(failure.code)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="wicketgate")
+def main() -> None:
+    """Wicketgate: the one gate through which AI agents reach production."""
+
+
+for command in (serve,):
+    main.add_command(command)
