@@ -114,7 +114,7 @@ class GitRepository:
                 remedy="someone edited the work tree by hand: mend it there and check the commit out",
             ) from error
 
-    async def _git(self, *arguments: str, stdin: bytes = b"", extra: Mapping[str, str] | None = None) -> str:
+    async def _git(self, *arguments: str, stdin: bytes | None = None, extra: Mapping[str, str] | None = None) -> str:
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LC_ALL": "C",
@@ -133,7 +133,8 @@ class GitRepository:
             child = await asyncio.create_subprocess_exec(
                 *command,
                 env=environment,
-                stdin=asyncio.subprocess.PIPE,
+                # No pipe where nothing is written: uvloop raises when git has closed its end before we write.
+                stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )
