@@ -70,7 +70,9 @@ async def _things(it: World, agent: Mapping[str, str]) -> dict[str, str]:
     """Ids of the agent's own things, for the routes that name one; fresh each time, because some answers change them."""
     session = await it.session(agent)
     done = (await it.act(agent, "local.process.status", session)).json()
-    waiting = (await it.act(agent, "local.process.restart", session, id_="storefront")).json()
+    proposed = await it.act(agent, "local.process.restart", session)
+    assert proposed.status_code == 202, proposed.text
+    waiting = proposed.json()
     return {"session": session, "action": done["action_id"], "observation": done["observation"], "approval": waiting["approval"]["id"], "digest": waiting["approval"]["digest"]}
 
 
@@ -79,7 +81,7 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
     path = route.path.replace("{seq}", "0")
     for prefix, name in ids.items():
         if path.startswith(prefix):
-            path = path.replace("{id}", things[name])
+            path = path.replace("{id}", things.get(name, "-"))
     body = _body(route, things)
     headers = {**who, **it.key()}
     return await it.client.request(route.method, path, json=body, headers=headers) if body is not None else await it.client.request(route.method, path, headers=headers)
