@@ -1,7 +1,7 @@
 """Which bundle was active when, and the bundles themselves: the PDP's memory across restarts and replicas.
 
-``ActivationRows`` is the contract; ``ActivationFiles`` keeps it in a folder (one replica), a database keeps it for
-several. An activation's ``seq`` is its place in the history: whoever appends second with the same ``seq`` is refused,
+``ActivationRows`` is the contract; ``ActivationFiles`` keeps it in a folder (one replica), ``shared.ActivationTable`` in
+the database (several). An activation's ``seq`` is its place in the history, from 1: whoever appends second with the same ``seq`` is refused,
 so two replicas never activate past each other.
 """
 
@@ -89,7 +89,7 @@ class ActivationFiles:
     async def append(self, activation: Activation) -> None:
         """Append one line durably, then move the pointer and delete what is no longer kept."""
         history = await self.history()
-        if activation.seq != len(history):
+        if activation.seq != len(history) + 1:
             raise Conflict("another activation came first", code="policy.activation_conflict", remedy="try again")
         path = self._folder / "history.jsonl"
         whole = path.read_bytes()[: _whole_lines(path)] if path.exists() else b""

@@ -123,14 +123,14 @@ class PolicyDecisionPoint:
                     code="policy.revision_not_newer",
                     remedy="build a newer revision, or go back explicitly: wicketgate policy rollback DIGEST",
                 )
-            return await self._change(bundle, "activate", by, len(history))
+            return await self._change(bundle, "activate", by, len(history) + 1)
 
     async def rollback(self, digest: str, *, by: str) -> Activation:
         """Go back to a bundle that was active before; raises ``BadRequest``, ``NotFound`` or ``PolicyUnavailable``."""
         async with self._changing:
             history = await self._rows.history()
             bundle = await formerly_active(self._rows, digest, self._signers)
-            return await self._change(bundle, "rollback", by, len(history))
+            return await self._change(bundle, "rollback", by, len(history) + 1)
 
     async def simulate(self, value: Mapping[str, Json], bundle: Bundle | None = None) -> Simulation:
         """Say what ``bundle`` (default: the active one) would decide, and why; nothing is recorded or counted."""
@@ -235,7 +235,7 @@ async def rollback_offline(
     Needs no decision, because the active policy may be what denies it; the caller writes the audit record first.
     """
     bundle = await formerly_active(rows, digest, signers)
-    seq = len(await rows.history())
+    seq = len(await rows.history()) + 1
     activation = Activation(seq, bundle.digest, bundle.revision, "offline", by, clock.now_ns())
     await rows.append(activation)
     return activation

@@ -62,7 +62,7 @@ def test_an_activated_bundle_decides_and_says_where_the_answer_comes_from(
     async def main() -> None:
         pdp, bundle = make(), build("7-abc")
         done = await pdp.activate(bundle.archive, bundle.signature, by="dev:anna")
-        assert (done.seq, done.kind, done.by, done.at_ns) == (0, "activate", "dev:anna", clock.now_ns())
+        assert (done.seq, done.kind, done.by, done.at_ns) == (1, "activate", "dev:anna", clock.now_ns())
         permit, deny = await pdp.decide(ask("oncall")), await pdp.decide(ask("nobody"))
         assert (permit.effect, deny.effect) == ("permit", "deny")
         assert (permit.policy_revision, permit.policy_digest) == ("7-abc", bundle.digest)
@@ -113,7 +113,7 @@ def test_a_rollback_goes_only_to_what_was_active_before(run: Any, make: Any, bui
         await rows.keep_bundle(never.digest, never.archive, never.signature)
         assert await code_of(pdp.rollback(never.digest, by="dev:anna")) == "policy.never_active"
         done = await pdp.rollback(first.digest, by="dev:ben")
-        assert (done.kind, done.seq, done.revision) == ("rollback", 2, "1")
+        assert (done.kind, done.seq, done.revision) == ("rollback", 3, "1")
         assert pdp.active.revision == "1"
         await pdp.aclose()
 
@@ -339,7 +339,7 @@ def test_a_history_line_cut_off_by_a_crash_was_never_active(
         pdp, first, second = make(), build("1"), build("2")
         await pdp.activate(first.archive, first.signature, by="dev:anna")
         with (tmp_path / "state" / "history.jsonl").open("a") as file:
-            file.write('{"seq": 1, "dig')
+            file.write('{"seq": 2, "dig')
         assert [each.revision for each in await rows.history()] == ["1"]
         await pdp.activate(second.archive, second.signature, by="dev:anna")
         assert [each.revision for each in await rows.history()] == ["1", "2"]
