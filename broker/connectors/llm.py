@@ -26,6 +26,8 @@ from broker.errors import BadRequest, Denied, TooLarge, UpstreamFailed
 from broker.model import ActionRequest, Grant, Json, Plan, Result, ResultStatus
 
 DEFAULT_VERSION: Final = "2023-06-01"
+ANY_MODEL: Final = "any"
+"""The inventory's entry for what concerns no single model, such as listing them."""
 FORWARDED: Final = ("anthropic-version", "anthropic-beta")
 RELAYED: Final = ("content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry")
 """Reply headers that a client of the provider reads; the provider's rate-limit headers speak of the shared key."""
@@ -169,7 +171,8 @@ class LlmConnector:
 
     def _route(self, model: str, region: str) -> tuple[LlmEndpoint, Upstream] | None:
         for endpoint, upstream in self._upstreams:
-            if region in {"", endpoint.region} and any(fnmatchcase(model, pattern) for pattern in endpoint.models):
+            served = model == ANY_MODEL or any(fnmatchcase(model, pattern) for pattern in endpoint.models)
+            if region in {"", endpoint.region} and served:
                 return endpoint, upstream
         return None
 

@@ -25,7 +25,7 @@ URL = "http://localhost:8480"
 CODE = "TESTCODE42"
 MODEL = "claude-sonnet-5-5"
 FAR_MODEL = "claude-opus-5-5"
-PEOPLE = {**PERSONAS, "stranger": Persona("stranger", ("oncall", "security", "auditor"), "elsewhere")}
+PEOPLE = {**PERSONAS, "stranger": Persona("stranger", ("oncall", "security", "auditor"), "acme")}
 """The stranger holds every role, in another tenant."""
 LOG_LINES = (
     '2026-01-01T00:00:00Z level=error msg="card declined" user=alice.miller@example.org card=4111111111111111\n'
@@ -190,7 +190,7 @@ async def world(folder: Path, *, turns: list[Turn] | None = None, store_url: str
 def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: str, extra: str) -> Path:
     """The configuration of this world."""
     items = [("process", name, "prod", "eu-west-1" if name != "payments" else "us-east-1") for name in ("storefront", "checkout", "payments", "inventory")]
-    items += [("process", "checkout", "staging", "eu-west-1"), ("model", MODEL, "prod", "eu-west-1"), ("model", FAR_MODEL, "prod", "us-east-1")]
+    items += [("process", "checkout", "staging", "eu-west-1"), ("model", MODEL, "prod", "eu-west-1"), ("model", FAR_MODEL, "prod", "us-east-1"), ("model", "any", "prod", "eu-west-1")]
     inventory = "".join(f"[[inventory]]\ntype = {json.dumps(t)}\nid = {json.dumps(i)}\nenv = {json.dumps(e)}\nregion = {json.dumps(r)}\n" for t, i, e, r in items)
     store = f"[store]\nurl = {json.dumps(store_url)}\n" if store_url else ""
     path = folder / "gate.toml"
