@@ -217,3 +217,28 @@ def test_postgresql_is_durable_whatever_the_servers_default(connect: Connect) ->
     session.begin()
     assert session.rows("SHOW synchronous_commit") == [("on",)]
     session.rollback()
+
+
+def test_on_sqlite_the_head_is_held_from_the_start_of_the_transaction(tmp_path: Path, connect: Connect) -> None:
+    store = SqliteStore(tmp_path / "audit.db", busy_seconds=0)
+    first, second = connect(store), connect(store)
+    first.begin()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        second.begin()
+    first.rollback()
+    second.begin()
+    second.rollback()
+
+
+def test_on_postgresql_the_head_of_one_log_is_held_and_others_are_free(connect: Connect) -> None:
+    store = PostgresStore(fresh_database(), wait_seconds=1)
+    first, second = connect(store), connect(store)
+    insert(first, rows(1))
+    first.begin()
+    first.head(ORIGIN, TENANT, EMPTY_ROOT)
+    second.begin()
+    assert second.head("example.org/audit/acme", "acme", EMPTY_ROOT).seq == 0
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        second.head(ORIGIN, TENANT, EMPTY_ROOT)
+    second.rollback()
+    first.rollback()
