@@ -77,7 +77,8 @@ _TRIGGERS: Final = {
 
 
 class PostgresStore(Store):
-    """Logs in one PostgreSQL database. `wait_seconds` bounds connecting, and waiting for a lock or a statement."""
+    """Logs in one PostgreSQL database. `wait_seconds` bounds connecting and waiting for a lock; a statement
+    may take twice as long."""
 
     failures = (psycopg.Error, OSError)
 
@@ -106,7 +107,7 @@ class PostgresSession(Session):
         self._connection = connection
         self._begin = (
             "BEGIN; SET LOCAL synchronous_commit = on;"
-            f" SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds};"
+            f" SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {2 * milliseconds};"
             f" SET LOCAL idle_in_transaction_session_timeout = {2 * milliseconds}"
         )
         if not self.rows("SELECT to_regclass('audit_log') IS NOT NULL")[0][0]:
