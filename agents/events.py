@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
 
-from wicketgate import ApprovalPending, Decision, Done, GateError, Receipt
+from wicketgate import Approval, ApprovalPending, Decision, Done, GateError, Receipt
 
 Json = Any
 
@@ -65,14 +65,15 @@ class Teller:
     def refused(self, error: GateError) -> None:
         """It was refused, or has to wait for a person."""
         if isinstance(error, ApprovalPending):
-            tier = error.decision.tier if error.decision else 0
+            tier = error.decision.tier if error.decision else None
             self.tell("decided", verdict="wait", tier=tier, code=error.code, remedy=error.remedy)
-            if error.approval is not None:
-                approval = error.approval
-                self.tell("approval", id=approval.id, digest=approval.digest, quorum=approval.quorum)
         else:
             self.tell("decided", verdict="refuse", tier=None, code=error.code, remedy=error.remedy)
         self.recorded(error.receipt)
+
+    def approval(self, approval: Approval) -> None:
+        """A person must answer now."""
+        self.tell("approval", id=approval.id, digest=approval.digest, quorum=approval.quorum)
 
     def redacted(self, value: Json) -> None:
         """Count the marks that redaction left in ``value``."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from wicketgate import ApprovalPending, Done, Gate, GateError, Governed, Intent, Resource, TokenSource
+from wicketgate import Approval, ApprovalPending, Done, Gate, GateError, Governed, Intent, Resource, TokenSource
 
 from agents import actions
 from agents.events import Teller
@@ -182,17 +182,18 @@ class Run:
         try:
             done = await actions.restart.from_model(given)
         except ApprovalPending as pending:
-            await self._refused(partial(self._approve, pending))
+            if pending.approval is not None:
+                await self._refused(partial(self._approve, pending.approval))
+                self.teller.step("wait for a person")
+                self.teller.approval(pending.approval)
             done = await self.gate.actions.get(pending.action_id, wait=self.task.approval_seconds)
             self.teller.permitted(done.decision)
             self.teller.recorded(done.receipt)
         self.restarted = str(given["service"])
         return done.result
 
-    async def _approve(self, pending: ApprovalPending) -> None:
+    async def _approve(self, approval: Approval) -> None:
         """Review the agent's own proposal."""
-        assert pending.approval is not None
-        approval = pending.approval
         self.teller.step("try to approve its own proposal")
         self.teller.tell(
             "asked", action="gate.review.create", resource="gate:gate@prod", arguments={"approval": approval.id}
