@@ -77,8 +77,10 @@ _TRIGGERS: Final = {
 
 
 class PostgresStore(Store):
-    """Logs in one PostgreSQL database. `wait_seconds` bounds connecting and waiting for a lock; a statement
-    may take twice as long."""
+    """Logs in one PostgreSQL database.
+
+    `wait_seconds` bounds connecting and waiting for a lock; a statement may take twice as long.
+    """
 
     failures = (psycopg.Error, OSError)
 
