@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from broker.errors import BadRequest, PolicyUnavailable
 from broker.policy import battery
 from broker.policy.engine import EngineInfo
 from broker.policy.regorus import Bounds, Program, RegorusEngine, _probe, syntax_trees
+from tests.parts import ROOT
 
 INFO = EngineInfo("regorus", "0", "7", "digest")
 REGO = r"""package broker.main
@@ -293,3 +296,39 @@ def test_an_engine_that_differs_in_one_probe_is_refused(
 def test_syntax_trees_come_back_in_order_with_errors_in_place(run: Any) -> None:
     found = run(syntax_trees([("a.rego", "package a\n"), ("b.rego", "package"), ("c.rego", "package c\n")]))
     assert [sorted(each) for each in found] == [["tree"], ["error"], ["tree"]]
+
+
+def test_the_engine_works_on_the_loop_that_the_gate_runs_on() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        engine = await engine_of()
+        assert await quick(engine)
+        assert await code_of(engine, question("burn")) == "policy.engine_timeout"
+        assert await quick(engine)
+        await engine.aclose()
+
+    uvloop.run(main())
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """A gate that is killed leaves no worker behind: an idle one sees the end of its socket, a busy one its bound."""
+    script = tmp_path / "gate.py"
+    script.write_text(
+        "import asyncio, os\n"
+        "from broker.policy.engine import EngineInfo\n"
+        "from broker.policy.regorus import Bounds, Program, RegorusEngine\n"
+        "async def main():\n"
+        "    program = Program({'m.rego': 'package broker.main\\n\\ndecision := {}\\n'}, {})\n"
+        "    engine = await RegorusEngine.start(program, EngineInfo('', '', '', ''), Bounds())\n"
+        "    print(*(worker._process.pid for worker in engine._workers), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)}
+    )
+    workers = [int(pid) for pid in done.stdout.split()]
+    assert len(workers) == 2
+    while any(alive(pid) and "worker.py" in Path(f"/proc/{pid}/cmdline").read_text() for pid in workers):
+        os.sched_yield()
