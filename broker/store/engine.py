@@ -142,13 +142,19 @@ class _Lane:
                     connection.exec_driver_sql(self.prologue)
                 return query(connection)
         except IntegrityError as error:
-            raise Conflict("the database holds a rule against this change", code="store.constraint") from error
+            raise Conflict("the database holds a rule against this change", code="store.constraint") from _bare(error)
         except (DataError, UnicodeError) as error:
-            raise BadRequest(
-                "a value holds a character or size that cannot be stored", code="request.unstorable"
-            ) from error
+            text = "a value holds a character or size that cannot be stored"
+            raise BadRequest(text, code="request.unstorable") from _bare(error)
         except (DBAPIError, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(retry_after=1.0) from error
+            raise StoreUnavailable(retry_after=1.0) from _bare(error)
+
+
+def _bare(error: Exception) -> Exception:
+    """Name an error of the driver without its text, which may quote rows (PostgreSQL's DETAIL) and statements."""
+    driver = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(driver, "sqlstate", None) or getattr(driver, "sqlite_errorname", None) or ""
+    return RuntimeError(f"{type(driver).__name__} {code}".rstrip())
 
 
 def _parsed(url: str) -> URL:

@@ -402,6 +402,10 @@ def test_only_the_requester_has_facts_and_only_while_they_serve(desk: Desk, tena
     assert desk.approvals.facts(made, desk.agent)
     for other in (agent("agent-2", tenant), agent("agent-1", tenant, behalf=desk.ann), agent("agent-1"), desk.ann):
         assert desk.approvals.facts(made, other) == []
+    behalf = desk.review(desk.propose(by=agent("agent-1", tenant, behalf=desk.ann)), desk.bob)
+    assert desk.approvals.facts(behalf, agent("agent-1", tenant, behalf=desk.ann))
+    for other in (agent("agent-2", tenant, behalf=desk.ann), desk.ann):
+        assert desk.approvals.facts(behalf, other) == []
     assert asyncio.run(desk.approvals.facts_for(desk.agent, "act_none")) == []
     desk.begin(made)
     assert asyncio.run(desk.approvals.facts_for(desk.agent, made.action_id)) == []

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,9 @@ def test_the_stopped_one_does_not_resume_itself_alone_or_behind_another(switch: 
 
 def test_only_a_person_with_a_role_for_it_pulls(switch: KillSwitch, tenant: str) -> None:
     ann = human("ann", "oncall", tenant=tenant)
+    other = agent("agent-1", tenant)
     unfit = [
+        replace(other, subject=replace(other.subject, roles=frozenset({"oncall", "security"}))),
         human("bob", "auditor", tenant=tenant),
         agent("agent-1", tenant),
         agent("agent-1", tenant, behalf=ann),

@@ -147,6 +147,25 @@ def test_a_refund_gives_back_what_has_not_flowed_out_once(limits: Limits, tenant
     assert [bool(take(limits, tenant, pair)) for _ in range(2)] == [True, False]
 
 
+def test_a_refund_gives_back_no_more_than_the_bucket_would_hold_without_what_was_taken(
+    limits: Limits, tenant: str
+) -> None:
+    pair = (limit(max=60, window_s=60, burst=2), "k")
+    first = take(limits, tenant, pair)
+    assert first
+    at = T0 + 9 * NS // 10
+    assert take(limits, tenant, pair, at=at)
+    asyncio.run(limits.refund(first, at))
+    assert [bool(take(limits, tenant, pair, at=when)) for when in (at, at, T0 + NS)] == [True, False, False]
+
+
+def test_an_interval_that_does_not_divide_is_rounded_up(limits: Limits, tenant: str) -> None:
+    pair = (limit(max=3, window_s=1, burst=1), "k")
+    assert take(limits, tenant, pair)
+    assert not take(limits, tenant, pair, at=T0 + 333_333_333)
+    assert take(limits, tenant, pair, at=T0 + 333_333_334)
+
+
 @pytest.mark.parametrize("later_ns", [2 * NS, 3600 * NS, -NS])
 def test_a_refund_that_comes_when_all_has_flowed_out_or_the_clock_went_back_gives_nothing(
     limits: Limits, tenant: str, later_ns: int
