@@ -93,6 +93,8 @@ class PolicySettings(Section):
     """Signed bundle for the first start; later activations come over the API."""
     signers: Mapping[str, Path] = Field(default_factory=dict)
     """Key id -> file with the signer's Ed25519 public key (PEM)."""
+    bundle_token_file: Path | None = None
+    """Token with which OPA fetches ``/bundles/broker.tar.gz``; without it the route does not exist."""
     cpu_milliseconds_max: int = 50
     wall_milliseconds_max: int = 1000
     opa_milliseconds_max: int = 100
@@ -133,6 +135,8 @@ class KillSettings(Section):
     """Who may pull the kill switch; needs no policy answer."""
 
     roles: tuple[str, ...] = ("oncall", "security", "operator")
+    roles_for_all: tuple[str, ...] = ("security", "operator")
+    """Who may stop every tenant at once."""
 
 
 class ConnectorSettings(Section):

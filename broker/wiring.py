@@ -1,4 +1,8 @@
-"""Settings to a running gate by constructor arguments: the only composition root."""
+"""Settings to a running gate by constructor arguments: the only composition root.
+
+``Wiring`` names each part once, as a property that builds it from settings and other parts; nothing is opened before
+``running``. Whoever wants to know what a part depends on reads its property.
+"""
 
 import asyncio
 import fcntl
@@ -7,10 +11,9 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from starlette.types import ASGIApp
 
 from audit.keyfile import create_key, read_key
 from audit.log import Log
@@ -28,8 +31,8 @@ from broker.config import IssuerSettings, Settings
 from broker.connectors.base import Connector
 from broker.connectors.registry import build_connector, read_settings
 from broker.egress import Egress, UpstreamSettings
-from broker.errors import BadRequest, Conflict
-from broker.identity import Fetch, Verifier, issuer_profile
+from broker.errors import BadRequest, BrokerError, Conflict
+from broker.identity import Verifier, issuer_profile
 from broker.identity.dev import PERSONAS, DevProvider, Persona, agent_key
 from broker.killswitch import KillSwitch
 from broker.leases import Leases
@@ -37,13 +40,14 @@ from broker.limits import Limits
 from broker.obligations import Obligations
 from broker.pipeline import Pipeline
 from broker.policy import keys as policy_keys
-from broker.policy.activations import ActivationFiles
+from broker.policy.activations import ActivationFiles, ActivationRows
 from broker.policy.bundle import build_bundle, revision_number
 from broker.policy.delivery import BundleShelf
 from broker.policy.engine import EngineHost
 from broker.policy.opa import OpaHost, OpaSettings
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.regorus import Bounds, RegorusHost
+from broker.policy.shared import ActivationTable
 from broker.reading import Reader
 from broker.records import Records
 from broker.redaction import Profile, Redactor, Vault, VaultRow, profiles_from
@@ -52,14 +56,11 @@ from broker.store import Store
 from broker.store.vault import VaultTable
 from broker.streams import Streams
 from broker.telemetry import Telemetry
-from broker.web import app as web
-from broker.web.api import Api
-from broker.web.guard import App
-from broker.web.llm import ModelApi
 
 DEV_ISSUER = "dev"
 DEV_PATH = "/dev-idp"
 AUDIENCE_SUFFIX = "/v1"
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,148 +70,6 @@ class Development:
     code: str
     policies: Path
     people: Mapping[str, Persona] = field(default_factory=lambda: PERSONAS)
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A wired gate; ``app`` is served, everything else belongs to its lifespan."""
-
-    app: App
-    pipeline: Pipeline
-    log: Log
-    policy: PolicyDecisionPoint
-    telemetry: Telemetry
-
-
-def build(settings: Settings, *, clock: Clock, development: Development | None = None) -> Gate:
-    """Wire everything; opens no connection yet. Raises ``BadRequest`` that names the wrong setting."""
-    data = settings.gate.data
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keys = Keys(data / "keys")
-    telemetry = Telemetry()
-    egress = Egress()
-
-    shared = bool(settings.store.url)
-    store = Store(settings.store.url or f"sqlite:///{data / 'gate.db'}", threads=settings.store.threads)
-    log_store: LogStore = PostgresStore(_libpq(settings.store.url)) if shared else SqliteStore(data / "audit.db")
-    signer = keys.signer()
-    log = Log(log_store, name=settings.audit.origin, signer=signer, keys=LocalKey(keys.secret("payload.key")), random=os.urandom)
-    publisher = Publisher(log_store, signer, settings.audit.publish_dir or data, log.origin(settings.gate.default_tenant))
-    records = Records(log, clock=clock, pseudonym_key=keys.secret("pseudonym.key"))
-
-    shelf = BundleShelf()
-    bundles = ActivationFiles(data / "policy")
-    policy = PolicyDecisionPoint(signers=_signers(settings, keys, development), rows=bundles, host=_engine(settings, shelf), clock=clock)
-    vault = Vault(VaultTable(store, VaultRow), {settings.redaction.region: keys.secret(f"vault-{settings.redaction.region}.key")})
-    redactor = Redactor(vault=vault, profiles=ActiveProfiles(policy), clock=clock)
-
-    provider = _provider(settings, keys, clock, development) if development else None
-    identity = Verifier(_profiles(settings, development), _fetch(settings, egress, provider), clock)
-    sessions, approvals = Sessions(store, clock), Approvals(store, clock)
-    approved: asyncio.Queue[Proposal] = asyncio.Queue()
-    acts = Acts(
-        sessions=sessions,
-        approvals=approvals,
-        kills=KillSwitch(store, clock, roles=settings.kill.roles, roles_for_all=("security", "operator")),
-        policy=policy,
-        bundles=bundles,
-        records=records,
-        log=log,
-        store=store,
-        inventory=settings.resource,
-        clock=clock,
-        session_seconds=settings.sessions.seconds_max,
-        budgets={"actions": settings.sessions.actions_max, "tokens": settings.sessions.tokens_max},
-        approved=approved,
-    )
-    connectors: dict[str, Connector] = {"gate": acts}
-    for one in settings.connectors:
-        connectors[one.name] = build_connector(read_settings(one.adapter, one.name, one.settings), egress, clock)
-    reader = Reader(
-        catalog=lambda: policy.catalog,
-        store=store,
-        sessions=sessions,
-        records=records,
-        redactor=redactor,
-        inventory=settings.resource,
-        clock=clock,
-        id_key=keys.secret("id.key"),
-        region=settings.redaction.region,
-    )
-    pipeline = Pipeline(
-        identity=identity,
-        reader=reader,
-        sessions=sessions,
-        approvals=approvals,
-        policy=policy,
-        obligations=Obligations(limits=Limits(store), approvals=approvals, leases=Leases(store, clock), redactor=redactor, clock=clock),
-        records=records,
-        redactor=redactor,
-        connectors=connectors,
-        clock=clock,
-        approval_grace_seconds=settings.sessions.approval_grace_seconds,
-    )
-    background = Background(
-        pipeline=pipeline,
-        acts=acts,
-        approvals=approvals,
-        approved=approved,
-        records=records,
-        log=log,
-        publisher=publisher,
-        policy=policy,
-        identity=identity,
-        connectors=connectors,
-        clock=clock,
-        telemetry=telemetry,
-        publish_seconds=settings.audit.publish_seconds,
-        shared=shared,
-    )
-
-    @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        with _alone(data, shared=shared):
-            await asyncio.to_thread(store.migrate)
-            await log.start()
-            await policy.start()
-            if development is not None:
-                await _activate_folder(policy, bundles, keys, development)
-            elif policy.active is None and settings.policy.bundle is not None:
-                await _activate_file(policy, settings.policy.bundle)
-            with suppress(BadRequest):
-                await identity.refresh()
-            await background.start()
-            telemetry.event("gate.started", port=settings.gate.port, engine=policy.engine_label, dev=development is not None)
-            try:
-                yield
-            finally:
-                await background.aclose()
-                for connector in connectors.values():
-                    await connector.aclose()
-                await policy.aclose()
-                await log.aclose()
-                await egress.aclose()
-                store.close()
-
-    async def ready() -> dict[str, str]:
-        missing: dict[str, str] = {}
-        if policy.active is None:
-            missing["policy"] = policy.problem
-        if not await log.healthy():
-            missing["log"] = "the audit log cannot be written"
-        if not await store.ready():
-            missing["store"] = "the database does not answer"
-        if not identity.ready:
-            missing["identity"] = "the key set of an issuer is missing or too old"
-        return missing
-
-    api = Api(pipeline=pipeline, acts=acts, identity=identity, settings=settings)
-    models = ModelApi(api=api, pipeline=pipeline, streams=Streams(pipeline=pipeline, records=records, redactor=redactor), settings=settings)
-    mounts: dict[str, ASGIApp] = {DEV_PATH: provider} if provider else {}
-    app = web.build(
-        settings=settings, api=api, models=models, health=web.Health(ready, telemetry), telemetry=telemetry, lifespan=lifespan, clock=clock, mounts=mounts
-    )
-    return Gate(app, pipeline, log, policy, telemetry)
 
 
 class Keys:
@@ -225,13 +84,342 @@ class Keys:
         """32 bytes; raises ``audit.errors.KeyRefused`` for a file that others can read."""
         path = self.folder / name
         if not path.exists():
-            create_key(path, secrets.token_bytes(32))
-        return read_key(path, 32)
+            create_key(path, secrets.token_bytes(KEY_BYTES))
+        return read_key(path, KEY_BYTES)
 
     def signer(self) -> FileSigner:
         """The log's signer."""
         self.secret("log.key")
         return FileSigner.from_file(self.folder / "log.key")
+
+
+class Wiring:
+    """A gate of ``settings``. Raises ``BadRequest`` that names the wrong setting when a part is first asked for."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, development: Development | None = None) -> None:
+        """``development`` is given by ``serve --dev`` alone."""
+        settings.gate.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.settings = settings
+        self.clock = clock
+        self.development = development
+        self.shared = bool(settings.store.url)
+        """Several replicas on one database; else one process owns the data folder."""
+        self.telemetry = Telemetry()
+        self.egress = Egress()
+        self.shelf = BundleShelf()
+        self.keys = Keys(settings.gate.data / "keys")
+        self.approved: asyncio.Queue[Proposal] = asyncio.Queue()
+
+    # -- state and log ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def store(self) -> Store:
+        """The gate's own state."""
+        url = self.settings.store.url or f"sqlite:///{self.settings.gate.data / 'gate.db'}"
+        return Store(url, threads=self.settings.store.threads)
+
+    @cached_property
+    def log_store(self) -> LogStore:
+        """The log's storage: beside the state on PostgreSQL, a file of its own on SQLite (one writer lock each)."""
+        if self.shared:
+            return PostgresStore(self.settings.store.url.replace("postgresql+psycopg://", "postgresql://", 1))
+        return SqliteStore(self.settings.gate.data / "audit.db")
+
+    @cached_property
+    def signer(self) -> FileSigner:
+        """Signs checkpoints."""
+        return self.keys.signer()
+
+    @cached_property
+    def log(self) -> Log:
+        """The audit log."""
+        payload_key = LocalKey(self.keys.secret("payload.key"))
+        return Log(
+            self.log_store, name=self.settings.audit.origin, signer=self.signer, keys=payload_key, random=os.urandom
+        )
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes tiles and checkpoints."""
+        folder = self.settings.audit.publish_dir or self.settings.gate.data
+        return Publisher(self.log_store, self.signer, folder, self.log.origin(self.settings.gate.default_tenant))
+
+    @cached_property
+    def records(self) -> Records:
+        """The only caller of the log."""
+        return Records(self.log, clock=self.clock, pseudonym_key=self.keys.secret("pseudonym.key"))
+
+    # -- policy, redaction, identity ----------------------------------------------------------------------------------
+
+    @cached_property
+    def bundles(self) -> ActivationRows:
+        """What was active when."""
+        return ActivationTable(self.store) if self.shared else ActivationFiles(self.settings.gate.data / "policy")
+
+    @cached_property
+    def policy(self) -> PolicyDecisionPoint:
+        """Decides."""
+        return PolicyDecisionPoint(signers=self._signers(), rows=self.bundles, host=self._engine(), clock=self.clock)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """Hides what a model must not see."""
+        region = self.settings.redaction.region
+        vault = Vault(VaultTable(self.store, VaultRow), {region: self.keys.secret(f"vault-{region}.key")})
+        return Redactor(vault=vault, profiles=ActiveProfiles(self.policy), clock=self.clock)
+
+    @cached_property
+    def provider(self) -> DevProvider | None:
+        """The development identity provider; the agent's private key lies in the keys folder."""
+        if self.development is None:
+            return None
+        return DevProvider(
+            dev_issuer(self.settings),
+            dev=True,
+            audience=audience(self.settings),
+            clock=self.clock,
+            code=self.development.code,
+            agent=agent_key(self.keys.folder / "agent-1.jwk"),
+            people=self.development.people,
+        )
+
+    @cached_property
+    def identity(self) -> Verifier:
+        """Believes the configured issuers; development adds its own."""
+        left_out = {"allow_networks", "ca_file"}
+        tables = [one.model_dump(exclude=left_out) for one in self.settings.identity.issuers]
+        if self.development is not None:
+            tables.append(_dev_issuer_settings(self.settings).model_dump(exclude=left_out))
+        try:
+            profiles = [issuer_profile(table, insecure_loopback=self.development is not None) for table in tables]
+        except ValueError as error:
+            raise BadRequest(
+                str(error), code="config.invalid", remedy="see docs/settings.md, section identity"
+            ) from None
+        return Verifier(profiles, self._fetch, self.clock)
+
+    # -- the path -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Runs of agents."""
+        return Sessions(self.store, self.clock)
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        """Proposals and reviews."""
+        return Approvals(self.store, self.clock)
+
+    @cached_property
+    def acts(self) -> Acts:
+        """The gate's own acts."""
+        kills = KillSwitch(
+            self.store, self.clock, roles=self.settings.kill.roles, roles_for_all=self.settings.kill.roles_for_all
+        )
+        bounds = self.settings.sessions
+        return Acts(
+            sessions=self.sessions,
+            approvals=self.approvals,
+            kills=kills,
+            policy=self.policy,
+            bundles=self.bundles,
+            records=self.records,
+            log=self.log,
+            store=self.store,
+            inventory=self.settings.resource,
+            clock=self.clock,
+            session_seconds=bounds.seconds_max,
+            budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
+            approved=self.approved,
+        )
+
+    @cached_property
+    def connectors(self) -> Mapping[str, Connector]:
+        """Adapters to outside systems by name, and the gate's own."""
+        made: dict[str, Connector] = {self.acts.name: self.acts}
+        for one in self.settings.connectors:
+            made[one.name] = build_connector(
+                read_settings(one.adapter, one.name, one.settings), self.egress, self.clock
+            )
+        return made
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The one path."""
+        reader = Reader(
+            catalog=lambda: self.policy.catalog,
+            store=self.store,
+            sessions=self.sessions,
+            records=self.records,
+            redactor=self.redactor,
+            inventory=self.settings.resource,
+            clock=self.clock,
+            id_key=self.keys.secret("id.key"),
+            region=self.settings.redaction.region,
+        )
+        obligations = Obligations(
+            limits=Limits(self.store),
+            approvals=self.approvals,
+            leases=Leases(self.store, self.clock),
+            redactor=self.redactor,
+            clock=self.clock,
+        )
+        return Pipeline(
+            identity=self.identity,
+            reader=reader,
+            sessions=self.sessions,
+            approvals=self.approvals,
+            policy=self.policy,
+            obligations=obligations,
+            records=self.records,
+            redactor=self.redactor,
+            connectors=self.connectors,
+            clock=self.clock,
+            approval_grace_seconds=self.settings.sessions.approval_grace_seconds,
+        )
+
+    @cached_property
+    def streams(self) -> Streams:
+        """Model calls whose answer is a stream."""
+        return Streams(pipeline=self.pipeline, records=self.records, redactor=self.redactor)
+
+    @cached_property
+    def background(self) -> Background:
+        """Due work of this process."""
+        return Background(
+            pipeline=self.pipeline,
+            acts=self.acts,
+            approvals=self.approvals,
+            approved=self.approved,
+            records=self.records,
+            log=self.log,
+            publisher=self.publisher,
+            policy=self.policy,
+            identity=self.identity,
+            connectors=self.connectors,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            publish_seconds=self.settings.audit.publish_seconds,
+            shared=self.shared,
+        )
+
+    # -- life -----------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The context in which the gate may be served; leaving it lets effects under way finish."""
+        with _alone(self.settings.gate.data, shared=self.shared):
+            await asyncio.to_thread(self.store.migrate)
+            await self.log.start()
+            await self.policy.start()
+            await self._first_policy()
+            with suppress(BrokerError):
+                # Not ready then, and readiness says so; the background asks again.
+                await self.identity.refresh()
+            await self.background.start()
+            self.telemetry.event(
+                "gate.started",
+                port=self.settings.gate.port,
+                engine=self.policy.engine_label,
+                dev=self.development is not None,
+            )
+            try:
+                yield
+            finally:
+                await self._stop()
+
+    async def missing(self) -> dict[str, str]:
+        """What readiness lacks, by part; empty when the gate is ready."""
+        missing: dict[str, str] = {}
+        if self.policy.active is None:
+            missing["policy"] = self.policy.problem
+        if not await self.log.healthy():
+            missing["log"] = "the audit log cannot be written"
+        try:
+            if not await self.store.ready():
+                missing["store"] = "the database's tables are not of this version"
+        except BrokerError as error:
+            missing["store"] = error.detail
+        if not self.identity.ready:
+            missing["identity"] = "the key set of an issuer is missing or too old"
+        return missing
+
+    async def _stop(self) -> None:
+        await self.background.aclose()
+        for connector in self.connectors.values():
+            await connector.aclose()
+        await self.policy.aclose()
+        await self.log.aclose()
+        await self.egress.aclose()
+        self.store.close()
+
+    async def _first_policy(self) -> None:
+        """Development signs its folder as it is; production activates the configured bundle at its first start."""
+        if self.development is not None:
+            await self._activate_folder(self.development.policies)
+        elif self.policy.active is None and self.settings.policy.bundle is not None:
+            path = self.settings.policy.bundle
+            archive = await asyncio.to_thread(path.read_bytes)
+            signature = await asyncio.to_thread(path.with_name(path.name + ".sig").read_text, "utf-8")
+            await self.policy.activate(archive, signature, by="config:policy.bundle")
+
+    async def _activate_folder(self, folder: Path) -> None:
+        """Put the folder into force where it differs from what is active."""
+        history = await self.bundles.history()
+        newest = max((revision_number(one.revision) for one in history), default=0)
+        key = policy_keys.dev_key(self.keys.folder, dev=True)
+        active = self.policy.active
+        if active is not None and build_bundle(folder, key, active.revision).digest == active.digest:
+            return
+        bundle = build_bundle(folder, key, str(newest + 1))
+        await self.policy.activate(bundle.archive, bundle.signature, by="dev:serve")
+
+    def _engine(self) -> EngineHost:
+        """The embedded engine, or OPA beside the gate with the embedded one for trials."""
+        chosen = self.settings.policy
+        embedded = RegorusHost(
+            Bounds(cpu_seconds=chosen.cpu_milliseconds_max / 1000, wall_seconds=chosen.wall_milliseconds_max / 1000)
+        )
+        if chosen.engine == "regorus":
+            return embedded
+        if not chosen.opa_socket:
+            raise BadRequest("policy.opa_socket is empty", code="config.invalid", remedy="name OPA's unix socket")
+        return OpaHost(
+            OpaSettings(socket=chosen.opa_socket, timeout_seconds=chosen.opa_milliseconds_max / 1000),
+            self.shelf,
+            embedded,
+        )
+
+    def _signers(self) -> dict[str, Any]:
+        """Public keys of whoever may sign bundles; development adds the pair that it made itself."""
+        texts = {name: path.read_text(encoding="utf-8") for name, path in self.settings.policy.signers.items()}
+        signers = policy_keys.read_signers(texts)
+        if self.development is not None:
+            key = policy_keys.dev_key(self.keys.folder, dev=True)
+            signers[key.id] = key.public
+        return signers
+
+    async def _fetch(self, url: str) -> bytes:
+        """A key set through egress, under its issuer's settings; the development provider's straight from it."""
+        if self.provider is not None and url.startswith(self.provider.issuer):
+            return self.provider.jwks()
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        issuer = next(
+            (one for one in self.settings.identity.issuers if one.jwks_uri == url or url.startswith(one.issuer)), None
+        )
+        settings = UpstreamSettings(
+            name="identity",
+            base_url=f"{scheme}://{host}",
+            allow_networks=issuer.allow_networks if issuer else (),
+            ca_file=issuer.ca_file if issuer else "",
+            answer_bytes_max=1_048_576,
+            timeout_seconds=5.0,
+        )
+        answer = await self.egress.upstream(settings).request("GET", slash + path)
+        if answer.status != 200:
+            raise OSError(f"key set: status {answer.status}")
+        return answer.body
 
 
 class ActiveProfiles(Mapping[str, Profile]):
@@ -261,45 +449,6 @@ class ActiveProfiles(Mapping[str, Profile]):
         return len(self._current())
 
 
-def _engine(settings: Settings, shelf: BundleShelf) -> EngineHost:
-    """The embedded engine, or OPA beside the gate with the embedded one for trials."""
-    chosen = settings.policy
-    embedded = RegorusHost(Bounds(cpu_seconds=chosen.cpu_milliseconds_max / 1000, wall_seconds=chosen.wall_milliseconds_max / 1000))
-    if chosen.engine == "regorus":
-        return embedded
-    if not chosen.opa_socket:
-        raise BadRequest("policy.opa_socket is empty", code="config.invalid", remedy="name OPA's unix socket")
-    return OpaHost(OpaSettings(socket=chosen.opa_socket, timeout_seconds=chosen.opa_milliseconds_max / 1000), shelf, embedded)
-
-
-def _signers(settings: Settings, keys: Keys, development: Development | None) -> dict[str, Any]:
-    """Public keys of whoever may sign bundles; development adds the pair that it made itself."""
-    texts = {name: path.read_text(encoding="utf-8") for name, path in settings.policy.signers.items()}
-    signers = policy_keys.read_signers(texts)
-    if development is not None:
-        key = policy_keys.dev_key(keys.folder, dev=True)
-        signers[key.id] = key.public
-    return signers
-
-
-async def _activate_folder(policy: PolicyDecisionPoint, bundles: ActivationFiles, keys: Keys, development: Development) -> None:
-    """Development: sign the policy folder as it is and put it into force where it differs from what is active."""
-    history = await bundles.history()
-    newest = max((revision_number(one.revision) for one in history), default=0)
-    key = policy_keys.dev_key(keys.folder, dev=True)
-    same = build_bundle(development.policies, key, str(newest)) if history else None
-    if same is not None and policy.active is not None and policy.active.digest == same.digest:
-        return
-    bundle = build_bundle(development.policies, key, str(newest + 1))
-    await policy.activate(bundle.archive, bundle.signature, by="dev:serve")
-
-
-async def _activate_file(policy: PolicyDecisionPoint, path: Path) -> None:
-    """First start: the bundle that the configuration names, with its detached signature beside it (``.sig``)."""
-    signature = path.with_name(path.name + ".sig").read_text(encoding="utf-8")
-    await policy.activate(path.read_bytes(), signature, by="config:policy.bundle")
-
-
 def audience(settings: Settings) -> str:
     """What tokens for this gate name as their audience in development."""
     return settings.url + AUDIENCE_SUFFIX
@@ -310,62 +459,18 @@ def dev_issuer(settings: Settings) -> str:
     return settings.url + DEV_PATH
 
 
-def _provider(settings: Settings, keys: Keys, clock: Clock, development: Development) -> DevProvider:
-    """The development identity provider; the agent's private key lies in the keys folder."""
-    return DevProvider(
-        dev_issuer(settings),
-        dev=True,
-        audience=audience(settings),
-        clock=clock,
-        code=development.code,
-        agent=agent_key(keys.folder / "agent-1.jwk"),
-        people=development.people,
+def _dev_issuer_settings(settings: Settings) -> IssuerSettings:
+    """The development provider as one more issuer."""
+    return IssuerSettings(
+        name=DEV_ISSUER,
+        profile="dev",
+        issuer=dev_issuer(settings),
+        jwks_uri=dev_issuer(settings) + "/jwks",
+        audiences=(audience(settings),),
+        tenant_claim="tenant",
+        agents=("agent-1",),
+        lifetime_seconds_max=600,
     )
-
-
-def _profiles(settings: Settings, development: Development | None) -> list[Any]:
-    """Issuer profiles of the configuration; development adds its own."""
-    tables: list[dict[str, Any]] = [{**one.model_dump(exclude={"allow_networks", "ca_file"})} for one in settings.identity.issuers]
-    if development is not None:
-        own = IssuerSettings(name=DEV_ISSUER, profile="dev", issuer=dev_issuer(settings), jwks_uri=dev_issuer(settings) + "/jwks", audiences=(audience(settings),), tenant_claim="tenant", agents=("agent-1",), lifetime_seconds_max=600)
-        tables.append(own.model_dump(exclude={"allow_networks", "ca_file"}))
-    try:
-        return [issuer_profile(table, insecure_loopback=development is not None) for table in tables]
-    except ValueError as error:
-        raise BadRequest(str(error), code="config.invalid", remedy="see docs/settings.md, section identity") from None
-
-
-def _fetch(settings: Settings, egress: Egress, provider: DevProvider | None) -> Fetch:
-    """Key sets through egress; those of the development provider straight from it."""
-    by_prefix = {one.issuer.rstrip("/"): one for one in settings.identity.issuers}
-
-    async def fetch(url: str) -> bytes:
-        if provider is not None and url.startswith(provider.issuer):
-            return provider.jwks()
-        origin, slash, rest = url.partition("://")[2].partition("/")
-        base = url[: url.index("://") + 3] + origin
-        issuer = next((one for prefix, one in by_prefix.items() if url.startswith(prefix) or one.jwks_uri == url), None)
-        upstream = egress.upstream(
-            UpstreamSettings(
-                name="identity",
-                base_url=base,
-                allow_networks=issuer.allow_networks if issuer else (),
-                ca_file=issuer.ca_file if issuer else "",
-                answer_bytes_max=1_048_576,
-                timeout_seconds=5.0,
-            )
-        )
-        answer = await upstream.request("GET", slash + rest)
-        if answer.status != 200:
-            raise OSError(f"key set: status {answer.status}")
-        return answer.body
-
-    return fetch
-
-
-def _libpq(url: str) -> str:
-    """The database's URL as libpq reads it."""
-    return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 @contextmanager
@@ -378,5 +483,9 @@ def _alone(data: Path, *, shared: bool) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict("another gate uses this data folder", code="gate.data_in_use", remedy="stop it, or give --data another folder") from None
+            raise Conflict(
+                "another gate uses this data folder",
+                code="gate.data_in_use",
+                remedy="stop it, or give --data another folder",
+            ) from None
         yield

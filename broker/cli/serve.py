@@ -14,7 +14,7 @@ from broker.cli.exits import Stop
 
 if TYPE_CHECKING:
     from broker.config import Settings
-    from broker.wiring import Gate
+    from broker.wiring import Wiring
 
 KEEP_ALIVE_SECONDS = 75
 SHUTDOWN_SECONDS = 30
@@ -74,7 +74,7 @@ def _run(settings: "Settings", listener: socket.socket, *, dev: bool, policies: 
     code = given or new_code()
     try:
         development = wiring.Development(code=code, policies=policies or places.policies()) if dev else None
-        gate = wiring.build(settings, clock=SystemClock(), development=development)
+        gate = wiring.Wiring(settings, clock=SystemClock(), development=development)
     except ValueError as error:
         raise Stop(str(error), "mend gate.url or WICKETGATE_DEV_CODE") from None
     if dev:
@@ -86,7 +86,7 @@ def _welcome(settings: "Settings", code: str) -> list[str]:
     """What a person does next in development; ``code`` only where it is not theirs already."""
     approve = "wicketgate approvals list --as security"
     url = "" if settings.url == places.DEFAULT_URL else f"export WICKETGATE_URL={settings.url}"
-    lines = [
+    return [
         f"wicketgate: {settings.url} (development: this machine only; never for production)",
         f"data:       {settings.gate.data}",
         *([f"code:       {code}    personas oncall, security and auditor sign in with it"] if code else []),
@@ -97,20 +97,22 @@ def _welcome(settings: "Settings", code: str) -> list[str]:
         f"  {approve}   what waits for a person",
         f"  wicketgate audit verify {settings.gate.data}/log --vkey {settings.gate.data}/log.vkey",
     ]
-    return lines
 
 
-def _serve(gate: "Gate", settings: "Settings", listener: socket.socket, welcome: list[str]) -> None:
+def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcome: list[str]) -> None:
     """Serve until a signal; failures of the start are raised as themselves, not as the server's traceback."""
     import importlib.util
 
     import uvicorn
 
+    from broker.web.app import build
+
     failed: list[Exception] = []
+    served = build(gate)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await gate.app(scope, receive, send)
+            await served(scope, receive, send)
         except Exception as error:
             if scope["type"] == "lifespan":
                 failed.append(error)
@@ -152,7 +154,7 @@ def _end(*_: object) -> None:
     raise SystemExit(0)
 
 
-def _quiet_libraries(gate: "Gate") -> None:
+def _quiet_libraries(gate: "Wiring") -> None:
     """Libraries' warnings as place and class only: their texts may quote what they were given."""
 
     class Places(logging.Handler):

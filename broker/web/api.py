@@ -1,6 +1,5 @@
 """The REST of the gate: each handler turns a request into an ``Ask`` and goes down the one path."""
 
-
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +23,9 @@ _GATE = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
 _PAGE_MAX = 500
 
 
-def json_response(body: Mapping[str, Json] | list[Json], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(
+    body: Mapping[str, Json] | list[Json], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A JSON answer."""
     return Response(orjson.dumps(body), status_code=status, media_type="application/json", headers=headers)
 
@@ -45,7 +46,10 @@ class Api:
         if not authorization and (key := request.headers.get("x-api-key")):
             authorization = f"Bearer {key}"
         return Credential(
-            authorization=authorization, proof=request.headers.get("dpop", ""), method=request.method, url=self._settings.url + request.url.path
+            authorization=authorization,
+            proof=request.headers.get("dpop", ""),
+            method=request.method,
+            url=self._settings.url + request.url.path,
         )
 
     async def act(self, request: Request) -> Response:
@@ -87,7 +91,11 @@ class Api:
 
     async def approvals(self, request: Request) -> Response:
         """GET /v1/approvals."""
-        return await self._gate(request, "gate.approvals.read", {"state": request.query_params.get("state", "waiting"), "after": request.query_params.get("after", "")})
+        return await self._gate(
+            request,
+            "gate.approvals.read",
+            {"state": request.query_params.get("state", "waiting"), "after": request.query_params.get("after", "")},
+        )
 
     async def approval(self, request: Request) -> Response:
         """GET /v1/approvals/{id}."""
@@ -96,7 +104,11 @@ class Api:
     async def review(self, request: Request) -> Response:
         """POST /v1/approvals/{id}/reviews."""
         body: schemas.ReviewBody = schemas.parse(schemas.ReviewBody, await request.body())
-        arguments: dict[str, Json] = {"approval": request.path_params["id"], "verdict": body.verdict, "digest": body.digest}
+        arguments: dict[str, Json] = {
+            "approval": request.path_params["id"],
+            "verdict": body.verdict,
+            "digest": body.digest,
+        }
         if body.narrow is not None:
             arguments["narrow"] = body.narrow
         return await self._gate(request, "gate.review.create", arguments, reason=body.reason)
@@ -115,7 +127,9 @@ class Api:
         body: schemas.ActivateBody = schemas.parse(schemas.ActivateBody, await request.body())
         await self._identity.authenticate(self.credential(request))
         digest, revision = await self._acts.stage(_decoded(body.bundle), body.signature)
-        return await self._gate(request, "gate.policy.activate", {"digest": digest, "revision": revision}, reason=body.reason)
+        return await self._gate(
+            request, "gate.policy.activate", {"digest": digest, "revision": revision}, reason=body.reason
+        )
 
     async def rollback(self, request: Request) -> Response:
         """POST /v1/policies/rollback."""
@@ -139,12 +153,18 @@ class Api:
 
     async def proof(self, request: Request) -> Response:
         """GET /v1/audit/proof/{seq}."""
-        return await self._gate(request, "gate.audit.read", {"what": "proof", "seq": _whole(request.path_params["seq"], "seq")})
+        return await self._gate(
+            request, "gate.audit.read", {"what": "proof", "seq": _whole(request.path_params["seq"], "seq")}
+        )
 
     async def export(self, request: Request) -> Response:
         """GET /v1/audit/export."""
         query = request.query_params
-        arguments = {"format": query.get("format", "jsonl"), "after": _number(request, "after", -1), "session": query.get("session", "")}
+        arguments = {
+            "format": query.get("format", "jsonl"),
+            "after": _number(request, "after", -1),
+            "session": query.get("session", ""),
+        }
         return await self._gate(request, "gate.audit.export", arguments)
 
     async def agents(self, request: Request) -> Response:
@@ -160,16 +180,22 @@ class Api:
     async def resume(self, request: Request) -> Response:
         """POST /v1/kill/resume: an ordinary decided action."""
         body: schemas.KillBody = schemas.parse(schemas.KillBody, await request.body())
-        return await self._gate(request, "gate.kill.resume", {"scope": body.scope, "target": body.target}, reason=body.reason)
+        return await self._gate(
+            request, "gate.kill.resume", {"scope": body.scope, "target": body.target}, reason=body.reason
+        )
 
-    async def _gate(self, request: Request, action: str, arguments: dict[str, Any], *, reason: str = "", status: int = 200) -> Response:
+    async def _gate(
+        self, request: Request, action: str, arguments: dict[str, Any], *, reason: str = "", status: int = 200
+    ) -> Response:
         """One of the gate's own acts; its result is the body, beside the receipt."""
         ask = Ask(action=action, resource=_GATE, arguments=arguments, reason=reason, idempotency_key=_key(request))
         answer = await self._pipeline.act(self.credential(request), ask)
         if answer.status != "done":
             return answered(answer)
         result = answer.body["result"]["value"]
-        return json_response({**(result if isinstance(result, dict) else {"result": result}), "receipt": answer.body["receipt"]}, status)
+        return json_response(
+            {**(result if isinstance(result, dict) else {"result": result}), "receipt": answer.body["receipt"]}, status
+        )
 
 
 def own(body: dict[str, Json]) -> Response:
@@ -188,7 +214,9 @@ def _key(request: Request) -> str:
     """The idempotency key: 1 to 128 visible ASCII characters."""
     key = request.headers.get("idempotency-key", "").strip('"')
     if len(key) > 128 or not (key.isascii() and key.isprintable()):
-        raise BadRequest("header `Idempotency-Key` must be 1 to 128 visible ASCII characters", code="idempotency.key_form")
+        raise BadRequest(
+            "header `Idempotency-Key` must be 1 to 128 visible ASCII characters", code="idempotency.key_form"
+        )
     return key
 
 
@@ -216,5 +244,3 @@ def _whole(text: str, name: str) -> int:
 async def absent(_: Request) -> Response:
     """Any path that is not served."""
     raise NotFound
-
-

@@ -1,27 +1,28 @@
 """The ASGI application: the route table bound to its handlers, inside the guard."""
 
+import hmac
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp
 
 from broker.clock import Clock
 from broker.config import Settings
-from broker.errors import BadRequest, BrokerError, NotFound
+from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
+from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web.api import Api, json_response
 from broker.web.guard import App, Guard, GuardSettings
 from broker.web.llm import ModelApi
 from broker.web.problem import problem
 from broker.web.routes import ROUTES, Route
+from broker.wiring import DEV_PATH, Wiring
 
 Ready = Callable[[], Awaitable[dict[str, str]]]
-Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 
 class Health:
@@ -46,28 +47,54 @@ class Health:
         return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def build(  # noqa: PLR0913 - the composition root names each part once
-    *, settings: Settings, api: Api, models: ModelApi, health: Health, telemetry: Telemetry, lifespan: Lifespan, clock: Clock, mounts: dict[str, ASGIApp] | None = None
-) -> App:
-    """The guarded application. ``mounts`` are sub-applications by path, such as the development identity provider."""
+class Bundles:
+    """Delivery of the verified bundle to OPA, which verifies it again."""
+
+    def __init__(self, shelf: BundleShelf, token_file: Path | None) -> None:
+        """Without ``token_file`` nothing is delivered. Raises ``OSError`` for a file that cannot be read."""
+        self._shelf = shelf
+        self._token = token_file.read_text(encoding="utf-8").strip() if token_file else ""
+
+    async def bundle(self, request: Request) -> Response:
+        """GET /bundles/broker.tar.gz: ETag, and long polling by ``Prefer: wait=…``."""
+        if not self._token:
+            raise NotFound("there is no such route", code="http.no_route", remedy="set policy.bundle_token_file")
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise Unauthenticated(
+                "the token of bundle delivery is required",
+                code="identity.missing",
+                remedy="configure OPA's service with the token",
+            )
+        answer = await self._shelf.answer(request.headers.get("if-none-match", ""), request.headers.get("prefer", ""))
+        return Response(answer.body, answer.status, dict(answer.headers))
+
+
+def build(gate: Wiring) -> App:
+    """The guarded application of a wired gate; its lifespan is the gate's own."""
+    settings, telemetry = gate.settings, gate.telemetry
+    api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
+    models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
+    health = Health(gate.missing, telemetry)
     app = FastAPI(
         title="Wicketgate",
         version="1",
-        lifespan=lifespan,
+        lifespan=lambda _: gate.running(),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={Exception: _crashed, BrokerError: _refused, 404: _absent, 405: _method},
     )
+    bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
     for route in ROUTES:
-        owner = next(part for part in (health, models, api) if hasattr(part, route.handler))
-        endpoint = _timed(getattr(owner, route.handler), route, telemetry, clock)
+        owner = next(part for part in (health, bundles, models, api) if hasattr(part, route.handler))
+        endpoint = _timed(getattr(owner, route.handler), route, telemetry, gate.clock)
         if route.hot:
             app.add_route(route.path, endpoint, methods=[route.method])
         # A hot route is answered above; this entry describes it in the OpenAPI document.
         app.add_api_route(route.path, endpoint, methods=[route.method], **_described(route))
-    for path, mounted in (mounts or {}).items():
-        app.mount(path, mounted)
+    if gate.provider is not None:
+        app.mount(DEV_PATH, gate.provider)
     return Guard(app, GuardSettings(settings.web, hosts_of(settings)), telemetry)
 
 
@@ -80,7 +107,9 @@ def hosts_of(settings: Settings) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in names)
 
 
-def _timed(handler: Callable[[Request], Awaitable[Response]], route: Route, telemetry: Telemetry, clock: Clock) -> Callable[[Request], Awaitable[Response]]:
+def _timed(
+    handler: Callable[[Request], Awaitable[Response]], route: Route, telemetry: Telemetry, clock: Clock
+) -> Callable[[Request], Awaitable[Response]]:
     """``handler`` with its answers counted; errors become problems here, where the route is known."""
 
     async def endpoint(request: Request) -> Response:
@@ -102,9 +131,22 @@ def _described(route: Route) -> dict[str, Any]:
     if route.access != "public":
         extra["security"] = [{"bearer": []}]
     if route.body is not None:
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body.model_json_schema()}}}
-    problems = {code: {"description": "problem+json"} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)} if route.access != "public" else {}
-    return {"summary": route.summary, "operation_id": route.handler, "openapi_extra": extra, "responses": problems, "response_model": None}
+        extra["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": route.body.model_json_schema()}},
+        }
+    problems = (
+        {code: {"description": "problem+json"} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)}
+        if route.access != "public"
+        else {}
+    )
+    return {
+        "summary": route.summary,
+        "operation_id": route.handler,
+        "openapi_extra": extra,
+        "responses": problems,
+        "response_model": None,
+    }
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -118,8 +160,6 @@ async def _absent(_: Request, __: Exception) -> Response:
 
 async def _method(_: Request, __: Exception) -> Response:
     return problem(BadRequest("this route does not take this method", code="http.method", remedy="see /openapi.json"))
-
-
 
 
 async def _crashed(_: Request, __: Exception) -> Response:

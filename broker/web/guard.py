@@ -23,13 +23,31 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_ONCE = frozenset({b"host", b"content-length", b"content-type", b"transfer-encoding", b"authorization", b"idempotency-key", b"x-api-key", b"dpop", b"wicketgate-session"})
-_BAD_PATH = re.compile(rb"%2e|%2f|%5c|%00|//|\\|[\x00-\x20\x7f-\xff]|(?:^|/)\.{1,2}(?:/|$)|%(?![0-9a-fA-F]{2})", re.IGNORECASE)
+_ONCE = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"transfer-encoding",
+        b"authorization",
+        b"idempotency-key",
+        b"x-api-key",
+        b"dpop",
+        b"wicketgate-session",
+    }
+)
+_BAD_PATH = re.compile(
+    rb"%2e|%2f|%5c|%00|//|\\|[\x00-\x20\x7f-\xff]|(?:^|/)\.{1,2}(?:/|$)|%(?![0-9a-fA-F]{2})", re.IGNORECASE
+)
 _BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _CONTROL = ("/livez", "/readyz", "/v1/kill", "/v1/approvals")
 _STREAMING = ("/llm/",)
 _FORMS = ("/dev-idp/",)
-_SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer")]
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +89,9 @@ class Guard:
             await sender.problem(scope, error)
         except Exception as error:  # noqa: BLE001 - the process edge: nothing of it may reach the caller
             self._telemetry.crash("web", error)
-            await sender.problem(scope, BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed"))
+            await sender.problem(
+                scope, BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed")
+            )
         finally:
             self._busy -= 1
 
@@ -84,27 +104,48 @@ class Guard:
             async with asyncio.timeout(self._settings.web.request_seconds_max):
                 await self._app(scope, _replay(body, receive), sender)
         except TimeoutError:
-            raise Unavailable("the request took too long; an effect under way still gets its record", code="http.deadline") from None
+            raise Unavailable(
+                "the request took too long; an effect under way still gets its record", code="http.deadline"
+            ) from None
 
     def _check(self, scope: Scope) -> None:
         """Everything that can be judged before the body."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         web = self._settings.web
         if scope["http_version"] != "1.1":
-            raise BadRequest("only HTTP/1.1 is spoken here", code="http.version", remedy="send HTTP/1.1, or put the shipped proxy in front")
-        if len(headers) > web.headers_max or sum(len(name) + len(value) for name, value in headers) > web.header_bytes_max:
-            raise TooLarge("the headers are too many or too large", code="http.headers_too_large", remedy="send fewer and smaller headers")
+            raise BadRequest(
+                "only HTTP/1.1 is spoken here",
+                code="http.version",
+                remedy="send HTTP/1.1, or put the shipped proxy in front",
+            )
+        if (
+            len(headers) > web.headers_max
+            or sum(len(name) + len(value) for name, value in headers) > web.header_bytes_max
+        ):
+            raise TooLarge(
+                "the headers are too many or too large",
+                code="http.headers_too_large",
+                remedy="send fewer and smaller headers",
+            )
         seen: set[bytes] = set()
         for name, _ in headers:
             if name in _ONCE and name in seen:
-                raise BadRequest(f"header `{name.decode()}` is given twice", code="http.duplicate_header", remedy="send it once")
+                raise BadRequest(
+                    f"header `{name.decode()}` is given twice", code="http.duplicate_header", remedy="send it once"
+                )
             seen.add(name)
         host = next((value for name, value in headers if name == b"host"), b"")
         if host.lower() not in self._settings.hosts:
-            raise BadRequest("this Host is not served here", code="http.host", remedy="use the gate's configured address (gate.url)")
+            raise BadRequest(
+                "this Host is not served here", code="http.host", remedy="use the gate's configured address (gate.url)"
+            )
         path = scope.get("raw_path") or scope["path"].encode()
         if _BAD_PATH.search(path.split(b"?", 1)[0]):
-            raise BadRequest("the path holds dot segments, doubled or encoded separators", code="http.path", remedy="send a plain, normalised path")
+            raise BadRequest(
+                "the path holds dot segments, doubled or encoded separators",
+                code="http.path",
+                remedy="send a plain, normalised path",
+            )
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, bounded in size, time and media type."""
@@ -112,23 +153,41 @@ class Guard:
         web = self._settings.web
         claimed = headers.get(b"content-length", b"0")
         if not claimed.isdigit():
-            raise BadRequest("header `content-length` is not a number", code="http.content_length", remedy="send a plain decimal length")
+            raise BadRequest(
+                "header `content-length` is not a number",
+                code="http.content_length",
+                remedy="send a plain decimal length",
+            )
         if scope["method"] in _BODYLESS and int(claimed) == 0 and b"transfer-encoding" not in headers:
             return b""
         limit = web.model_body_bytes_max if scope["path"].startswith(_STREAMING) else web.body_bytes_max
         if int(claimed) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes", code="request.too_large")
         if b"content-encoding" in headers:
-            raise BadRequest("compressed bodies are not read", code="http.media_type", remedy="send the body without Content-Encoding")
+            raise BadRequest(
+                "compressed bodies are not read",
+                code="http.media_type",
+                remedy="send the body without Content-Encoding",
+            )
         media = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-        wanted = (b"application/json", b"application/x-www-form-urlencoded") if scope["path"].startswith(_FORMS) else (b"application/json",)
+        wanted = (
+            (b"application/json", b"application/x-www-form-urlencoded")
+            if scope["path"].startswith(_FORMS)
+            else (b"application/json",)
+        )
         if media not in wanted:
-            raise BadRequest("the body must be application/json", code="http.media_type", remedy="send Content-Type: application/json")
+            raise BadRequest(
+                "the body must be application/json",
+                code="http.media_type",
+                remedy="send Content-Type: application/json",
+            )
         try:
             async with asyncio.timeout(web.body_seconds_max):
                 return await _read(receive, limit)
         except TimeoutError:
-            raise BadRequest("the body did not arrive in time", code="http.body_timeout", remedy="send the body at once") from None
+            raise BadRequest(
+                "the body did not arrive in time", code="http.body_timeout", remedy="send the body at once"
+            ) from None
 
 
 class _Sender:
@@ -142,7 +201,10 @@ class _Sender:
         if message["type"] == "http.response.start":
             self._begun = True
             names = {name for name, _ in message.get("headers", [])}
-            message["headers"] = [*message.get("headers", []), *(pair for pair in _SECURITY_HEADERS if pair[0] not in names)]
+            message["headers"] = [
+                *message.get("headers", []),
+                *(pair for pair in _SECURITY_HEADERS if pair[0] not in names),
+            ]
         await self._send(message)
 
     async def problem(self, scope: Scope, error: BrokerError) -> None:

@@ -22,7 +22,15 @@ from broker.streams import Streams
 from broker.web.api import Api
 from broker.web.problem import status_of
 
-_ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error"}
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 _FORWARDED = ("anthropic-version", "anthropic-beta")
 _SESSION_HEADERS = ("wicketgate-session", "x-claude-code-session-id")
 
@@ -47,14 +55,18 @@ class ModelApi:
             if isinstance(relay, Answer):
                 return _message(relay)
             chunks: AsyncIterator[bytes] = relay.chunks()
-            return StreamingResponse(chunks, relay.status, {name: value for name, value in relay.headers.items() if name != "content-length"})
+            return StreamingResponse(
+                chunks, relay.status, {name: value for name, value in relay.headers.items() if name != "content-length"}
+            )
         except BrokerError as error:
             return provider_error(error)
 
     async def count(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages/count_tokens."""
         try:
-            return _message(await self._pipeline.act(self._api.credential(request), await self._ask(request, "llm.tokens.count")))
+            return _message(
+                await self._pipeline.act(self._api.credential(request), await self._ask(request, "llm.tokens.count"))
+            )
         except BrokerError as error:
             return provider_error(error)
 
@@ -69,7 +81,9 @@ class ModelApi:
 
     async def _ask(self, request: Request, action: str) -> Ask:
         """The call's facts as arguments, its body as content."""
-        body = strictjson.read_object(await request.body(), bytes_max=self._settings.web.model_body_bytes_max, floats=True)
+        body = strictjson.read_object(
+            await request.body(), bytes_max=self._settings.web.model_body_bytes_max, floats=True
+        )
         facts = modelwire.facts(body)
         resource = {"type": "model", "id": facts["model"], "env": "prod"}
         return Ask(
@@ -88,7 +102,10 @@ def provider_error(error: BrokerError) -> Response:
     status = status_of(error)
     shown: dict[str, Any] = {
         "type": "error",
-        "error": {"type": _ERROR_TYPES.get(status, "api_error"), "message": f"{error.detail} [{error.error_code}]; {error.error_remedy}"},
+        "error": {
+            "type": _ERROR_TYPES.get(status, "api_error"),
+            "message": f"{error.detail} [{error.error_code}]; {error.error_remedy}",
+        },
         "wicketgate": {"code": error.error_code, "remedy": error.error_remedy, "decision_id": error.decision_id},
     }
     if error.receipt is not None:
@@ -104,7 +121,10 @@ def _message(answer: Answer) -> Response:
     """The provider's JSON out of an answer."""
     result: Mapping[str, Json] = answer.body["result"]
     value = result["value"]
-    headers = {"wicketgate-action": str(answer.body["action_id"]), "wicketgate-receipt": str(answer.body["receipt"]["seq"])}
+    headers = {
+        "wicketgate-action": str(answer.body["action_id"]),
+        "wicketgate-receipt": str(answer.body["receipt"]["seq"]),
+    }
     if result["status"] == "error" and isinstance(value, dict) and "status" in value:
         return Response(orjson.dumps(value["body"]), value["status"], headers, media_type="application/json")
     return Response(orjson.dumps(value), 200, headers, media_type="application/json")

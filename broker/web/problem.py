@@ -81,7 +81,9 @@ def problem(error: BrokerError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         # RFC 6750 §3: the challenge names the error, never what was wrong inside the token.
-        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if error.error_code != "identity.missing" else "Bearer"
+        headers["WWW-Authenticate"] = (
+            'Bearer error="invalid_token"' if error.error_code != "identity.missing" else "Bearer"
+        )
     if error.retry_after is not None or isinstance(error, (LimitExceeded, Unavailable)):
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
     return Response(orjson.dumps(body), status_code=status, headers=headers, media_type="application/problem+json")

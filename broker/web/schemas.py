@@ -113,4 +113,6 @@ def check(model: type[Body], value: Json) -> Any:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
-        raise BadRequest(f"field `{where}`: {first['msg'][:1].lower()}{first['msg'][1:]}", code="request.field") from None
+        raise BadRequest(
+            f"field `{where}`: {first['msg'][:1].lower()}{first['msg'][1:]}", code="request.field"
+        ) from None

@@ -30,7 +30,11 @@ def test_the_application_serves_nothing_beside_the_table(tmp_path: Path) -> None
     async def main() -> set[tuple[str, str]]:
         async with world(tmp_path) as it:
             document = (await it.client.get("/openapi.json")).json()
-            undeclared = [path for path in ("/docs", "/redoc", "/v1", "/v1/", "/admin") if (await it.client.get(path)).status_code != 404]
+            undeclared = [
+                path
+                for path in ("/docs", "/redoc", "/v1", "/v1/", "/admin")
+                if (await it.client.get(path)).status_code != 404
+            ]
             assert undeclared == []
             return {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
 
@@ -73,18 +77,33 @@ async def _things(it: World, agent: Mapping[str, str]) -> dict[str, str]:
     proposed = await it.act(agent, "local.process.restart", session)
     assert proposed.status_code == 202, proposed.text
     waiting = proposed.json()
-    return {"session": session, "action": done["action_id"], "observation": done["observation"], "approval": waiting["approval"]["id"], "digest": waiting["approval"]["digest"]}
+    return {
+        "session": session,
+        "action": done["action_id"],
+        "observation": done["observation"],
+        "approval": waiting["approval"]["id"],
+        "digest": waiting["approval"]["digest"],
+    }
 
 
 async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[str, str]) -> httpx.Response:
-    ids = {"/v1/sessions": "session", "/v1/actions": "action", "/v1/observations": "observation", "/v1/approvals": "approval"}
+    ids = {
+        "/v1/sessions": "session",
+        "/v1/actions": "action",
+        "/v1/observations": "observation",
+        "/v1/approvals": "approval",
+    }
     path = route.path.replace("{seq}", "0")
     for prefix, name in ids.items():
         if path.startswith(prefix):
             path = path.replace("{id}", things.get(name, "-"))
     body = _body(route, things)
     headers = {**who, **it.key()}
-    return await it.client.request(route.method, path, json=body, headers=headers) if body is not None else await it.client.request(route.method, path, headers=headers)
+    return (
+        await it.client.request(route.method, path, json=body, headers=headers)
+        if body is not None
+        else await it.client.request(route.method, path, headers=headers)
+    )
 
 
 def _body(route: Route, things: Mapping[str, str]) -> Any:

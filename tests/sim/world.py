@@ -17,6 +17,8 @@ import httpx
 from broker import config, wiring
 from broker.clock import SeededClock
 from broker.identity.dev import PERSONAS, Persona, agent_key, client_assertion
+from broker.web import app as web
+from broker.web.guard import App
 from tests.sim.model_server import ModelServer, Turn
 from tests.sim.supervisor import Supervisor
 
@@ -44,7 +46,8 @@ class World:
     settings: config.Settings
     store_url: str = ""
     policies: Path = ROOT / "policies"
-    gate: wiring.Gate = field(init=False)
+    gate: wiring.Wiring = field(init=False)
+    app: App = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     _stop: asyncio.Event = field(init=False)
     _running: asyncio.Task[None] = field(init=False)
@@ -56,13 +59,18 @@ class World:
 
     async def start(self) -> None:
         """Wire and start a gate on the data folder, as a fresh process would."""
-        self.gate = wiring.build(self.settings, clock=self.clock, development=wiring.Development(code=CODE, policies=self.policies, people=PEOPLE))
+        self.gate = wiring.Wiring(
+            self.settings,
+            clock=self.clock,
+            development=wiring.Development(code=CODE, policies=self.policies, people=PEOPLE),
+        )
+        self.app = web.build(self.gate)
         self._stop, started = asyncio.Event(), asyncio.Event()
         self._running = asyncio.create_task(self._lifespan(started))
         await asyncio.wait({self._running, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if self._running.done():
             self._running.result()
-        transport = httpx.ASGITransport(app=self.gate.app, client=("127.0.0.1", 40000))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=self.app, client=("127.0.0.1", 40000))  # type: ignore[arg-type]
         self.client = httpx.AsyncClient(transport=transport, base_url=URL, timeout=30)
 
     async def stop(self) -> None:
@@ -87,13 +95,18 @@ class World:
             elif message["type"].endswith("failed"):
                 raise RuntimeError(message.get("message", "start failed"))
 
-        await self.gate.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        await self.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
 
     # -- people and agents --------------------------------------------------------------------------------------------
 
     async def person(self, name: str) -> dict[str, str]:
         """Headers of a person who just signed in."""
-        form = {"grant_type": "urn:wicketgate:dev:persona", "client_id": "wicketgate-cli", "persona": name, "code": CODE}
+        form = {
+            "grant_type": "urn:wicketgate:dev:persona",
+            "client_id": "wicketgate-cli",
+            "persona": name,
+            "code": CODE,
+        }
         return _bearer(await self.client.post("/dev-idp/token", data=form))
 
     async def agent(self, name: str = "agent-1") -> dict[str, str]:
@@ -120,7 +133,7 @@ class World:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["session"])
 
-    async def act(  # noqa: PLR0913
+    async def act(
         self,
         who: Mapping[str, str],
         action: str,
@@ -140,12 +153,18 @@ class World:
             "arguments": dict(arguments or {}),
             "reason": "the error rate rose",
         }
-        return await self.client.post("/v1/actions", json=body, headers={**who, **(key if key is not None else self.key())})
+        return await self.client.post(
+            "/v1/actions", json=body, headers={**who, **(key if key is not None else self.key())}
+        )
 
-    async def review(self, who: Mapping[str, str], approval: Mapping[str, Any], verdict: str = "approve", **more: Any) -> httpx.Response:
+    async def review(
+        self, who: Mapping[str, str], approval: Mapping[str, Any], verdict: str = "approve", **more: Any
+    ) -> httpx.Response:
         """Answer a proposal as shown."""
         body = {"verdict": verdict, "digest": approval["digest"], "reason": "seen", **more}
-        return await self.client.post(f"/v1/approvals/{approval['id']}/reviews", json=body, headers={**who, **self.key()})
+        return await self.client.post(
+            f"/v1/approvals/{approval['id']}/reviews", json=body, headers={**who, **self.key()}
+        )
 
     async def outcome(self, who: Mapping[str, str], action_id: str) -> httpx.Response:
         """The action's state, waiting for it to end."""
@@ -165,13 +184,20 @@ class World:
 
     def everything_stored(self) -> bytes:
         """All bytes under the data folder but the keys."""
-        return b"".join(path.read_bytes() for path in sorted(self.data.rglob("*")) if path.is_file() and "keys" not in path.parts)
+        return b"".join(
+            path.read_bytes() for path in sorted(self.data.rglob("*")) if path.is_file() and "keys" not in path.parts
+        )
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, *, turns: list[Turn] | None = None, store_url: str = "", extra: str = "", policies: Path | None = None) -> AsyncIterator[World]:
+async def world(
+    folder: Path, *, turns: list[Turn] | None = None, store_url: str = "", extra: str = "", policies: Path | None = None
+) -> AsyncIterator[World]:
     """A running world under ``folder``; ``extra`` is more TOML."""
-    async with Supervisor(("checkout", "payments", "storefront", "inventory")) as supervisor, ModelServer(turns or [Turn("all is well")], key="provider-key") as models:
+    async with (
+        Supervisor(("checkout", "payments", "storefront", "inventory")) as supervisor,
+        ModelServer(turns or [Turn("all is well")], key="provider-key") as models,
+    ):
         (folder / "logs").mkdir(exist_ok=True)
         (folder / "logs" / "checkout.log").write_text("".join(LOG_LINES))
         (folder / "model.key").write_text("provider-key")
@@ -189,9 +215,20 @@ async def world(folder: Path, *, turns: list[Turn] | None = None, store_url: str
 
 def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: str, extra: str) -> Path:
     """The configuration of this world."""
-    items = [("process", name, "prod", "eu-west-1" if name != "payments" else "us-east-1") for name in ("storefront", "checkout", "payments", "inventory")]
-    items += [("process", "checkout", "staging", "eu-west-1"), ("model", MODEL, "prod", "eu-west-1"), ("model", FAR_MODEL, "prod", "us-east-1"), ("model", "any", "prod", "eu-west-1")]
-    inventory = "".join(f"[[inventory]]\ntype = {json.dumps(t)}\nid = {json.dumps(i)}\nenv = {json.dumps(e)}\nregion = {json.dumps(r)}\n" for t, i, e, r in items)
+    items = [
+        ("process", name, "prod", "eu-west-1" if name != "payments" else "us-east-1")
+        for name in ("storefront", "checkout", "payments", "inventory")
+    ]
+    items += [
+        ("process", "checkout", "staging", "eu-west-1"),
+        ("model", MODEL, "prod", "eu-west-1"),
+        ("model", FAR_MODEL, "prod", "us-east-1"),
+        ("model", "any", "prod", "eu-west-1"),
+    ]
+    inventory = "".join(
+        f"[[inventory]]\ntype = {json.dumps(t)}\nid = {json.dumps(i)}\nenv = {json.dumps(e)}\nregion = {json.dumps(r)}\n"
+        for t, i, e, r in items
+    )
     store = f"[store]\nurl = {json.dumps(store_url)}\n" if store_url else ""
     path = folder / "gate.toml"
     path.write_text(f"""
