@@ -5,7 +5,10 @@ from typing import Any
 import click
 
 from broker.cli import exits
+from broker.cli.act import act, agents, approvals
+from broker.cli.caller import JSON_WANTED
 from broker.cli.serve import serve
+from broker.cli.tokens import login, token
 
 
 class Cli(click.Group):
@@ -17,11 +20,11 @@ class Cli(click.Group):
             return super().invoke(ctx)
         except (click.exceptions.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - the process edge: unknown failures are raised again
+        except Exception as error:
             failure = exits.read(error)
             if failure is None:
                 raise
-            failure.tell()
+            failure.tell(as_json=ctx.meta.get(JSON_WANTED, False))
             ctx.exit(failure.code)
 
 
@@ -31,5 +34,5 @@ def main() -> None:
     """Wicketgate: the one gate through which AI agents reach production."""
 
 
-for command in (serve,):
+for command in (serve, login, token, act, approvals, agents):
     main.add_command(command)

@@ -4,8 +4,11 @@
 7 verification failed. Click answers usage errors itself.
 """
 
+import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import click
 
@@ -19,9 +22,13 @@ class Failure:
     code: int
     text: str
     remedy: str = ""
+    said: Mapping[str, Any] = field(default_factory=dict)
+    """What a program reads of it: the gate's own words where it spoke."""
 
-    def tell(self) -> None:
-        """Two lines on standard error."""
+    def tell(self, *, as_json: bool) -> None:
+        """Two lines on standard error; with ``as_json`` one object on standard output, too."""
+        if as_json:
+            click.echo(json.dumps({"status": "error", "detail": self.text, "remedy": self.remedy, **self.said}))
         click.echo(f"error: {self.text}", err=True)
         if self.remedy:
             click.echo(f"remedy: {self.remedy}", err=True)
@@ -44,7 +51,8 @@ def read(error: Exception) -> Failure | None:
         return error.failure
     if isinstance(error, BrokerError):
         code = NOT_AUTHENTICATED if isinstance(error, Unauthenticated) else ERROR
-        return Failure(DENIED if isinstance(error, Denied) else code, error.detail, error.error_remedy)
+        code = DENIED if isinstance(error, Denied) else code
+        return Failure(code, error.detail, error.error_remedy, {"code": error.error_code})
     if isinstance(error, AuditError):
         return Failure(ERROR, str(error))
     if isinstance(error, OSError):
@@ -67,4 +75,19 @@ def _of_client(error: Exception) -> Failure | None:
         (ApprovalPending, WAITING),
     )
     code = next((code for kind, code in codes if isinstance(error, kind)), ERROR)
-    return Failure(code, f"{error.code}: {error.detail}", error.remedy)
+    more = [reason.code for reason in error.reasons if reason.code != error.code]
+    also = f" (also: {', '.join(more)})" if more else ""
+    return Failure(code, f"{error.code}: {error.detail}{also}", error.remedy, _said(error))
+
+
+def _said(error: Any) -> Mapping[str, Any]:
+    """The gate's refusal as an object: code, reasons, decision, receipt; for a waiting action what it waits for."""
+    problem = error.problem.model_dump(mode="json", exclude={"type", "title", "status"})
+    said = {"status": "refused" if error.status else "unreachable", **problem}
+    if action := getattr(error, "action_id", ""):
+        said["action_id"] = action
+    if (approval := getattr(error, "approval", None)) is not None:
+        said |= {"status": "waiting", "approval": approval.model_dump(mode="json")}
+    if outcome := getattr(error, "outcome", ""):
+        said |= {"status": outcome, "result": error.result}
+    return said

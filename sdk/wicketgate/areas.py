@@ -45,11 +45,20 @@ class Sessions(Area):
     """``/v1/sessions``."""
 
     async def open(
-        self, intent: Sequence[Intent], *, agent: str = "", incident: str = "", labels: Mapping[str, str] | None = None
+        self,
+        intent: Sequence[Intent],
+        *,
+        agent: str = "",
+        incident: str = "",
+        labels: Mapping[str, str] | None = None,
+        key: str = "",
     ) -> Session:
-        """Open a session. ``agent`` (a party id) hands it to an agent; only a human's token may do that."""
+        """Open a session. ``agent`` (a party id) hands it to an agent; only a human's token may do that.
+
+        The same ``key`` with the same purpose gives the same session again.
+        """
         body = {"intent": [asdict(piece) for piece in intent], "agent": agent, "incident": incident}
-        return Session.model_validate(await self._post("/v1/sessions", {**body, "labels": dict(labels or {})}))
+        return Session.model_validate(await self._post("/v1/sessions", {**body, "labels": dict(labels or {})}, key))
 
     async def close(self, session: str) -> None:
         """End a session before its time: nothing can be asked in it any more."""

@@ -1,0 +1,129 @@
+"""The command against a gate that it started itself, on real sockets and with a real process to restart."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sim.running_gate import CODE, RunningGate, running_gate, supervised
+from tests.sim.supervisor import Supervisor
+
+TARGET = ("--id", "checkout", "--env", "prod", "--reason", "customers get errors")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGate, Supervisor]]:
+    with (
+        supervised("checkout") as (supervisor, toml),
+        running_gate(tmp_path_factory.mktemp("gate"), toml) as gate,
+    ):
+        yield gate, supervisor
+
+
+@pytest.fixture
+def gate(world: tuple[RunningGate, Supervisor]) -> RunningGate:
+    return world[0]
+
+
+def test_an_agent_acts_on_a_process_and_gets_a_receipt(gate: RunningGate) -> None:
+    done = gate.command("act", "local.process.status", *TARGET, "--as", "agent", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["status"] == "done"
+    assert answer["result"]["value"]["state"] == "running"
+    assert answer["receipt"]["leaf"]
+
+
+def test_a_restart_waits_is_approved_by_another_person_and_happens_once(world: tuple[RunningGate, Supervisor]) -> None:
+    gate, supervisor = world
+    before = supervisor.children["checkout"].restarts
+    asked = gate.command("act", "local.process.restart", *TARGET, "--as", "agent", "--json", "--idempotency-key", "r1")
+    assert asked.returncode == 6, (asked.stdout, asked.stderr)
+    approval = json.loads(asked.stdout)["approval"]["id"]
+    listed = gate.command("approvals", "list", "--as", "security", "--json")
+    assert approval in [json.loads(line)["id"] for line in listed.stdout.splitlines()]
+    shown = gate.command("approvals", "show", approval, "--as", "security")
+    assert "local.process.restart" in shown.stdout
+    assert "customers get errors" in shown.stdout
+    agents_own = gate.command("approvals", "approve", approval, "--as", "agent")
+    assert agents_own.returncode == 5, agents_own.stderr
+    approved = gate.command("approvals", "approve", approval, "--as", "security", "--json")
+    assert approved.returncode == 0, approved.stderr
+    done = gate.command(
+        "act", "local.process.restart", *TARGET, "--as", "agent", "--json", "--idempotency-key", "r1", "--wait"
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert supervisor.children["checkout"].restarts == before + 1
+
+
+def test_a_denial_ends_with_five_and_names_code_and_remedy(gate: RunningGate) -> None:
+    done = gate.command("act", "local.process.nonsense", *TARGET, "--as", "agent", "--json")
+    assert done.returncode == 5
+    assert json.loads(done.stdout)["code"] == "action.unknown"
+    assert done.stderr.startswith("error: action.unknown: ")
+    assert "\nremedy: " in done.stderr
+
+
+def test_the_kill_switch_stops_an_agent_until_a_person_resumes_it(gate: RunningGate) -> None:
+    killed = gate.command("agents", "kill", "dev:agent-1", "--reason", "test", "--as", "oncall")
+    assert killed.returncode == 0, killed.stderr
+    assert "dev:agent-1" in gate.command("agents", "list", "--as", "oncall").stdout
+    assert gate.command("act", "local.process.status", *TARGET, "--as", "agent").returncode == 5
+    assert gate.command("agents", "resume", "dev:agent-1", "--reason", "ok", "--as", "security").returncode == 0
+    assert gate.command("act", "local.process.status", *TARGET, "--as", "agent").returncode == 0
+
+
+def test_a_token_is_printed_and_nothing_else(gate: RunningGate) -> None:
+    done = gate.command("token", "--as", "agent", "--data", str(gate.data))
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.count(".") == 2
+    assert done.stdout.count("\n") == 1
+
+
+def test_a_human_persona_needs_the_code(gate: RunningGate) -> None:
+    without = gate.command("token", "--as", "security", environment={"WICKETGATE_DEV_CODE": ""})
+    wrong = gate.command("token", "--as", "security", environment={"WICKETGATE_DEV_CODE": "WRONGCODE1"})
+    assert (without.returncode, wrong.returncode) == (3, 3)
+    assert without.stdout == wrong.stdout == ""
+
+
+def test_a_given_code_is_not_printed_and_an_own_one_is(gate: RunningGate, tmp_path: Path) -> None:
+    assert CODE not in gate.said
+    with running_gate(tmp_path, environment={"WICKETGATE_DEV_CODE": ""}) as other:
+        code = next(line.split()[1] for line in other.said.splitlines() if line.startswith("code:"))
+        done = other.command("token", "--as", "oncall", environment={"WICKETGATE_DEV_CODE": code})
+        assert done.returncode == 0, done.stderr
+        assert other.stop() == 0
+
+
+def test_a_login_is_kept_for_the_owner_only_and_used_by_later_commands(gate: RunningGate) -> None:
+    unknown = gate.command("agents", "list")
+    assert unknown.returncode == 3
+    done = gate.command("login", "--as", "oncall", "--json")
+    assert done.returncode == 0, done.stderr
+    kept = Path(json.loads(done.stdout)["file"])
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+    assert gate.command("agents", "list").returncode == 0
+    kept.unlink()
+
+
+def test_a_second_gate_on_the_same_data_or_port_is_refused_with_a_remedy(gate: RunningGate, tmp_path: Path) -> None:
+    same_data = gate.command("serve", "--dev", "--data", str(gate.data), "--port", "0")
+    assert same_data.returncode == 1
+    assert "another gate uses this data folder" in same_data.stderr
+    assert "Traceback" not in same_data.stderr
+    same_port = gate.command("serve", "--dev", "--data", str(tmp_path / "d"), "--port", str(gate.port))
+    assert same_port.returncode == 1
+    assert "remedy: " in same_port.stderr
+
+
+def test_a_gate_that_is_not_there_ends_with_four(gate: RunningGate) -> None:
+    from tests.parts import free_port
+
+    nowhere = f"http://localhost:{free_port()}"
+    done = gate.command("agents", "list", "--url", nowhere, environment={"WICKETGATE_TOKEN": "t", "WICKETGATE_URL": ""})
+    assert done.returncode == 4, done.stderr
+    assert gate.command("agents", "list", "--as", "agent", "--url", nowhere).returncode == 3

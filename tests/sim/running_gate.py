@@ -1,0 +1,177 @@
+"""A gate as a process of its own: ``wicketgate serve --dev`` on a free loopback port, with tokens for each persona."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from tests.parts import free_port
+from tests.sim.supervisor import Supervisor
+
+CODE = "TESTCODE42"
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+
+@dataclass
+class RunningGate:
+    """A started gate. ``folder`` holds ``data``, ``gate.toml``, ``gate.out`` and ``home`` (the command's own files)."""
+
+    folder: Path
+    port: int
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def said(self) -> str:
+        """What the gate wrote on standard error."""
+        return (self.folder / "gate.out").read_text(encoding="utf-8", errors="replace")
+
+    def command(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        text: str | None = None,
+        seconds: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``wicketgate ARGUMENTS`` against this gate; a variable set to "" is left out."""
+        chosen = {name: value for name, value in {**self.environment, **(environment or {})}.items() if value}
+        stdin = {"input": text} if text is not None else {"stdin": subprocess.DEVNULL}
+        return subprocess.run(
+            [wicketgate(), *arguments],
+            env=chosen,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            **stdin,
+        )
+
+    def token(self, persona: str) -> str:
+        """A bearer token of ``oncall``, ``security``, ``auditor`` or ``agent``; fresh for each caller."""
+        done = self.command("token", "--as", persona)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def client(self, persona: str, **headers: str) -> httpx.Client:
+        """An HTTP client with the persona's token; close it."""
+        return httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.token(persona)}", **headers},
+            trust_env=False,
+            timeout=30,
+        )
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code; killed where it does not end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL: a crash."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+
+def wicketgate() -> str:
+    """The command beside this Python."""
+    return str(Path(sys.executable).parent / "wicketgate")
+
+
+@contextlib.contextmanager
+def running_gate(
+    folder: Path, toml: str = "", *, port: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningGate]:
+    """Start a gate with the configuration ``toml`` on ``folder/data``, wait until it is ready, end it afterwards.
+
+    Start it again on the same ``folder`` to restart it. Raises ``AssertionError`` with its last words.
+    """
+    config, home = folder / "gate.toml", folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    config.write_text(toml, encoding="utf-8")
+    chosen = port or free_port()
+    known = {
+        **{
+            name: os.environ[name]
+            for name in ("PATH", "LANG", "TMPDIR", "COVERAGE_PROCESS_START")
+            if name in os.environ
+        },
+        "HOME": str(home),
+        "WICKETGATE_URL": f"http://localhost:{chosen}",
+        "WICKETGATE_DEV_CODE": CODE,
+        **(environment or {}),
+    }
+    command = [wicketgate(), "serve", "--dev", "--config", str(config), "--data", str(folder / "data")]
+    with (folder / "gate.out").open("ab") as out:
+        process = subprocess.Popen(
+            [*command, "--port", str(chosen)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=known
+        )
+    gate = RunningGate(folder, chosen, known, process)
+    try:
+        _until_ready(gate)
+        yield gate
+    finally:
+        gate.stop()
+
+
+def _until_ready(gate: RunningGate) -> None:
+    limit = time.monotonic() + START_SECONDS
+    while True:
+        assert gate.process.poll() is None, f"the gate ended with {gate.process.returncode}: {gate.said}"
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(gate.url + "/readyz", trust_env=False, timeout=5).status_code == 200:
+                return
+        assert time.monotonic() < limit, f"the gate was not ready within {START_SECONDS} s: {gate.said}"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def supervised(*names: str) -> Iterator[tuple[Supervisor, str]]:
+    """A supervisor of real child processes on a thread of its own, and the TOML that lets a gate reach them."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    supervisor = Supervisor(names)
+    try:
+        asyncio.run_coroutine_threadsafe(supervisor.__aenter__(), loop).result(20)
+        yield supervisor, process_toml(supervisor.server.url, *names)
+    finally:
+        asyncio.run_coroutine_threadsafe(supervisor.__aexit__(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
+
+
+def process_toml(supervisor_url: str, *names: str) -> str:
+    """The connector ``local`` and its inventory."""
+    processes = ", ".join(f'{{id = "{name}"}}' for name in names)
+    inventory = "".join(
+        f'[[inventory]]\ntype = "process"\nid = "{name}"\nenv = "prod"\nregion = "eu-west-1"\n' for name in names
+    )
+    return (
+        '[[connectors]]\nname = "local"\nadapter = "local"\n[connectors.settings]\n'
+        f'supervisor_url = "{supervisor_url}"\nallow_networks = ["127.0.0.0/8"]\n'
+        f"processes = [{processes}]\n{inventory}"
+    )
