@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from audit.log import Log
 from broker.approvals import Answer as Review
 from broker.approvals import Approvals, Proposal
 from broker.catalog import Action
@@ -22,8 +21,8 @@ from broker.connectors.base import EffectStatus
 from broker.errors import BadRequest, Denied, NotFound, Reason
 from broker.killswitch import KillSwitch
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
-from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.activations import ActivationRows
+from broker.policy.pdp import PolicyDecisionPoint
 from broker.records import Records, action_of_observation, answer_of, receipt_body
 from broker.sessions import Opening, Sessions
 from broker.store import Store
@@ -47,7 +46,6 @@ class Acts:
         policy: PolicyDecisionPoint,
         bundles: ActivationRows,
         records: Records,
-        log: Log,
         store: Store,
         inventory: Callable[[str, str, str, str], Resource | None],
         clock: Clock,
@@ -62,7 +60,6 @@ class Acts:
         self._policy = policy
         self._bundles = bundles
         self._records = records
-        self._log = log
         self._store = store
         self._inventory = inventory
         self._clock = clock
@@ -99,7 +96,9 @@ class Acts:
         before = {"digest": active.digest, "revision": active.revision} if active else None
         shown = {key: value for key, value in request.arguments.items() if isinstance(value, (str, int, bool))}
         state = orjson.dumps([action.name, before])
-        return Plan(f"{action.title}", hashlib.sha256(state).hexdigest(), before=before, after=shown, affected=("gate",))
+        return Plan(
+            f"{action.title}", hashlib.sha256(state).hexdigest(), before=before, after=shown, affected=("gate",)
+        )
 
     async def execute(self, grant: Grant, action: Action) -> Result:
         """Do the act for the principal of ``grant``."""
@@ -138,7 +137,9 @@ class Acts:
         """Pull the switch first, then record it: stopping must not wait for anything."""
         pulled = await self._kills.pull(principal, scope, target, reason)
         event = f"kill.{scope}.{hashlib.sha256(f'{target}{self._clock.now_ns()}'.encode()).hexdigest()[:20]}"
-        receipt = await self._records.kill(principal, scope=scope, target=target or scope, reason=reason, event=event, pulled=True)
+        receipt = await self._records.kill(
+            principal, scope=scope, target=target or scope, reason=reason, event=event, pulled=True
+        )
         return {"scope": scope, "target": target, "changed": pulled, "receipt": receipt_body(receipt)}
 
     async def notify(self) -> None:
@@ -172,19 +173,41 @@ class Acts:
         now = proposal.at(seconds(self._clock))
         if now.state == "denied":
             reasons = [Reason("approval.denied", "propose something else") for _ in now.reviews[:1]]
-            raise Denied("a person denied this request", code="approval.denied", remedy="read the review's reason; propose something else", reasons=reasons)
+            raise Denied(
+                "a person denied this request",
+                code="approval.denied",
+                remedy="read the review's reason; propose something else",
+                reasons=reasons,
+            )
         if now.state in ("expired", "cancelled"):
-            raise Denied(f"the request is {now.state}", code=f"approval.{now.state}", remedy="send the request again under a fresh Idempotency-Key")
+            raise Denied(
+                f"the request is {now.state}",
+                code=f"approval.{now.state}",
+                remedy="send the request again under a fresh Idempotency-Key",
+            )
         if now.state == "approved":
             self._approved.put_nowait(now)
-        return {"action_id": action_id, "status": "waiting" if now.state == "waiting" else "running", "approval": brief(now)}
+        return {
+            "action_id": action_id,
+            "status": "waiting" if now.state == "waiting" else "running",
+            "approval": brief(now),
+        }
 
     # -- acts -------------------------------------------------------------------------------------------------------
 
     async def _open(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """What a person's own token said is trusted; what an agent's token supplies is not."""
         trusted = principal.actor is None and principal.subject.kind is PartyKind.HUMAN
-        intent = [Intent(kind=piece["kind"], text=piece["text"], source=piece.get("source", ""), author=principal.acting.id, trusted=trusted) for piece in arguments["intent"]]
+        intent = [
+            Intent(
+                kind=piece["kind"],
+                text=piece["text"],
+                source=piece.get("source", ""),
+                author=principal.acting.id,
+                trusted=trusted,
+            )
+            for piece in arguments["intent"]
+        ]
         opening = Opening(
             intent=intent,
             lifetime_s=self._session_seconds,
@@ -203,7 +226,14 @@ class Acts:
     async def _catalog(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Every declared action; what a caller may do with it is decided at the call."""
         actions = [
-            {"name": one.name, "title": one.title, "effect": one.effect.value, "reversibility": one.reversibility, "arguments": dict(one.schema), "resource_types": list(one.resource_types)}
+            {
+                "name": one.name,
+                "title": one.title,
+                "effect": one.effect.value,
+                "reversibility": one.reversibility,
+                "arguments": dict(one.schema),
+                "resource_types": list(one.resource_types),
+            }
             for one in self._policy.catalog.actions()
         ]
         return {"actions": actions}
@@ -212,7 +242,11 @@ class Acts:
         """The whole redacted result, for the party whose action it was."""
         action_id = action_of_observation(arguments["observation"])
         past = await self._records.past(principal.tenant, action_id)
-        if past is None or past.outcome is None or past.actor != self._records.ref(principal.tenant, "per", principal.acting.id):
+        if (
+            past is None
+            or past.outcome is None
+            or past.actor != self._records.ref(principal.tenant, "per", principal.acting.id)
+        ):
             raise NotFound("there is no such observation of yours", code="observation.not_found")
         if past.payload is None:
             raise NotFound("the observation was erased", code="observation.erased")
@@ -227,7 +261,9 @@ class Acts:
 
     async def _review(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Store one person's answer; at quorum the request is decided again, elsewhere and afresh."""
-        answer = Review(verdict=arguments["verdict"], digest=arguments["digest"], narrow=arguments.get("narrow") or None)
+        answer = Review(
+            verdict=arguments["verdict"], digest=arguments["digest"], narrow=arguments.get("narrow") or None
+        )
         proposal = await self._approvals.review(principal, arguments["approval"], answer, rebind=self._rebind)
         await self._records.review(
             principal,
@@ -249,7 +285,9 @@ class Acts:
         """Digest that the waiting request has with other arguments."""
         stored = proposal.request
         claimed = stored["resource"]
-        resource = self._inventory(proposal.tenant, claimed["type"], claimed["id"], claimed["env"]) or Resource(claimed["type"], claimed["id"], claimed["env"])
+        resource = self._inventory(proposal.tenant, claimed["type"], claimed["id"], claimed["env"]) or Resource(
+            claimed["type"], claimed["id"], claimed["env"]
+        )
         complete = self._policy.catalog.complete(stored["action"], resource, arguments)
         request = self._policy.catalog.request(
             action_id=proposal.action_id,
@@ -265,8 +303,22 @@ class Acts:
 
     async def _policies(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         active = self._policy.active
-        history = [{"seq": one.seq, "digest": one.digest, "revision": one.revision, "kind": one.kind, "by": one.by, "at": one.at_ns // 10**9} for one in await self._bundles.history()]
-        return {"active": {"digest": active.digest, "revision": active.revision} if active else None, "engine": self._policy.engine_label, "history": history}
+        history = [
+            {
+                "seq": one.seq,
+                "digest": one.digest,
+                "revision": one.revision,
+                "kind": one.kind,
+                "by": one.by,
+                "at": one.at_ns // 10**9,
+            }
+            for one in await self._bundles.history()
+        ]
+        return {
+            "active": {"digest": active.digest, "revision": active.revision} if active else None,
+            "engine": self._policy.engine_label,
+            "history": history,
+        }
 
     async def _activate(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Put a staged bundle into force, through the load gate."""
@@ -280,16 +332,25 @@ class Acts:
         done = await self._policy.rollback(arguments["digest"], by=principal.acting.id)
         return await self._policy_changed(principal, "rollback", done.digest, previous, done.revision, done.seq)
 
-    async def _policy_changed(self, principal: Principal, verb: str, digest: str, previous: str, revision: str, seq: int) -> Json:  # noqa: PLR0913, PLR0917
-        receipt = await self._records.policy(principal.tenant, verb=verb, digest=digest, previous=previous, revision=revision, event=f"policy.{seq}.{digest[:16]}")
+    async def _policy_changed(
+        self, principal: Principal, verb: str, digest: str, previous: str, revision: str, seq: int
+    ) -> Json:
+        receipt = await self._records.policy(
+            principal.tenant,
+            verb=verb,
+            digest=digest,
+            previous=previous,
+            revision=revision,
+            event=f"policy.{seq}.{digest[:16]}",
+        )
         return {"digest": digest, "revision": revision, "seq": seq, "record": receipt_body(receipt)}
 
     async def _audit(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         match arguments["what"]:
             case "checkpoint":
-                return {"checkpoint": await self._log.checkpoint(principal.tenant)}
+                return {"checkpoint": await self._records.checkpoint(principal.tenant)}
             case "proof":
-                return {"proof": await self._log.prove(principal.tenant, arguments["seq"])}
+                return {"proof": await self._records.proof(principal.tenant, arguments["seq"])}
             case _:
                 return await self._entries(principal.tenant, arguments, arguments["limit"])
 
@@ -297,13 +358,24 @@ class Acts:
         """One page of exact leaf bytes in base64, and its digest; the caller joins pages."""
         if arguments["format"] != "jsonl":
             raise BadRequest("field `format` must be jsonl", code="export.format")
-        found = await self._log.read(principal.tenant, after=arguments["after"], limit=500, stream=arguments.get("session") or None)
+        found = await self._records.entries(
+            principal.tenant, after=arguments["after"], limit=500, stream=arguments.get("session") or None
+        )
         lines = b"".join(entry.encoded + b"\n" for entry in found)
-        return {"jsonl": base64.b64encode(lines).decode(), "sha256": hashlib.sha256(lines).hexdigest(), "entries": len(found), "after": found[-1].seq if found else arguments["after"]}
+        return {
+            "jsonl": base64.b64encode(lines).decode(),
+            "sha256": hashlib.sha256(lines).hexdigest(),
+            "entries": len(found),
+            "after": found[-1].seq if found else arguments["after"],
+        }
 
     async def _entries(self, tenant: str, arguments: Mapping[str, Any], limit: int) -> Json:
-        found = await self._log.read(
-            tenant, after=arguments["after"], limit=limit, kinds=arguments.get("kinds") or None, stream=arguments.get("session") or None
+        found = await self._records.entries(
+            tenant,
+            after=arguments["after"],
+            limit=limit,
+            kinds=arguments.get("kinds") or None,
+            stream=arguments.get("session") or None,
         )
         entries = [{"seq": one.seq, "leaf": one.leaf, "record": one.record} for one in found]
         return {"entries": entries, "after": found[-1].seq if found else arguments["after"]}
@@ -341,7 +413,16 @@ def brief(proposal: Proposal) -> dict[str, Json]:
 def full(proposal: Proposal) -> dict[str, Json]:
     """Everything a reviewer must see: the exact arguments, the plan, who answered what."""
     arguments = proposal.narrowed if proposal.narrowed is not None else proposal.request["arguments"]
-    reviews = [{"reviewer": one.reviewer, "verdict": one.verdict, "reason": one.reason, "at": one.at, "counts": one.digest == proposal.digest} for one in proposal.reviews]
+    reviews = [
+        {
+            "reviewer": one.reviewer,
+            "verdict": one.verdict,
+            "reason": one.reason,
+            "at": one.at,
+            "counts": one.digest == proposal.digest,
+        }
+        for one in proposal.reviews
+    ]
     return {
         **brief(proposal),
         "arguments": dict(arguments),

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from audit.errors import AuditError
+from audit.errors import AuditError, HistoryConflict
 from audit.log import Entry, Log
 from audit.publisher import Publisher
 from broker.acts import Acts
@@ -47,6 +47,7 @@ class Background:
         connectors: Mapping[str, Connector],
         clock: Clock,
         telemetry: Telemetry,
+        load_policy: Callable[[], Awaitable[None]],
         publish_seconds: float,
         shared: bool,
     ) -> None:
@@ -63,6 +64,7 @@ class Background:
         self._connectors = connectors
         self._clock = clock
         self._telemetry = telemetry
+        self._load_policy = load_policy
         self._publish_seconds = publish_seconds
         self._shared = shared
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,15 +93,23 @@ class Background:
 
     async def publish(self) -> None:
         """Bring the published folders up to date."""
-        checkpoints = await asyncio.to_thread(self._publisher.publish_all)
+        try:
+            checkpoints = await asyncio.to_thread(self._publisher.publish_all)
+        except HistoryConflict as error:
+            # The database is not the one whose log was signed: nothing may be added to it until a person has looked.
+            self._log.halt(str(error))
+            self._telemetry.warning("log.halted", error=type(error).__name__)
+            return
         for origin, checkpoint in checkpoints.items():
-            self._telemetry.gauge("log_size", "Records of the largest log", max(checkpoint.size, self._published.get(origin, 0)))
+            self._telemetry.gauge(
+                "log_size", "Records of the largest log", max(checkpoint.size, self._published.get(origin, 0))
+            )
 
     async def sweep(self) -> None:
         """Store expiries, and take up approvals that no process resumed."""
         if await self._approvals.expire():
             await self._acts.notify()
-        for tenant in await self._log.tenants():
+        for tenant in await self._records.tenants():
             page = await self._approvals.page(tenant, ("approved",))
             for proposal in page.items:
                 await self.resume(proposal)
@@ -125,8 +135,8 @@ class Background:
 
     async def recover(self) -> None:
         """Close intents that have no outcome: ask the target, never repeat."""
-        for tenant in await self._log.tenants():
-            for entry in await self._log.open_intents(tenant):
+        for tenant in await self._records.tenants():
+            for entry in await self._records.open_intents(tenant):
                 age = (self._clock.now_ns() - entry.time_ns) // 10**9
                 if not self._shared or age > SHARED_RECOVERY_SECONDS:
                     await self._close(tenant, entry)
@@ -164,8 +174,13 @@ class Background:
             await self._quietly("resume", lambda: self.resume(proposal))
 
     async def _follow_policy(self) -> None:
+        """Pick up what another replica activated; load the first bundle where none could be loaded yet."""
+        if self._policy.active is None:
+            await self._load_policy()
         if await self._policy.poll():
-            self._telemetry.event("policy.activated", revision=self._policy.active.revision if self._policy.active else "")
+            self._telemetry.event(
+                "policy.activated", revision=self._policy.active.revision if self._policy.active else ""
+            )
 
     async def _every(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do ``work`` again and again; one failure is reported and the next round comes all the same."""

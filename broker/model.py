@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from broker.errors import Reason, Receipt
+from broker.errors import Reason
 
 Json = Any
 """A JSON value: None, bool, int, str, list or dict of these. Floats only inside model messages and results."""

@@ -27,7 +27,9 @@ def facts(body: Mapping[str, Json]) -> dict[str, Json]:
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise BadRequest("field `tools` must be a list of objects", code="model.tools")
     # A provider-side tool is known by its type as well as by its name; policy judges both.
-    names = {str(tool.get(key)) for tool in tools for key in ("name", "type") if tool.get(key) and tool.get(key) != "custom"}
+    names = {
+        str(tool.get(key)) for tool in tools for key in ("name", "type") if tool.get(key) and tool.get(key) != "custom"
+    }
     tokens = body.get("max_tokens", 0)
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
         raise BadRequest("field `max_tokens` must be a whole number", code="model.max_tokens")
@@ -82,7 +84,11 @@ def delta_event(index: int, key: str, text: str) -> bytes:
 
 def error_event(message: str) -> bytes:
     """The wire's own way to say that a stream broke off."""
-    return b"event: error\ndata: " + orjson.dumps({"type": "error", "error": {"type": "api_error", "message": message}}) + b"\n\n"
+    return (
+        b"event: error\ndata: "
+        + orjson.dumps({"type": "error", "error": {"type": "api_error", "message": message}})
+        + b"\n\n"
+    )
 
 
 def _without(value: Json, path: Path, taken: dict[Path, str]) -> Json:

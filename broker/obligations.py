@@ -106,7 +106,9 @@ class Shown:
 class Obligations:
     """Discharges what a permit asks for."""
 
-    def __init__(self, *, limits: Limits, approvals: Approvals, leases: Leases, redactor: Redactor, clock: Clock) -> None:
+    def __init__(
+        self, *, limits: Limits, approvals: Approvals, leases: Leases, redactor: Redactor, clock: Clock
+    ) -> None:
         """Each collaborator owns one kind of duty."""
         self._limits = limits
         self._approvals = approvals
@@ -141,7 +143,11 @@ class Obligations:
                 case DryRun():
                     dry_run = True
         if redact is None:
-            raise ObligationFailed("the permit names no redaction profile", code="obligation.redact_missing", remedy="the policy must return obligations.redact")
+            raise ObligationFailed(
+                "the permit names no redaction profile",
+                code="obligation.redact_missing",
+                remedy="the policy must return obligations.redact",
+            )
         if dry_run:
             return Planned(await asked.connector.plan(asked.request, asked.action))
         if asked.proposal is None and limits:
@@ -153,7 +159,11 @@ class Obligations:
             if isinstance(answer, Pending):
                 return answer
             plan = answer
-        held = await self._leases.acquire(asked.request.tenant, lease.keys, asked.request.id, lease.seconds) if lease else None
+        held = (
+            await self._leases.acquire(asked.request.tenant, lease.keys, asked.request.id, lease.seconds)
+            if lease
+            else None
+        )
         return Granted(await self._grant(asked, redact, cap, plan), redact.profile, held)
 
     async def after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
@@ -175,21 +185,44 @@ class Obligations:
     async def _approval(self, duty: RequireApproval, asked: Asked) -> Pending | Plan:
         """Propose, wait, or use an approval: bound to digest, policy revision and the state the plan saw; once."""
         if asked.request.content is not None:
-            raise ObligationFailed("a model call cannot wait for approval", code="approval.not_possible", remedy="change the call so that policy permits it outright")
+            raise ObligationFailed(
+                "a model call cannot wait for approval",
+                code="approval.not_possible",
+                remedy="change the call so that policy permits it outright",
+            )
         proposal = asked.proposal
         if proposal is None:
             plan = await asked.connector.plan(asked.request, asked.action)
-            proposal = await self._approvals.propose(principal=asked.principal, request=asked.request, decision=asked.decision, duty=duty, plan=plan, schema=asked.action.schema)
+            proposal = await self._approvals.propose(
+                principal=asked.principal,
+                request=asked.request,
+                decision=asked.decision,
+                duty=duty,
+                plan=plan,
+                schema=asked.action.schema,
+            )
             return Pending(proposal, plan)
         if proposal.policy_digest != asked.decision.policy_digest:
-            raise Denied("the policy changed after this was proposed", code="approval.policy_changed", remedy="propose the action again under the current policy")
+            raise Denied(
+                "the policy changed after this was proposed",
+                code="approval.policy_changed",
+                remedy="propose the action again under the current policy",
+            )
         if proposal.state == "waiting":
             return Pending(proposal, None)
         if proposal.state == "denied":
-            raise Denied("a person denied this request", code="approval.denied", remedy="read the review's reason; propose something else")
+            raise Denied(
+                "a person denied this request",
+                code="approval.denied",
+                remedy="read the review's reason; propose something else",
+            )
         plan = await asked.connector.plan(asked.request, asked.action)
         if proposal.plan_fingerprint != plan.fingerprint:
-            raise Conflict("the target changed after the plan was approved", code="approval.plan_drifted", remedy="propose the action again and have the new plan approved")
+            raise Conflict(
+                "the target changed after the plan was approved",
+                code="approval.plan_drifted",
+                remedy="propose the action again and have the new plan approved",
+            )
         await self._approvals.begin_execution(proposal.tenant, proposal.id, asked.request.digest, seconds(self._clock))
         return plan
 
@@ -224,7 +257,13 @@ def _constrain(duty: Constrain, request: ActionRequest) -> None:
                     f"argument `{name}` breaks the bound `{rule} {bound}`",
                     code="obligation.constrain",
                     remedy=f"send `{name}` within `{rule} {bound}`",
-                    reasons=[Reason("obligation.constrain", f"send `{name}` within `{rule} {bound}`", {"argument": name, "rule": rule})],
+                    reasons=[
+                        Reason(
+                            "obligation.constrain",
+                            f"send `{name}` within `{rule} {bound}`",
+                            {"argument": name, "rule": rule},
+                        )
+                    ],
                 )
 
 
@@ -275,5 +314,3 @@ def _cut(value: Json, rows: int) -> tuple[Json, bool]:
         items = {key: _cut(item, rows) for key, item in value.items()}
         return {key: item for key, (item, _) in items.items()}, any(cut for _, cut in items.values())
     return value, False
-
-

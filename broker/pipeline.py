@@ -26,10 +26,10 @@ from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import BrokerError, Denied, Unauthenticated, UpstreamFailed
 from broker.identity import Credential, Verifier
-from broker.model import Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
+from broker.model import Decision, Effect, Json, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
-from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.facts import build as build_input
+from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import PROFILE, Ask, Place, Reader
 from broker.records import Records, answer_of, decision_body, done_body, receipt_body
 from broker.redaction import Redactor
@@ -96,7 +96,9 @@ class Pipeline:
         principal = stored_principal(proposal)
         if seconds(self._clock) > principal.expires_at + self._grace:
             raise Unauthenticated(
-                "the requester's sign-in is too old to act on", code="identity.approval_grace_over", remedy="the requester sends the same request again"
+                "the requester's sign-in is too old to act on",
+                code="identity.approval_grace_over",
+                remedy="the requester sends the same request again",
             )
         return await self._go_on(await self._reader.proposal(principal, proposal))
 
@@ -129,7 +131,14 @@ class Pipeline:
                 case Planned() as planned:
                     return await self._planned(place, asked, planned)
                 case Granted() as granted:
-                    await self._records.intent(place.principal, asked.request, decision, granted.grant, declared=asked.action, redacted=place.redacted)  # (6)
+                    await self._records.intent(
+                        place.principal,
+                        asked.request,
+                        decision,
+                        granted.grant,
+                        declared=asked.action,
+                        redacted=place.redacted,
+                    )  # (6)
                     return Opened(place, asked, granted)
         except BrokerError as error:
             error.decision_id = decision.id if decision else ""
@@ -148,7 +157,13 @@ class Pipeline:
         shown = await self._after(asked, granted, result)  # (8)
         answer = {"result": shown.answer(asked.action, result), "decision": decision_body(asked.decision)}
         receipt = await self._records.outcome(  # (9)
-            asked.principal, asked.request, status=status, redacted=shown.whole, result=result, code=failure.error_code if failure else "", answer=answer
+            asked.principal,
+            asked.request,
+            status=status,
+            redacted=shown.whole,
+            result=result,
+            code=failure.error_code if failure else "",
+            answer=answer,
         )
         if asked.proposal is not None:
             await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, status)
@@ -183,7 +198,11 @@ class Pipeline:
         declared = self._policy.catalog.action(place.request.action)
         connector = self._connectors.get(declared.connector)
         if connector is None:
-            raise Denied("no connector serves this action here", code="connector.not_configured", remedy="ask the operator to configure the connector")
+            raise Denied(
+                "no connector serves this action here",
+                code="connector.not_configured",
+                remedy="ask the operator to configure the connector",
+            )
         return Asked(
             principal=place.principal,
             session=place.gathered.session,
@@ -231,14 +250,35 @@ class Pipeline:
     async def _waiting(self, place: Place, asked: Asked, pending: Pending) -> Answer:
         """People must answer first: the proposal is on record, the caller learns where to look."""
         proposal = pending.proposal
-        approval = {"id": proposal.id, "digest": proposal.digest, "quorum": proposal.quorum, "expires_at": proposal.expires_at}
-        receipt = await self._records.proposal(place.principal, asked.request, asked.decision, approval=approval, plan=pending.plan, redacted=place.redacted)
-        body = {"approval": {**approval, "url": f"/v1/approvals/{proposal.id}"}, "decision": decision_body(asked.decision), "receipt": receipt_body(receipt)}
+        approval = {
+            "id": proposal.id,
+            "digest": proposal.digest,
+            "quorum": proposal.quorum,
+            "expires_at": proposal.expires_at,
+        }
+        receipt = await self._records.proposal(
+            place.principal,
+            asked.request,
+            asked.decision,
+            approval=approval,
+            plan=pending.plan,
+            redacted=place.redacted,
+        )
+        body = {
+            "approval": {**approval, "url": f"/v1/approvals/{proposal.id}"},
+            "decision": decision_body(asked.decision),
+            "receipt": receipt_body(receipt),
+        }
         return Answer("waiting", {"action_id": asked.request.id, "status": "waiting", **body})
 
     async def _planned(self, place: Place, asked: Asked, planned: Planned) -> Answer:
         """A dry run: the plan is answered, and the record says that nothing was executed."""
-        plan = {"summary": planned.plan.summary, "before": planned.plan.before, "after": planned.plan.after, "affected": list(planned.plan.affected)}
+        plan = {
+            "summary": planned.plan.summary,
+            "before": planned.plan.before,
+            "after": planned.plan.after,
+            "affected": list(planned.plan.affected),
+        }
         shown = await self._redactor.redact(plan, profile=PROFILE, scope=place.scope)
         dry = Denied("dry run only; nothing was executed", code="obligation.dry_run")
         receipt = await self._records.refusal(place.principal, asked.request, dry, asked.decision)

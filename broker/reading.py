@@ -102,7 +102,9 @@ class Reader:
         content = None if ask.content is None else await self._content(ask.content, scope)
         arguments, problem = self._complete(ask.action, resource, clean.value["arguments"])
         if content is not None:
-            arguments["content_sha256"] = hashlib.sha256(orjson.dumps(content.value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+            arguments["content_sha256"] = hashlib.sha256(
+                orjson.dumps(content.value, option=orjson.OPT_SORT_KEYS)
+            ).hexdigest()
         request = self._catalog().request(
             action_id=action_id,
             tenant=principal.tenant,
@@ -149,7 +151,15 @@ class Reader:
         declared = self._catalog().find(action)
         connector, acting, now = declared.connector if declared else "", principal.acting.id, seconds(self._clock)
         found = await self._store.glance(
-            lambda c: gather(c, tenant=principal.tenant, session_id=session, acting=acting, connector=connector, action_id=action_id, now_s=now)
+            lambda c: gather(
+                c,
+                tenant=principal.tenant,
+                session_id=session,
+                acting=acting,
+                connector=connector,
+                action_id=action_id,
+                now_s=now,
+            )
         )
         if session:
             self._sessions.serving(found.session, principal)
@@ -165,17 +175,25 @@ class Reader:
         """Find what this idempotency key already led to; another payload under the same key is refused."""
         past = await self._records.past(place.principal.tenant, place.request.id)
         narrowed = place.proposal is not None and place.proposal.narrowed is not None
-        known = past.request_digest if past else place.proposal.request_digest if place.proposal else place.request.digest
+        known = (
+            past.request_digest if past else place.proposal.request_digest if place.proposal else place.request.digest
+        )
         if known != place.request.digest and not narrowed:
             return replace(place, problem=KeyReused())
         if past is not None and past.outcome is None:
             return replace(
                 place,
-                problem=Conflict("this action is still running, or its outcome is unknown", code="action.running", remedy="ask GET /v1/actions/{id}?wait=10"),
+                problem=Conflict(
+                    "this action is still running, or its outcome is unknown",
+                    code="action.running",
+                    remedy="ask GET /v1/actions/{id}?wait=10",
+                ),
             )
         return replace(place, past=past)
 
-    def _complete(self, action: str, resource: Resource, arguments: Mapping[str, Json]) -> tuple[dict[str, Json], BrokerError | None]:
+    def _complete(
+        self, action: str, resource: Resource, arguments: Mapping[str, Json]
+    ) -> tuple[dict[str, Json], BrokerError | None]:
         """Arguments with defaults, or as they came beside what is wrong with them."""
         try:
             return self._catalog().complete(action, resource, arguments), None
@@ -187,7 +205,11 @@ class Reader:
         declared = self._catalog().find(ask.action)
         if declared is None or declared.effect is Effect.READ or declared.idempotent or ask.idempotency_key:
             return None
-        return BadRequest("a write needs the header `Idempotency-Key`", code="idempotency.key_required", remedy="send a fresh key with each new write")
+        return BadRequest(
+            "a write needs the header `Idempotency-Key`",
+            code="idempotency.key_required",
+            remedy="send a fresh key with each new write",
+        )
 
     def _resource(self, tenant: str, claimed: Mapping[str, Any]) -> Resource:
         """The inventory's entry, or the bare claim without a region, which policy treats as unknown."""

@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 from audit import errors as log_errors
-from audit.log import Log
+from audit.log import Entry, Log
 from audit.record import Draft, pseudonym
 from broker.catalog import Action
 from broker.clock import Clock
-from broker.errors import AuditUnavailable, BrokerError, Conflict, Receipt
+from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
 from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, Result
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_*-][A-Za-z0-9_.:/+*-]{0,127}", re.ASCII)
@@ -54,7 +54,14 @@ class Records:
         return pseudonym(self._key, tenant, domain, name)
 
     async def intent(
-        self, principal: Principal, request: ActionRequest, decision: Decision, grant: Grant, *, declared: Action, redacted: Redacted[Json]
+        self,
+        principal: Principal,
+        request: ActionRequest,
+        decision: Decision,
+        grant: Grant,
+        *,
+        declared: Action,
+        redacted: Redacted[Json],
     ) -> Receipt:
         """Redeem ``grant``: durable before any byte leaves. Raises ``Conflict`` when this action began before."""
         body = self._request_body(principal, request) | {
@@ -62,7 +69,11 @@ class Records:
             "grant": {"id": grant.id, "expires_ns": str(grant.expires_at * 1_000_000_000)},
             "redaction": {"profile": redacted.profile, "counts": dict(redacted.counts)},
         }
-        body["action"] |= {"connector": declared.connector, "effect": declared.effect.value, "idempotent": declared.idempotent}
+        body["action"] |= {
+            "connector": declared.connector,
+            "effect": declared.effect.value,
+            "idempotent": declared.idempotent,
+        }
         if grant.approval:
             body["approval"] = {"id": grant.approval, "digest": request.digest}
         if grant.plan_fingerprint:
@@ -80,7 +91,9 @@ class Records:
             return await self._append(principal.tenant, draft)
         except log_errors.DuplicateEvent:
             raise Conflict(
-                "this action was begun before", code="action.begun", remedy="read its state with GET /v1/actions/{id}; it is never repeated by itself"
+                "this action was begun before",
+                code="action.begun",
+                remedy="read its state with GET /v1/actions/{id}; it is never repeated by itself",
             ) from None
 
     async def outcome(
@@ -109,9 +122,21 @@ class Records:
         }
         if result is not None and "tokens_in" in result.units:
             body["llm"] = {name: result.units[name] for name in ("tokens_in", "tokens_out") if name in result.units}
-        kept = redacted.value if len(shown) <= _OBSERVATION_BYTES_MAX else {"withheld": "larger than an observation may be"}
+        kept = (
+            redacted.value
+            if len(shown) <= _OBSERVATION_BYTES_MAX
+            else {"withheld": "larger than an observation may be"}
+        )
         payload = {"result": kept, "answer": dict(answer or {})}
-        draft = self._draft("outcome", f"{request.id}.outcome", body, request.session, about=request.id, payload=payload, keyed=principal)
+        draft = self._draft(
+            "outcome",
+            f"{request.id}.outcome",
+            body,
+            request.session,
+            about=request.id,
+            payload=payload,
+            keyed=principal,
+        )
         try:
             return await self._append(principal.tenant, draft)
         except log_errors.DuplicateEvent as already:
@@ -126,11 +151,20 @@ class Records:
             body["decision"] = _decision(decision)
         stamp = secrets.token_hex(8)
         payload = {"who": [party.id for party in principal.parties], "detail": error.detail, "reason": request.reason}
-        draft = self._draft("refusal", f"{request.id}.refusal.{stamp}", body, request.session, payload=payload, keyed=principal)
+        draft = self._draft(
+            "refusal", f"{request.id}.refusal.{stamp}", body, request.session, payload=payload, keyed=principal
+        )
         return _receipt(await self._raw_append(principal.tenant, draft))
 
     async def proposal(
-        self, principal: Principal, request: ActionRequest, decision: Decision, *, approval: Mapping[str, Any], plan: Plan | None, redacted: Redacted[Json]
+        self,
+        principal: Principal,
+        request: ActionRequest,
+        decision: Decision,
+        *,
+        approval: Mapping[str, Any],
+        plan: Plan | None,
+        redacted: Redacted[Json],
     ) -> Receipt:
         """Put on record that an action waits for people: ``approval`` = id, digest, quorum, expires_at."""
         body = self._request_body(principal, request) | {
@@ -142,15 +176,32 @@ class Records:
                 "expires_ns": str(approval["expires_at"] * 1_000_000_000),
             },
         }
-        payload = {"who": [party.id for party in principal.parties], "arguments": redacted.value, "reason": request.reason, "plan": plan.summary if plan else ""}
-        draft = self._draft("proposal", f"{approval['id']}.proposal", body, request.session, payload=payload, keyed=principal)
+        payload = {
+            "who": [party.id for party in principal.parties],
+            "arguments": redacted.value,
+            "reason": request.reason,
+            "plan": plan.summary if plan else "",
+        }
+        draft = self._draft(
+            "proposal", f"{approval['id']}.proposal", body, request.session, payload=payload, keyed=principal
+        )
         try:
             return await self._append(principal.tenant, draft)
         except log_errors.DuplicateEvent as already:
             return _receipt(already.receipt)
 
     async def review(
-        self, principal: Principal, *, approval: str, about: str, digest: str, verdict: str, given: int, quorum: int, session: str, reason: str
+        self,
+        principal: Principal,
+        *,
+        approval: str,
+        about: str,
+        digest: str,
+        verdict: str,
+        given: int,
+        quorum: int,
+        session: str,
+        reason: str,
     ) -> Receipt:
         """One person's answer to a proposal."""
         body: dict[str, Any] = {
@@ -166,26 +217,52 @@ class Records:
             },
         }
         event = f"{approval}.review.{self.ref(principal.tenant, 'per', principal.subject.id)}.{digest[:12]}.{verdict}"
-        draft = self._draft("review", event, body, session, about=about, payload={"who": [principal.subject.id], "reason": reason}, keyed=principal)
+        draft = self._draft(
+            "review",
+            event,
+            body,
+            session,
+            about=about,
+            payload={"who": [principal.subject.id], "reason": reason},
+            keyed=principal,
+        )
         try:
             return await self._append(principal.tenant, draft)
         except log_errors.DuplicateEvent as already:
             return _receipt(already.receipt)
 
-    async def kill(self, principal: Principal, *, scope: str, target: str, reason: str, event: str, pulled: bool) -> Receipt:
+    async def kill(
+        self, principal: Principal, *, scope: str, target: str, reason: str, event: str, pulled: bool
+    ) -> Receipt:
         """A kill switch pulled or resumed."""
-        body: dict[str, Any] = {"actor": self._actor(principal), "kill": {"scope": scope, "target_ref": self.ref(principal.tenant, "tgt", target)}}
+        body: dict[str, Any] = {
+            "actor": self._actor(principal),
+            "kill": {"scope": scope, "target_ref": self.ref(principal.tenant, "tgt", target)},
+        }
         if _PLAIN_WORD.fullmatch(target):
             body["kill"]["target"] = target
         draft = self._draft(
-            "kill" if pulled else "resume", event, body, "", payload={"who": [principal.subject.id], "target": target, "reason": reason}, keyed=principal
+            "kill" if pulled else "resume",
+            event,
+            body,
+            "",
+            payload={"who": [principal.subject.id], "target": target, "reason": reason},
+            keyed=principal,
         )
         return await self._append(principal.tenant, draft)
 
     async def recovery(self, tenant: str, action_id: str, *, status: str, detail: str) -> Receipt:
         """Close an intent that a crash left open: ``status`` is ``unknown``, ``done`` or ``not_done``."""
         body = {"action": {"id": action_id}, "outcome": {"status": status, "code": "recovery.after_restart"}}
-        draft = Draft(kind="recovery", id=f"{action_id}.outcome", time_ns=self._clock.now_ns(), body=body, about=action_id, payload=orjson.dumps({"detail": detail}), payload_key="gate")
+        draft = Draft(
+            kind="recovery",
+            id=f"{action_id}.outcome",
+            time_ns=self._clock.now_ns(),
+            body=body,
+            about=action_id,
+            payload=orjson.dumps({"detail": detail}),
+            payload_key="gate",
+        )
         try:
             return await self._append(tenant, draft)
         except log_errors.DuplicateEvent as already:
@@ -222,9 +299,38 @@ class Records:
             payload=payload,
         )
 
+    async def tenants(self) -> list[str]:
+        """Tenants that have a log."""
+        return list(await self._guard(self._log.tenants()))
+
+    async def open_intents(self, tenant: str) -> list[Entry]:
+        """Intents without an outcome."""
+        return list(await self._guard(self._log.open_intents(tenant)))
+
+    async def entries(
+        self, tenant: str, *, after: int, limit: int, kinds: list[str] | None = None, stream: str | None = None
+    ) -> list[Entry]:
+        """Records of the tenant's log in order, after the sequence number ``after``."""
+        return list(await self._guard(self._log.read(tenant, after=after, limit=limit, kinds=kinds, stream=stream)))
+
+    async def checkpoint(self, tenant: str) -> str:
+        """The signed checkpoint of this moment (C2SP tlog-checkpoint)."""
+        return str(await self._guard(self._log.checkpoint(tenant)))
+
+    async def proof(self, tenant: str, seq: int) -> str:
+        """Inclusion proof of one record (C2SP tlog-proof); raises ``NotFound`` beyond the end."""
+        try:
+            return str(await self._guard(self._log.prove(tenant, seq)))
+        except (log_errors.RecordInvalid, IndexError, LookupError):
+            raise NotFound("the log has no such record", code="audit.no_record") from None
+
     def _request_body(self, principal: Principal, request: ActionRequest) -> dict[str, Any]:
         """What every record about a request carries."""
-        resource: dict[str, Json] = {"ref": self.ref(principal.tenant, "res", request.resource.id), "type": _word(request.resource.type), "env": _word(request.resource.env)}
+        resource: dict[str, Json] = {
+            "ref": self.ref(principal.tenant, "res", request.resource.id),
+            "type": _word(request.resource.type),
+            "env": _word(request.resource.env),
+        }
         if request.resource.region:
             # Only what the inventory knows has a region: its id is the operator's word, not the caller's.
             resource |= {"region": _word(request.resource.region), "id": _word(request.resource.id)}
@@ -250,7 +356,15 @@ class Records:
         return actor
 
     def _draft(
-        self, kind: str, event: str, body: Mapping[str, Any], session: str, *, about: str | None = None, payload: Mapping[str, Json], keyed: Principal
+        self,
+        kind: str,
+        event: str,
+        body: Mapping[str, Any],
+        session: str,
+        *,
+        about: str | None = None,
+        payload: Mapping[str, Json],
+        keyed: Principal,
     ) -> Draft:
         """A draft whose payload is sealed under the session's key, or under the person's own where there is no session."""
         key = session or self.ref(keyed.tenant, "per", keyed.subject.id)
@@ -275,13 +389,16 @@ class Records:
         except log_errors.LogUnavailable as error:
             raise AuditUnavailable(str(error) or AuditUnavailable.title, retry_after=1) from None
         except log_errors.RecordInvalid as error:
-            raise AuditUnavailable(f"the record's field `{error.field}` {error.reason}", code="audit.record_invalid") from None
+            raise AuditUnavailable(
+                f"the record's field `{error.field}` {error.reason}", code="audit.record_invalid"
+            ) from None
 
     async def _guard(self, awaitable: Awaitable[Any]) -> Any:
+        """A log that cannot be read, or that contradicts what was signed, answers nothing."""
         try:
             return await awaitable
-        except log_errors.LogUnavailable as error:
-            raise AuditUnavailable(str(error) or AuditUnavailable.title, retry_after=1) from None
+        except (log_errors.LogUnavailable, log_errors.HistoryConflict, log_errors.PayloadCorrupt) as error:
+            raise AuditUnavailable(f"the audit log cannot be read: {type(error).__name__}", retry_after=1) from None
 
 
 def observation_id(action_id: str) -> str:
@@ -312,12 +429,22 @@ def receipt_body(receipt: Receipt) -> dict[str, Json]:
 
 def done_body(action_id: str, answer: Mapping[str, Json], receipt: Receipt) -> dict[str, Json]:
     """The answer of an action that ended."""
-    return {"action_id": action_id, "status": "done", "observation": observation_id(action_id), **answer, "receipt": receipt_body(receipt)}
+    return {
+        "action_id": action_id,
+        "status": "done",
+        "observation": observation_id(action_id),
+        **answer,
+        "receipt": receipt_body(receipt),
+    }
 
 
 def answer_of(action_id: str, past: Past) -> dict[str, Json]:
     """The stored answer of an action that ended before; its result is gone where its session's key was destroyed."""
-    answer = past.payload["answer"] if past.payload else {"result": {"status": "erased", "value": None, "capped": False, "untrusted": []}}
+    answer = (
+        past.payload["answer"]
+        if past.payload
+        else {"result": {"status": "erased", "value": None, "capped": False, "untrusted": []}}
+    )
     assert past.outcome is not None
     return {**done_body(action_id, answer, past.outcome), "status": past.status}
 
@@ -339,7 +466,11 @@ def _decision(decision: Decision) -> dict[str, Json]:
 
 def _model_facts(request: ActionRequest, grant: Grant) -> dict[str, Json]:
     """What a model call's record says: never content."""
-    return {"model": str(request.arguments.get("model", "none"))[:128] or "none", "region": _word(grant.region or "none"), "tools": len(request.arguments.get("tools", ()))}
+    return {
+        "model": str(request.arguments.get("model", "none"))[:128] or "none",
+        "region": _word(grant.region or "none"),
+        "tools": len(request.arguments.get("tools", ())),
+    }
 
 
 def _receipt(receipt: Any) -> Receipt:

@@ -85,7 +85,10 @@ class Relay:
                         return
                     for out in await self._redacted(event, texts):  # (8)
                         yield out
-            await self._close("failed" if self.status != 200 else "partial", "upstream.refused" if self.status != 200 else "upstream.cut")
+            await self._close(
+                "failed" if self.status != 200 else "partial",
+                "upstream.refused" if self.status != 200 else "upstream.cut",
+            )
         except UpstreamFailed as error:
             await self._close("partial", error.error_code)
             yield modelwire.error_event("the provider's stream broke off; what came before stands")
@@ -131,7 +134,9 @@ class Relay:
         result = Result(ResultStatus.OK if status == "done" else ResultStatus.ERROR, None, code, self._facts.units())
         shown = {"status": result.status.value, "value": value, "capped": False, "untrusted": []}
         answer = {"result": shown, "decision": decision_body(asked.decision)}
-        return await self._records.outcome(asked.principal, asked.request, status=status, redacted=whole, result=result, code=code, answer=answer)
+        return await self._records.outcome(
+            asked.principal, asked.request, status=status, redacted=whole, result=result, code=code, answer=answer
+        )
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -23,12 +23,26 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self._logger = structlog.wrap_logger(
             structlog.WriteLoggerFactory(sys.stderr)(),
-            processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
         )
-        self._requests = Counter("wicketgate_requests_total", "HTTP answers by route and status", ["route", "status"], registry=self.registry)
-        self._seconds = Histogram("wicketgate_request_seconds", "Seconds from request to answer", ["route"], buckets=BUCKETS, registry=self.registry)
+        self._requests = Counter(
+            "wicketgate_requests_total", "HTTP answers by route and status", ["route", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "wicketgate_request_seconds",
+            "Seconds from request to answer",
+            ["route"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
         self._refusals = Counter("wicketgate_refusals_total", "Refusals by code", ["code"], registry=self.registry)
-        self._crashes = Counter("wicketgate_crashes_total", "Unexpected failures by place", ["place"], registry=self.registry)
+        self._crashes = Counter(
+            "wicketgate_crashes_total", "Unexpected failures by place", ["place"], registry=self.registry
+        )
         self._gauges: dict[str, Gauge] = {}
 
     def event(self, name: str, **fields: str | int | float | bool) -> None:
@@ -51,7 +65,10 @@ class Telemetry:
     def crash(self, place: str, error: BaseException) -> None:
         """Report an unexpected failure by class and place in our code, without its text."""
         self._crashes.labels(place).inc()
-        frames = [f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
+        frames = [
+            f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
+            for frame in traceback.extract_tb(error.__traceback__)[-4:]
+        ]
         self._logger.error("gate.crashed", place=place, error=type(error).__name__, at=" < ".join(reversed(frames)))
 
     def gauge(self, name: str, text: str, value: float) -> None:

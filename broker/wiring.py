@@ -224,7 +224,6 @@ class Wiring:
             policy=self.policy,
             bundles=self.bundles,
             records=self.records,
-            log=self.log,
             store=self.store,
             inventory=self.settings.resource,
             clock=self.clock,
@@ -299,6 +298,7 @@ class Wiring:
             connectors=self.connectors,
             clock=self.clock,
             telemetry=self.telemetry,
+            load_policy=self._load_policy,
             publish_seconds=self.settings.audit.publish_seconds,
             shared=self.shared,
         )
@@ -311,8 +311,9 @@ class Wiring:
         with _alone(self.settings.gate.data, shared=self.shared):
             await asyncio.to_thread(self.store.migrate)
             await self.log.start()
-            await self.policy.start()
-            await self._first_policy()
+            if self.settings.policy.engine == "regorus":
+                await self._load_policy()
+            # OPA fetches the bundle from this gate, which must be serving then: the background loads it.
             with suppress(BrokerError):
                 # Not ready then, and readiness says so; the background asks again.
                 await self.identity.refresh()
@@ -353,8 +354,9 @@ class Wiring:
         await self.egress.aclose()
         self.store.close()
 
-    async def _first_policy(self) -> None:
-        """Development signs its folder as it is; production activates the configured bundle at its first start."""
+    async def _load_policy(self) -> None:
+        """Load what was active last; else development signs its folder, and production takes the configured bundle."""
+        await self.policy.start()
         if self.development is not None:
             await self._activate_folder(self.development.policies)
         elif self.policy.active is None and self.settings.policy.bundle is not None:
