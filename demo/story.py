@@ -183,12 +183,11 @@ class Story:
             self.stage.line(
                 "the agent cannot go on alone. Look at the request, and approve it as somebody else than the agent:"
             )
-            self.stage.command(
-                f"wicketgate approvals show {approval} --as security --url {self.gate}    # the code is {self.code}"
-            )
-            self.stage.command(
-                f"WICKETGATE_DEV_CODE={self.code} wicketgate approvals approve {approval} --as security --url {self.gate}"
-            )
+            typed = "wicketgate" if shutil.which("wicketgate") else os.path.relpath(wicketgate())
+            for verb in ("show", "approve"):
+                self.stage.command(
+                    f"WICKETGATE_DEV_CODE={self.code} {typed} approvals {verb} {approval} --as security --url {self.gate}"
+                )
             return
         coded = {**self.environment, "WICKETGATE_DEV_CODE": self.code}
         done = subprocess.run(command, env=coded, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own program
