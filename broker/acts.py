@@ -21,7 +21,7 @@ from broker.connectors.base import EffectStatus
 from broker.errors import BadRequest, Denied, NotFound, Reason
 from broker.killswitch import KillSwitch
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
-from broker.policy.activations import ActivationRows
+from broker.policy.activations import Activation, ActivationRows
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.records import Records, action_of_observation, answer_of, receipt_body
 from broker.sessions import Opening, Sessions
@@ -108,7 +108,7 @@ class Acts:
         value = await act(grant.principal, grant.arguments)
         return Result(ResultStatus.OK if value else ResultStatus.EMPTY, value)
 
-    async def status_of(self, action_id: str, action: Action | None = None) -> EffectStatus:
+    async def status_of(self, action_id: str, action: Action | None = None) -> EffectStatus:  # noqa: ARG002 - the contract's
         """The gate's acts are rows of its own database: nobody else can be asked."""
         return EffectStatus("unknown", "look at the gate's own state")
 
@@ -223,7 +223,7 @@ class Acts:
         await self._sessions.close(principal, arguments["session"])
         return {"session": arguments["session"], "closed": True}
 
-    async def _catalog(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+    async def _catalog(self, _principal: Principal, _arguments: Mapping[str, Any]) -> Json:
         """Every declared action; what a caller may do with it is decided at the call."""
         actions = [
             {
@@ -301,7 +301,7 @@ class Acts:
         )
         return request.digest
 
-    async def _policies(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+    async def _policies(self, _principal: Principal, _arguments: Mapping[str, Any]) -> Json:
         active = self._policy.active
         history = [
             {
@@ -325,25 +325,24 @@ class Acts:
         previous = self._policy.active.digest if self._policy.active else ""
         archive, signature = await self._bundles.bundle(arguments["digest"])
         done = await self._policy.activate(archive, signature, by=principal.acting.id)
-        return await self._policy_changed(principal, "activate", done.digest, previous, done.revision, done.seq)
+        return await self._policy_changed(principal, "activate", done, previous)
 
     async def _rollback(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         previous = self._policy.active.digest if self._policy.active else ""
         done = await self._policy.rollback(arguments["digest"], by=principal.acting.id)
-        return await self._policy_changed(principal, "rollback", done.digest, previous, done.revision, done.seq)
+        return await self._policy_changed(principal, "rollback", done, previous)
 
-    async def _policy_changed(
-        self, principal: Principal, verb: str, digest: str, previous: str, revision: str, seq: int
-    ) -> Json:
+    async def _policy_changed(self, principal: Principal, verb: str, done: Activation, previous: str) -> Json:
+        """Put a change of policy on record under its place in the history."""
         receipt = await self._records.policy(
             principal.tenant,
             verb=verb,
-            digest=digest,
+            digest=done.digest,
             previous=previous,
-            revision=revision,
-            event=f"policy.{seq}.{digest[:16]}",
+            revision=done.revision,
+            event=f"policy.{done.seq}.{done.digest[:16]}",
         )
-        return {"digest": digest, "revision": revision, "seq": seq, "record": receipt_body(receipt)}
+        return {"digest": done.digest, "revision": done.revision, "seq": done.seq, "record": receipt_body(receipt)}
 
     async def _audit(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         match arguments["what"]:
@@ -380,7 +379,7 @@ class Acts:
         entries = [{"seq": one.seq, "leaf": one.leaf, "record": one.record} for one in found]
         return {"entries": entries, "after": found[-1].seq if found else arguments["after"]}
 
-    async def _agents(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+    async def _agents(self, principal: Principal, _arguments: Mapping[str, Any]) -> Json:
         """Which switches are pulled now."""
         pulled = await self._kills.pulled(principal.tenant)
         return {"stopped": [{"scope": one.scope, "target": one.target, "at": one.pulled_at} for one in pulled]}

@@ -6,6 +6,7 @@ that a crash left open is closed as what the target says of it, or as ``unknown`
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from audit.errors import AuditError, HistoryConflict
@@ -171,7 +172,7 @@ class Background:
         """Resume at once what reached its quorum in this process."""
         while True:
             proposal = await self._approved.get()
-            await self._quietly("resume", lambda: self.resume(proposal))
+            await self._quietly("resume", partial(self.resume, proposal))
 
     async def _follow_policy(self) -> None:
         """Pick up what another replica activated; load the first bundle where none could be loaded yet."""

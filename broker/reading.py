@@ -225,7 +225,7 @@ class Reader:
         """Derived from tenant, parties and key, so that replicas agree without talking; random without a key."""
         if not key:
             return "act_" + secrets.token_hex(13)
-        bound = "\x00".join((principal.tenant, principal.acting.id, principal.subject.id, key))
+        bound = f"{principal.tenant}\x00{principal.acting.id}\x00{principal.subject.id}\x00{key}"
         return "act_" + hmac.new(self._id_key, bound.encode(), hashlib.sha256).hexdigest()[:26]
 
     def _scope(self, principal: Principal, session: str) -> Scope:

@@ -53,7 +53,7 @@ class Records:
         """Keyed pseudonym of ``name`` as leaves carry it."""
         return pseudonym(self._key, tenant, domain, name)
 
-    async def intent(
+    async def intent(  # noqa: PLR0913 - one keyword a group of fields
         self,
         principal: Principal,
         request: ActionRequest,
@@ -96,7 +96,7 @@ class Records:
                 remedy="read its state with GET /v1/actions/{id}; it is never repeated by itself",
             ) from None
 
-    async def outcome(
+    async def outcome(  # noqa: PLR0913 - one keyword a group of fields
         self,
         principal: Principal,
         request: ActionRequest,
@@ -156,7 +156,7 @@ class Records:
         )
         return _receipt(await self._raw_append(principal.tenant, draft))
 
-    async def proposal(
+    async def proposal(  # noqa: PLR0913 - one keyword a group of fields
         self,
         principal: Principal,
         request: ActionRequest,
@@ -190,7 +190,7 @@ class Records:
         except log_errors.DuplicateEvent as already:
             return _receipt(already.receipt)
 
-    async def review(
+    async def review(  # noqa: PLR0913 - one keyword a group of fields
         self,
         principal: Principal,
         *,
@@ -231,7 +231,7 @@ class Records:
         except log_errors.DuplicateEvent as already:
             return _receipt(already.receipt)
 
-    async def kill(
+    async def kill(  # noqa: PLR0913 - one keyword a field
         self, principal: Principal, *, scope: str, target: str, reason: str, event: str, pulled: bool
     ) -> Receipt:
         """A kill switch pulled or resumed."""
@@ -268,7 +268,9 @@ class Records:
         except log_errors.DuplicateEvent as already:
             return _receipt(already.receipt)
 
-    async def policy(self, tenant: str, *, verb: str, digest: str, previous: str, revision: str, event: str) -> Receipt:
+    async def policy(  # noqa: PLR0913 - one keyword a field
+        self, tenant: str, *, verb: str, digest: str, previous: str, revision: str, event: str
+    ) -> Receipt:
         """A bundle activated or rolled back."""
         policy: dict[str, Json] = {"verb": verb, "digest": digest, "revision": revision}
         if previous:
@@ -355,7 +357,7 @@ class Records:
             actor["on_behalf_of"] = self.ref(principal.tenant, "per", principal.subject.id)
         return actor
 
-    def _draft(
+    def _draft(  # noqa: PLR0913 - one keyword a part of the record
         self,
         kind: str,
         event: str,

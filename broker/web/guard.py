@@ -77,11 +77,9 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         sender = _Sender(send)
-        control = scope["path"].startswith(_CONTROL)
         self._busy += 1
         try:
-            if self._busy > self._settings.web.concurrent_requests_max and not control:
-                raise Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
+            self._admit(scope)
             self._check(scope)
             body = await self._body(scope, receive)
             await self._serve(scope, body, receive, sender)
@@ -107,6 +105,11 @@ class Guard:
             raise Unavailable(
                 "the request took too long; an effect under way still gets its record", code="http.deadline"
             ) from None
+
+    def _admit(self, scope: Scope) -> None:
+        """Turn away what is too much; the controls always get in."""
+        if self._busy > self._settings.web.concurrent_requests_max and not scope["path"].startswith(_CONTROL):
+            raise Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
 
     def _check(self, scope: Scope) -> None:
         """Everything that can be judged before the body."""
