@@ -86,7 +86,14 @@ def test_what_lies_outside_i_json_is_refused_by_name(data: bytes | str, code: st
 
 @pytest.mark.parametrize(
     "data",
-    [b"[" * 32 + b"]" * 32, b'{"a":9007199254740992}', b'{"a":-9007199254740992}', b'{"a":"1.5e3:"}', b'{"a:b":{"a:b":1}}', '"\U0001f600 \\ud83d\\ude00"'.encode()],
+    [
+        b"[" * 32 + b"]" * 32,
+        b'{"a":9007199254740992}',
+        b'{"a":-9007199254740992}',
+        b'{"a":"1.5e3:"}',
+        b'{"a:b":{"a:b":1}}',
+        '"\U0001f600 \\ud83d\\ude00"'.encode(),
+    ],
 )
 def test_what_lies_at_the_border_is_read(data: bytes) -> None:
     assert strictjson.read(data) == json.loads(data)
