@@ -24,6 +24,7 @@ from broker.model import (
     Constrain,
     Decision,
     DryRun,
+    Effect,
     Grant,
     Json,
     Lease,
@@ -38,9 +39,12 @@ from broker.model import (
     Session,
 )
 from broker.redaction import Redactor, Scope
+from broker.sessions import Sessions
 
 GRANT_SECONDS = 60
 OWN_CONNECTOR = "gate"
+BYTES_PER_TOKEN = 4
+"""Rough size of a token; budgets bound spending, the provider's count is in the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +110,21 @@ class Shown:
 class Obligations:
     """Discharges what a permit asks for."""
 
-    def __init__(
-        self, *, limits: Limits, approvals: Approvals, leases: Leases, redactor: Redactor, clock: Clock
+    def __init__(  # noqa: PLR0913 - each duty has its own
+        self,
+        *,
+        limits: Limits,
+        approvals: Approvals,
+        leases: Leases,
+        sessions: Sessions,
+        redactor: Redactor,
+        clock: Clock,
     ) -> None:
         """Each collaborator owns one kind of duty."""
         self._limits = limits
         self._approvals = approvals
         self._leases = leases
+        self._sessions = sessions
         self._redactor = redactor
         self._clock = clock
 
@@ -150,9 +162,9 @@ class Obligations:
             )
         if dry_run:
             return Planned(await asked.connector.plan(asked.request, asked.action))
-        if asked.proposal is None and limits:
-            keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
-            await self._limits.take(asked.request.tenant, keyed, now_ns=self._clock.now_ns())
+        if asked.proposal is None:
+            # A waiting action spent its limits and budgets when it was proposed.
+            await self._spend(limits, asked)
         plan: Plan | None = None
         if approval is not None:
             answer = await self._approval(approval, asked)
@@ -165,6 +177,14 @@ class Obligations:
             else None
         )
         return Granted(await self._grant(asked, redact, cap, plan), redact.profile, held)
+
+    async def _spend(self, limits: list[Limit], asked: Asked) -> None:
+        """Charge every limit at once, or none; then the session's budgets."""
+        if limits:
+            keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
+            await self._limits.take(asked.request.tenant, keyed, now_ns=self._clock.now_ns())
+        if asked.session is not None:
+            await self._sessions.spend(asked.session, _units(asked))
 
     async def after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
         """Redact, look for taint, keep the whole and cap what is answered."""
@@ -245,6 +265,18 @@ class Obligations:
             arguments=arguments,
             principal=asked.principal,
         )
+
+
+def _units(asked: Asked) -> dict[str, int]:
+    """What a request takes from its session's budgets. A model call pays for the output it may use and its input's size."""
+    units = {"actions": 1}
+    if asked.action.effect is Effect.WRITE:
+        units["writes"] = 1
+    if asked.request.content is not None:
+        units["tokens"] = (
+            int(asked.request.arguments["max_tokens"]) + len(orjson.dumps(asked.request.content)) // BYTES_PER_TOKEN
+        )
+    return units
 
 
 def _constrain(duty: Constrain, request: ActionRequest) -> None:

@@ -260,6 +260,7 @@ class Wiring:
             limits=Limits(self.store),
             approvals=self.approvals,
             leases=Leases(self.store, self.clock),
+            sessions=self.sessions,
             redactor=self.redactor,
             clock=self.clock,
         )
