@@ -70,6 +70,7 @@ class Background:
         self._shared = shared
         self._tasks: list[asyncio.Task[None]] = []
         self._published: dict[str, int] = {}
+        self._resuming: set[str] = set()
 
     async def start(self) -> None:
         """Begin every loop; recovery of what a crash left open comes first."""
@@ -119,6 +120,9 @@ class Background:
 
     async def resume(self, proposal: Proposal) -> None:
         """Take one approved request down the pipeline again; a refusal closes it, an outage leaves it for later."""
+        if proposal.action_id in self._resuming:
+            return
+        self._resuming.add(proposal.action_id)
         try:
             await self._pipeline.resume(proposal)
         except (Unavailable, StoreUnavailable) as error:
@@ -132,6 +136,7 @@ class Background:
             self._telemetry.event("resume.refused", code=error.error_code)
             await self._withdraw(proposal)
         finally:
+            self._resuming.discard(proposal.action_id)
             await self._acts.notify()
 
     async def recover(self) -> None:

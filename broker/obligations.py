@@ -15,7 +15,7 @@ from broker.approvals import Approvals, Proposal
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
-from broker.errors import Conflict, Denied, ObligationFailed, Reason
+from broker.errors import BrokerError, Conflict, Denied, ObligationFailed, Reason
 from broker.leases import Held, Leases
 from broker.limits import Limits, key_of
 from broker.model import (
@@ -171,12 +171,26 @@ class Obligations:
             if isinstance(answer, Pending):
                 return answer
             plan = answer
-        held = (
-            await self._leases.acquire(asked.request.tenant, lease.keys, asked.request.id, lease.seconds)
-            if lease
-            else None
-        )
-        return Granted(await self._grant(asked, redact, cap, plan), redact.profile, held)
+        tenant, holder = asked.request.tenant, asked.request.id
+        held = await self._leases.acquire(tenant, lease.keys, holder, lease.seconds) if lease else None
+        try:
+            grant = await self._grant(asked, redact, cap, plan)
+            if asked.proposal is not None:
+                # Last of all: of everybody who comes this far with one approval, one goes on.
+                await self._approvals.begin_execution(
+                    tenant, asked.proposal.id, asked.request.digest, seconds(self._clock)
+                )
+        except BrokerError:
+            if held is not None:
+                await self._leases.release(tenant, holder)
+            raise
+        return Granted(grant, redact.profile, held)
+
+    async def undo(self, asked: Asked, granted: Granted) -> None:
+        """The intent could not be recorded, so nothing will happen: free what is held, close the approval."""
+        await self.release(granted)
+        if asked.proposal is not None:
+            await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, "cancelled")
 
     async def _spend(self, limits: list[Limit], asked: Asked) -> None:
         """Charge every limit at once, or none; then the session's budgets."""
@@ -230,6 +244,12 @@ class Obligations:
             )
         if proposal.state == "waiting":
             return Pending(proposal, None)
+        if proposal.state not in ("approved", "denied"):
+            raise Conflict(
+                f"the request is {proposal.state} already",
+                code="approval.used",
+                remedy="ask GET /v1/actions/{id} for its outcome",
+            )
         if proposal.state == "denied":
             raise Denied(
                 "a person denied this request",
@@ -243,7 +263,6 @@ class Obligations:
                 code="approval.plan_drifted",
                 remedy="propose the action again and have the new plan approved",
             )
-        await self._approvals.begin_execution(proposal.tenant, proposal.id, asked.request.digest, seconds(self._clock))
         return plan
 
     async def _grant(self, asked: Asked, redact: Redact, cap: Cap | None, plan: Plan | None) -> Grant:

@@ -131,14 +131,7 @@ class Pipeline:
                 case Planned() as planned:
                     return await self._planned(place, asked, planned)
                 case Granted() as granted:
-                    await self._records.intent(
-                        place.principal,
-                        asked.request,
-                        decision,
-                        granted.grant,
-                        declared=asked.action,
-                        redacted=place.redacted,
-                    )  # (6)
+                    await self._intent(place, asked, granted)  # (6)
                     return Opened(place, asked, granted)
         except BrokerError as error:
             error.decision_id = decision.id if decision else ""
@@ -171,6 +164,21 @@ class Pipeline:
             failure.receipt, failure.decision_id = receipt, asked.decision.id
             raise failure
         return Answer("done", done_body(asked.request.id, answer, receipt))
+
+    async def _intent(self, place: Place, asked: Asked, granted: Granted) -> None:
+        """The append redeems the grant: the log takes one intent an action, whoever asks."""
+        try:
+            await self._records.intent(
+                place.principal,
+                asked.request,
+                asked.decision,
+                granted.grant,
+                declared=asked.action,
+                redacted=place.redacted,
+            )
+        except BrokerError:
+            await self._obligations.undo(asked, granted)
+            raise
 
     # -- the steps that have a body of their own --------------------------------------------------------------------
 
