@@ -18,13 +18,14 @@ connector. Steps 6 to 9 run detached from the request: a client that hangs up le
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from broker.approvals import Approvals, Proposal, stored_principal
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
-from broker.errors import BrokerError, Denied, Unauthenticated, UpstreamFailed
+from broker.errors import AuditUnavailable, BrokerError, Denied, Receipt, Unauthenticated, Unavailable, UpstreamFailed
 from broker.identity import Credential, Verifier
 from broker.model import Decision, Effect, Json, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
@@ -34,6 +35,9 @@ from broker.reading import PROFILE, Ask, Place, Reader
 from broker.records import Records, answer_of, decision_body, done_body, receipt_body
 from broker.redaction import Redactor
 from broker.sessions import Sessions
+
+RETRY_SECONDS = 1.0
+RETRIES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,23 @@ class Opened:
     place: Place
     asked: Asked
     granted: Granted
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an execution ended: what step 9 records. ``status`` is ``done``, ``failed``, ``partial`` or ``unknown``."""
+
+    status: str
+    whole: Redacted[Json]
+    result: Result
+    code: str
+    answer: Mapping[str, Json]
+
+
+_UNKNOWN = End(
+    "unknown", Redacted(None, PROFILE, {}), Result(ResultStatus.ERROR, None, "gate.failed"), "gate.failed", {}
+)
+"""When the gate itself failed between intent and outcome."""
 
 
 class Pipeline:
@@ -141,29 +162,65 @@ class Pipeline:
     async def _effect(self, asked: Asked, granted: Granted) -> Answer:
         """Execution and outcome: straight down, and every exit leads through the outcome."""
         failure: BrokerError | None = None
+        end = _UNKNOWN
         try:
-            result = await asked.connector.execute(granted.grant, asked.action)  # (7)
-            status = "failed" if result.status is ResultStatus.ERROR else "done"
-        except BrokerError as error:
-            failure = error
-            status, result = await self._what_happened(asked, error)
-        shown = await self._after(asked, granted, result)  # (8)
-        answer = {"result": shown.answer(asked.action, result), "decision": decision_body(asked.decision)}
-        receipt = await self._records.outcome(  # (9)
-            asked.principal,
-            asked.request,
-            status=status,
-            redacted=shown.whole,
-            result=result,
-            code=failure.error_code if failure else "",
-            answer=answer,
-        )
-        if asked.proposal is not None:
-            await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, status)
+            try:
+                result = await asked.connector.execute(granted.grant, asked.action)  # (7)
+                status = "failed" if result.status is ResultStatus.ERROR else "done"
+            except BrokerError as error:
+                failure = error
+                status, result = await self._what_happened(asked, error)
+            shown = await self._after(asked, granted, result)  # (8)
+            answer = {"result": shown.answer(asked.action, result), "decision": decision_body(asked.decision)}
+            end = End(status, shown.whole, result, failure.error_code if failure else "", answer)
+        finally:
+            receipt = await self.close(asked, end)  # (9), whatever went wrong in between
         if failure is not None:
             failure.receipt, failure.decision_id = receipt, asked.decision.id
             raise failure
-        return Answer("done", done_body(asked.request.id, answer, receipt))
+        return Answer("done", done_body(asked.request.id, end.answer, receipt))
+
+    async def close(self, asked: Asked, end: End) -> Receipt:
+        """(9) Put the outcome on record; one that cannot be recorded now is tried again until it is, or the next start.
+
+        Raises ``Unavailable`` (``outcome.unrecorded``): the effect stands, and nothing is said of it before the record.
+        """
+        try:
+            return await self._close(asked, end)
+        except AuditUnavailable:
+            task = asyncio.create_task(self._close_later(asked, end))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            raise Unavailable(
+                "the action was sent, but its outcome is not on record yet",
+                code="outcome.unrecorded",
+                remedy="do not repeat it: ask GET /v1/actions/{id} until its outcome is there",
+                retry_after=RETRY_SECONDS,
+            ) from None
+
+    async def _close(self, asked: Asked, end: End) -> Receipt:
+        receipt = await self._records.outcome(
+            asked.principal,
+            asked.request,
+            status=end.status,
+            redacted=end.whole,
+            result=end.result,
+            code=end.code,
+            answer=end.answer,
+        )
+        if asked.proposal is not None:
+            await self._approvals.finish(
+                asked.proposal.tenant, asked.proposal.id, "failed" if end.status == "partial" else end.status
+            )
+        return receipt
+
+    async def _close_later(self, asked: Asked, end: End) -> None:
+        """Until the log takes it. A process that ends before leaves an open intent, which the next start closes."""
+        for _ in range(RETRIES):
+            await asyncio.sleep(RETRY_SECONDS)
+            with suppress(BrokerError):
+                await self._close(asked, end)
+                return
 
     async def _intent(self, place: Place, asked: Asked, granted: Granted) -> None:
         """The append redeems the grant: the log takes one intent an action, whoever asks."""

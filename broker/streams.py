@@ -17,19 +17,18 @@ from broker.connectors.llm_sse import TERMINAL, SseEvent, SseSplitter, StreamFac
 from broker.errors import BrokerError, Receipt, UpstreamFailed
 from broker.identity import Credential
 from broker.model import Json, Redacted, Result, ResultStatus
-from broker.pipeline import Answer, Opened, Pipeline
+from broker.pipeline import Answer, End, Opened, Pipeline
 from broker.reading import Ask
-from broker.records import Records, decision_body
+from broker.records import decision_body
 from broker.redaction import Redactor, TextStream
 
 
 class Streams:
     """Opens and relays streamed model calls."""
 
-    def __init__(self, *, pipeline: Pipeline, records: Records, redactor: Redactor) -> None:
+    def __init__(self, *, pipeline: Pipeline, redactor: Redactor) -> None:
         """Steps 1 to 6 are the pipeline's own."""
         self._pipeline = pipeline
-        self._records = records
         self._redactor = redactor
 
     async def open(self, credential: Credential, ask: Ask) -> "Answer | Relay":
@@ -37,7 +36,7 @@ class Streams:
         opened = await self._pipeline.open(credential, ask)
         if isinstance(opened, Answer):
             return opened
-        relay = Relay(opened, self._records, self._redactor)
+        relay = Relay(opened, self._pipeline, self._redactor)
         await relay.connect()
         return relay
 
@@ -45,11 +44,11 @@ class Streams:
 class Relay:
     """One model call under way. Iterate ``chunks`` once, to the end or not: either way its outcome goes on record."""
 
-    def __init__(self, opened: Opened, records: Records, redactor: Redactor) -> None:
+    def __init__(self, opened: Opened, pipeline: Pipeline, redactor: Redactor) -> None:
         """Hold the call; nothing has left yet."""
         self._asked = opened.asked
         self._granted = opened.granted
-        self._records = records
+        self._pipeline = pipeline
         self._redactor = redactor
         self._facts = StreamFacts()
         self._said: list[str] = []
@@ -66,7 +65,16 @@ class Relay:
         except BrokerError as error:
             error.receipt = await self._close("failed", error.error_code)
             raise
+        finally:
+            if self._reply is None:
+                await self._close("unknown", "gate.failed")
         self.status, self.headers = self._reply.status, self._reply.headers
+
+    async def aclose(self) -> None:
+        """End the call, read to the end or not: cut the upstream, and the outcome goes on record."""
+        await self._close("partial", "stream.cut")
+        if self._reply is not None:
+            await self._reply.aclose()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The provider's events, redacted; ends with the terminal event once the outcome is durable."""
@@ -94,8 +102,7 @@ class Relay:
             yield modelwire.error_event("the provider's stream broke off; what came before stands")
         finally:
             # The reader may have gone, or the task was cancelled: the outcome is owed all the same.
-            await self._close("partial", "stream.cut")
-            await self._reply.aclose()
+            await self.aclose()
 
     async def _redacted(self, event: SseEvent, texts: dict[tuple[int, str], TextStream]) -> list[bytes]:
         """One event as it may pass: untouched where redaction changed and held back nothing."""
@@ -134,9 +141,7 @@ class Relay:
         result = Result(ResultStatus.OK if status == "done" else ResultStatus.ERROR, None, code, self._facts.units())
         shown = {"status": result.status.value, "value": value, "capped": False, "untrusted": []}
         answer = {"result": shown, "decision": decision_body(asked.decision)}
-        return await self._records.outcome(
-            asked.principal, asked.request, status=status, redacted=whole, result=result, code=code, answer=answer
-        )
+        return await self._pipeline.close(asked, End(status, whole, result, code, answer))
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

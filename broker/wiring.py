@@ -230,6 +230,7 @@ class Wiring:
             session_seconds=bounds.seconds_max,
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
             approved=self.approved,
+            connectors=lambda: self.connectors,
         )
 
     @cached_property
@@ -281,7 +282,7 @@ class Wiring:
     @cached_property
     def streams(self) -> Streams:
         """Model calls whose answer is a stream."""
-        return Streams(pipeline=self.pipeline, records=self.records, redactor=self.redactor)
+        return Streams(pipeline=self.pipeline, redactor=self.redactor)
 
     @cached_property
     def background(self) -> Background:

@@ -116,7 +116,8 @@ class Api:
     async def simulate(self, request: Request) -> Response:
         """POST /v1/policies/simulate."""
         body: schemas.SimulateBody = schemas.parse(schemas.SimulateBody, await request.body())
-        return await self._gate(request, "gate.policy.simulate", {"request": body.model_dump(exclude_none=True)})
+        asked = body.model_dump(exclude_none=True, exclude={"digest"})
+        return await self._gate(request, "gate.policy.simulate", {"request": asked, "digest": body.digest})
 
     async def policies(self, request: Request) -> Response:
         """GET /v1/policies."""

@@ -4,12 +4,13 @@ Clients point their SDK's base address here and give the gate's token as their k
 provider's error form, so that an unmodified client shows them, with the gate's code and receipt beside it.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from broker import modelwire, strictjson
 from broker.config import Settings
@@ -18,7 +19,7 @@ from broker.model import Json
 from broker.pipeline import Answer, Pipeline
 from broker.reading import Ask
 from broker.records import receipt_body
-from broker.streams import Streams
+from broker.streams import Relay, Streams
 from broker.web.api import Api
 from broker.web.problem import status_of
 
@@ -54,10 +55,7 @@ class ModelApi:
             relay = await self._streams.open(self._api.credential(request), ask)
             if isinstance(relay, Answer):
                 return _message(relay)
-            chunks: AsyncIterator[bytes] = relay.chunks()
-            return StreamingResponse(
-                chunks, relay.status, {name: value for name, value in relay.headers.items() if name != "content-length"}
-            )
+            return Relayed(relay)
         except BrokerError as error:
             return provider_error(error)
 
@@ -95,6 +93,23 @@ class ModelApi:
             idempotency_key=request.headers.get("idempotency-key", ""),
             content=body,
         )
+
+
+class Relayed(StreamingResponse):
+    """A relayed stream; however the response ends, also before its first byte, the call gets its outcome."""
+
+    def __init__(self, relay: Relay) -> None:
+        """Status and headers are the provider's."""
+        headers = {name: value for name, value in relay.headers.items() if name != "content-length"}
+        super().__init__(relay.chunks(), relay.status, headers)
+        self._relay = relay
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._relay.aclose()
 
 
 def provider_error(error: BrokerError) -> Response:

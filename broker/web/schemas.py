@@ -69,13 +69,14 @@ class ReviewBody(Body):
 
 
 class SimulateBody(Body):
-    """POST /v1/policies/simulate: a whole policy input, or a request of the caller."""
+    """POST /v1/policies/simulate: a whole policy input, or a request of the caller; ``digest`` names a kept bundle."""
 
     input: dict[str, Any] | None = None
     action: str = Field(default="", max_length=128)
     resource: ResourceBody | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
-    revision: str = Field(default="", max_length=128)
+    reason: str = Field(default="", max_length=4096)
+    digest: str = Field(default="", max_length=64)
 
 
 class ActivateBody(Body):
