@@ -17,13 +17,15 @@ from broker.approvals import Answer as Review
 from broker.approvals import Approvals, Proposal
 from broker.catalog import Action
 from broker.clock import Clock, seconds
-from broker.connectors.base import EffectStatus
+from broker.connectors.base import Connector, EffectStatus
 from broker.errors import BadRequest, Denied, NotFound, Reason
 from broker.killswitch import KillSwitch
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
 from broker.policy.activations import Activation, ActivationRows
+from broker.policy.explain import Simulation
+from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
-from broker.records import Records, action_of_observation, answer_of, receipt_body
+from broker.records import Records, action_of_observation, answer_of, decision_body, receipt_body
 from broker.sessions import Opening, Sessions
 from broker.store import Store
 from broker.store import approvals as proposal_rows
@@ -52,8 +54,12 @@ class Acts:
         session_seconds: int,
         budgets: Mapping[str, int],
         approved: "asyncio.Queue[Proposal]",
+        connectors: Callable[[], Mapping[str, Connector]] = dict,
     ) -> None:
-        """``approved`` takes proposals whose quorum is met; the background resumes them."""
+        """``approved`` takes proposals whose quorum is met; the background resumes them.
+
+        ``connectors`` (this one among them, hence late) say where a simulated request's data would go.
+        """
         self._sessions = sessions
         self._approvals = approvals
         self._kills = kills
@@ -66,6 +72,7 @@ class Acts:
         self._session_seconds = session_seconds
         self._budgets = budgets
         self._approved = approved
+        self._connectors = connectors
         self.changed = asyncio.Condition()
         """Notified when an action of this process changed its state."""
         self._acts: Mapping[str, Act] = {
@@ -76,6 +83,7 @@ class Acts:
             "gate.approvals.read": self._read_approvals,
             "gate.review.create": self._review,
             "gate.policy.read": self._policies,
+            "gate.policy.simulate": self._simulate,
             "gate.policy.activate": self._activate,
             "gate.policy.rollback": self._rollback,
             "gate.audit.read": self._audit,
@@ -320,6 +328,43 @@ class Acts:
             "history": history,
         }
 
+    async def _simulate(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        """What a kept bundle (default: the active one) would decide, and the rules that held; nothing is counted."""
+        digest, asked = arguments.get("digest"), arguments["request"]
+        bundle = self._policy.verify(*await self._bundles.bundle(digest)) if digest else None
+        sheet = asked["input"] if asked.get("input") else self._sheet(principal, asked)
+        return simulated(await self._policy.simulate(sheet, bundle))
+
+    def _sheet(self, principal: Principal, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Policy's input as if the caller asked now, outside any session and with nothing used up or approved."""
+        if not asked.get("action") or not asked.get("resource"):
+            raise BadRequest("give `input`, or `action` and `resource`", code="request.simulation")
+        target, name, catalog = asked["resource"], asked["action"], self._policy.catalog
+        resource = self._inventory(principal.tenant, target["type"], target["id"], target["env"]) or Resource(**target)
+        request = catalog.request(
+            action_id="act_simulated",
+            tenant=principal.tenant,
+            requester=principal.acting.id,
+            session="",
+            action=name,
+            resource=resource,
+            arguments=catalog.complete(name, resource, asked.get("arguments", {})),
+            reason=asked.get("reason", ""),
+        )
+        declared = catalog.find(name)
+        connector = self._connectors().get(declared.connector) if declared else None
+        return build_input(
+            principal=principal,
+            session=None,
+            request=request,
+            action=declared,
+            endpoint=connector.endpoint(request) if connector else {},
+            killed=False,
+            usage={},
+            approvals=[],
+            now=seconds(self._clock),
+        )
+
     async def _activate(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Put a staged bundle into force, through the load gate."""
         previous = self._policy.active.digest if self._policy.active else ""
@@ -390,6 +435,12 @@ class Acts:
         event = f"resume.{scope}.{hashlib.sha256(f'{target}{self._clock.now_ns()}'.encode()).hexdigest()[:20]}"
         await self._records.kill(principal, scope=scope, target=target or scope, reason="", event=event, pulled=False)
         return {"scope": scope, "target": target, "changed": changed}
+
+
+def simulated(found: Simulation) -> dict[str, Json]:
+    """A simulation as it is answered: the decision, and each rule that held, with its title and place."""
+    rules = [{"rule": one.rule, "title": one.title, "file": one.file, "line": one.line} for one in found.held]
+    return {"decision": decision_body(found.decision), "rules": rules, "digest": found.decision.policy_digest}
 
 
 def brief(proposal: Proposal) -> dict[str, Json]:

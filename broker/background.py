@@ -17,7 +17,7 @@ from broker.approvals import Approvals, Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock
 from broker.connectors.base import Connector
-from broker.errors import BrokerError, Conflict, StoreUnavailable, Unavailable
+from broker.errors import BrokerError, Conflict, Unavailable
 from broker.identity import Verifier
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
@@ -124,8 +124,11 @@ class Background:
             return
         self._resuming.add(proposal.action_id)
         try:
-            await self._pipeline.resume(proposal)
-        except (Unavailable, StoreUnavailable) as error:
+            # The queue may hold it twice, and another replica may have been faster.
+            now = await self._approvals.get(proposal.tenant, proposal.id)
+            if now.state == "approved":
+                await self._pipeline.resume(now)
+        except Unavailable as error:
             self._telemetry.warning("resume.postponed", code=error.error_code)
             return
         except Conflict as error:

@@ -27,8 +27,9 @@ from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import AuditUnavailable, BrokerError, Denied, Receipt, Unauthenticated, Unavailable, UpstreamFailed
 from broker.identity import Credential, Verifier
-from broker.model import Decision, Effect, Json, Redacted, Result, ResultStatus
+from broker.model import Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
+from broker.parties import Parties
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import PROFILE, Ask, Place, Reader
@@ -81,6 +82,7 @@ class Pipeline:
         self,
         *,
         identity: Verifier,
+        parties: Parties,
         reader: Reader,
         sessions: Sessions,
         approvals: Approvals,
@@ -94,6 +96,7 @@ class Pipeline:
     ) -> None:
         """``connectors`` by name; a waiting request may run until its token's expiry plus the grace."""
         self._identity = identity
+        self._parties = parties
         self._reader = reader
         self._sessions = sessions
         self._approvals = approvals
@@ -108,13 +111,13 @@ class Pipeline:
 
     async def act(self, credential: Credential, ask: Ask) -> Answer:
         """Take one request through all nine steps; raises the ``BrokerError`` that stopped it, its receipt attached."""
-        principal = await self._identity.authenticate(credential)  # (1)
+        principal = await self._authenticate(credential)  # (1)
         place = await self._reader.ask(principal, ask)  # (2)
         return await self._go_on(place)
 
     async def resume(self, proposal: Proposal) -> Answer:
         """Decide a waiting request again, now that people answered; the requester's stored identity must still hold."""
-        principal = stored_principal(proposal)
+        principal = await self._parties.bounded(stored_principal(proposal))
         if seconds(self._clock) > principal.expires_at + self._grace:
             raise Unauthenticated(
                 "the requester's sign-in is too old to act on",
@@ -125,7 +128,7 @@ class Pipeline:
 
     async def open(self, credential: Credential, ask: Ask) -> Answer | Opened:
         """Steps 1 to 6 of a model call that will be streamed."""
-        principal = await self._identity.authenticate(credential)  # (1)
+        principal = await self._authenticate(credential)  # (1)
         return await self._until_intent(await self._reader.ask(principal, ask))  # (2) to (6)
 
     async def _go_on(self, place: Place) -> Answer:
@@ -239,6 +242,12 @@ class Pipeline:
 
     # -- the steps that have a body of their own --------------------------------------------------------------------
 
+    async def _authenticate(self, credential: Credential) -> Principal:
+        """(1) Who asks; what their token says now also bounds what of theirs still waits."""
+        principal = await self._identity.authenticate(credential)
+        await self._parties.note(principal)
+        return principal
+
     async def _decide(self, place: Place) -> Decision:
         """(3) Policy's input from trusted state only, (4) and its answer."""
         declared = self._policy.catalog.find(place.request.action)
@@ -250,10 +259,17 @@ class Pipeline:
             endpoint=self._endpoint(place),
             killed=place.gathered.killed,
             usage=place.gathered.usage,
-            approvals=self._approvals.facts(place.proposal, place.principal) if place.proposal else [],
+            approvals=await self._reviews(place),
             now=seconds(self._clock),
         )
         return await self._policy.decide(sheet)
+
+    async def _reviews(self, place: Place) -> list[dict[str, Json]]:
+        """What people answered, with the roles that they still have."""
+        if place.proposal is None:
+            return []
+        facts = self._approvals.facts(place.proposal, place.principal)
+        return await self._parties.bounded_reviews(place.principal.tenant, facts)
 
     def _permitted(self, place: Place, decision: Decision) -> Asked:
         """The request with all that is known of it; raises ``Denied`` with policy's first reason as its code."""

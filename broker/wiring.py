@@ -38,6 +38,7 @@ from broker.killswitch import KillSwitch
 from broker.leases import Leases
 from broker.limits import Limits
 from broker.obligations import Obligations
+from broker.parties import Parties
 from broker.pipeline import Pipeline
 from broker.policy import keys as policy_keys
 from broker.policy.activations import ActivationFiles, ActivationRows
@@ -267,6 +268,7 @@ class Wiring:
         )
         return Pipeline(
             identity=self.identity,
+            parties=Parties(self.store, self.clock),
             reader=reader,
             sessions=self.sessions,
             approvals=self.approvals,

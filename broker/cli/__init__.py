@@ -7,7 +7,12 @@ import click
 from broker.cli import exits
 from broker.cli.act import act, agents, approvals
 from broker.cli.caller import JSON_WANTED
+from broker.cli.log import audit
+from broker.cli.policy import policy
+from broker.cli.programs import demo
+from broker.cli.redact import redact
 from broker.cli.serve import serve
+from broker.cli.setup import configuration, doctor, migrate
 from broker.cli.tokens import login, token
 
 
@@ -34,5 +39,19 @@ def main() -> None:
     """Wicketgate: the one gate through which AI agents reach production."""
 
 
-for command in (serve, login, token, act, approvals, agents):
+for command in (
+    act,
+    agents,
+    approvals,
+    audit,
+    configuration,
+    demo,
+    doctor,
+    login,
+    migrate,
+    policy,
+    redact,
+    serve,
+    token,
+):
     main.add_command(command)

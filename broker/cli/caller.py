@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -16,7 +16,7 @@ from broker.cli import places, signin
 from broker.cli.exits import NOT_AUTHENTICATED, Stop
 
 if TYPE_CHECKING:
-    from wicketgate import Gate, TokenSource
+    from wicketgate import Gate
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,9 +35,16 @@ class Caller:
     data: Path | None
     key: Path | None
     as_json: bool
+    kept: list[str] = field(default_factory=list, repr=False)
+    """The token in use, so that a person is asked for the code once."""
 
     def token(self) -> str:
         """A bearer token: of ``--as``, else ``WICKETGATE_TOKEN``, else of the stored login."""
+        if not self.kept:
+            self.kept.append(self._fresh_token())
+        return self.kept[0]
+
+    def _fresh_token(self) -> str:
         if self.persona == signin.AGENT:
             return signin.agent_token(self.url, self._agent_key(), "agent-1")
         if self.persona:
@@ -48,10 +55,8 @@ class Caller:
         """Do ``work`` with a client of the gate."""
         from wicketgate import Gate
 
-        # The first token may ask the person for a code, so it is taken before the event loop runs; a client that is
-        # refused with 401 asks again.
-        first = [self.token()]
-        source: TokenSource = lambda: first.pop() if first else self.token()  # noqa: E731 - three words
+        self.token()  # may ask the person for a code, which is no work for an event loop
+        source = _Source(self)
 
         async def main() -> R:
             async with Gate(self.url, token=source, patience=PATIENCE_SECONDS) as gate:
@@ -77,6 +82,20 @@ class Caller:
                 NOT_AUTHENTICATED,
             )
         return found
+
+
+class _Source:
+    """The caller's token for each request; the client library lets it be forgotten after a 401."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def __call__(self) -> str:
+        return self._caller.token()
+
+    def forget(self) -> None:
+        """Ask for a new one at the next request."""
+        self._caller.kept.clear()
 
 
 def _dev_code(persona: str) -> str:

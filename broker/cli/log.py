@@ -1,9 +1,10 @@
 """``wicketgate audit``: the verifier of ``python -m audit``, and the log as the gate or a published folder gives it."""
 
+import asyncio
 import json
 import sys
-import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from broker.cli.caller import Caller, as_client, json_option
 from broker.cli.exits import ERROR, UNVERIFIED, Failure
 
 if TYPE_CHECKING:
-    from audit.verify import Report
     from wicketgate import Entry, Gate
+
+    from audit.verify import Report
 
 FOLLOW_SECONDS = 2.0
 PAGE = 500
@@ -107,7 +109,9 @@ def export(caller: Caller, form: str, session: str, place: str | None) -> None:
 
 @audit.command()
 @click.option("-n", "--lines", default=10, show_default=True, help="How many records to begin with.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with new records; those of the following itself are left out.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Go on with new records; those of the following itself are left out."
+)
 @_published
 @as_client
 def tail(caller: Caller, lines: int, follow: bool, place: str | None) -> None:
@@ -116,20 +120,21 @@ def tail(caller: Caller, lines: int, follow: bool, place: str | None) -> None:
         if follow:
             raise click.UsageError("--follow asks the gate: leave out --log")
         _published_command("tail", place, "-n", str(lines))
-    size = caller.run(_size)
-    after = max(-1, size - lines - 1)
-    own: set[str] = set()
-    while True:
-        found = caller.run(lambda gate, after=after: gate.audit.entries(after=after, limit=PAGE))  # type: ignore[misc]
-        for entry in found:
-            after = entry.seq
-            if not (follow and _is_reading(entry, own)):
-                _print(caller, entry)
-        sys.stdout.flush()
-        if len(found) < PAGE:
+
+    async def read(gate: "Gate") -> None:
+        after = max(-1, await _size(gate) - lines - 1)
+        while True:
+            found = await gate.audit.entries(after=after, limit=PAGE if follow else lines)
+            for entry in found:
+                after = entry.seq
+                if not (follow and _is_reading(entry)):
+                    _print(caller, entry)
+            sys.stdout.flush()
             if not follow:
                 return
-            time.sleep(FOLLOW_SECONDS)
+            await asyncio.sleep(FOLLOW_SECONDS if len(found) < PAGE else 0)
+
+    caller.run(read)
 
 
 async def _size(gate: "Gate") -> int:
@@ -137,7 +142,7 @@ async def _size(gate: "Gate") -> int:
     return int((await gate.audit.checkpoint()).split("\n")[1])
 
 
-def _is_reading(entry: "Entry", own: set[str]) -> bool:
+def _is_reading(entry: "Entry") -> bool:
     """True for the records that reading the log makes: following it would never come to rest."""
     body: Any = entry.record.get("body", {})
     action = body.get("action") or {}
@@ -149,7 +154,8 @@ def _print(caller: Caller, entry: "Entry") -> None:
     body = record.get("body", {})
     action = body.get("action", {}).get("name", "")
     said = body.get("error") or body.get("outcome", {}).get("status") or body.get("decision", {}).get("effect", "")
-    line = f"{entry.seq:>7}  {record.get('time', '')}  {record.get('kind', ''):9}  {action}  {said}".rstrip()
+    at = datetime.fromtimestamp(int(record["time_ns"]) // 10**9, UTC).isoformat()
+    line = f"{entry.seq:>7}  {at}  {record.get('kind', ''):9}  {action}  {said}".rstrip()
     caller.show({"seq": entry.seq, "leaf": entry.leaf, "record": record}, line)
 
 

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker.cli import local, places
-from broker.cli.caller import Caller, as_client, columns, dumped, json_option, pretty, read_arguments
-from broker.cli.exits import ERROR, WAITING, Stop
+from broker.cli.caller import Caller, as_client, columns, json_option, read_arguments
+from broker.cli.exits import ERROR, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from wicketgate import Gate
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -130,7 +128,7 @@ def _changed(caller: Caller, answer: "Mapping[str, Any]") -> None:
 @as_client
 def history(caller: Caller) -> None:
     """The policy in force and what was in force before."""
-    found = caller.run(lambda gate: gate.policies.active())
+    found = caller.run(lambda gate: gate.policies.read())
     active = found["active"] or {}
     rows = columns(found["history"], ("seq", "kind", "revision", "digest", "by", "at"))
     caller.show(found, [*rows, f"in force: {active.get('digest', '-')} on {found['engine'] or 'no engine'}"])
@@ -143,8 +141,10 @@ def history(caller: Caller) -> None:
 @click.option("--id", "name", default="")
 @click.option("--env", default="prod", show_default=True)
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE")
+@click.option("--reason", default="")
 @click.option("--digest", default="", help="Another bundle than the active one, as the gate keeps it.")
 @click.option("--folder", type=_FOLDER, help="With --input: decide with this folder, here, without a gate.")
+@click.option("--rules", is_flag=True, help="Show every rule that held, too.")
 @as_client
 def simulate(  # noqa: PLR0913, PLR0917 - one argument an option
     caller: Caller,
@@ -154,8 +154,10 @@ def simulate(  # noqa: PLR0913, PLR0917 - one argument an option
     name: str,
     env: str,
     arguments: tuple[str, ...],
+    reason: str,
     digest: str,
     folder: Path | None,
+    rules: bool,
 ) -> None:
     """What policy would decide, and the rules that say so; nothing is executed."""
     if (file is None) == (action is None):
@@ -170,22 +172,24 @@ def simulate(  # noqa: PLR0913, PLR0917 - one argument an option
             "action": action,
             "resource": {"type": kind, "id": name, "env": env},
             "arguments": read_arguments(arguments),
+            "reason": reason,
         }
-    if folder is not None:
-        if file is None:
-            raise click.UsageError("--folder goes with --input: only the gate knows who would ask")
-        answer = asyncio.run(local.simulate(folder, asked["input"]))
-    else:
-        answer = caller.run(lambda gate: _simulated(gate, asked))
+    if folder is not None and file is None:
+        raise click.UsageError("--folder goes with --input: only the gate knows who would ask")
+    answer: Mapping[str, Any] = (
+        asyncio.run(local.simulate(folder, asked["input"]))
+        if folder is not None
+        else caller.run(lambda gate: gate.policies.simulate(asked))
+    )
     decision = answer["decision"]
-    lines = [f"{decision['effect']}, tier {decision['tier']}: {', '.join(r['code'] for r in decision['reasons'])}"]
-    lines += [f"obligations: {', '.join(decision['obligations']) or '-'}"]
-    lines += [f"  {rule['rule']}  {rule['title']}".rstrip() for rule in answer["rules"]]
+    lines = [
+        f"{decision['effect']}, tier {decision['tier']}",
+        f"obligations: {', '.join(decision['obligations']) or '-'}",
+    ]
+    lines += [f"  {reason['code']}  {reason['remedy']}".rstrip() for reason in decision["reasons"]]
+    if rules:
+        lines += [f"  {rule['rule']}  {rule['title']} ({rule['file']}:{rule['line']})" for rule in answer["rules"]]
     caller.show(answer, lines)
-
-
-async def _simulated(gate: "Gate", asked: "Mapping[str, Any]") -> "Mapping[str, Any]":
-    return await gate.policies.simulate(asked)
 
 
 def _object(content: bytes) -> Any:

@@ -90,6 +90,16 @@ session = Table(
     Index("session_incident", "tenant", "incident"),
 )
 
+party = Table(
+    "party",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _blob("roles"),
+    _big("seen_at"),
+)
+"""The roles with which somebody was last seen; written when they change."""
+
 kill_switch = Table(
     "kill_switch",
     metadata,

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from broker.model import Session
-from broker.store import Connection, Store, approvals, counters, gather, kills, leases, sessions, vault
+from broker.store import Connection, Store, approvals, counters, gather, kills, leases, parties, sessions, vault
 from broker.store.kills import Kill
 from tests.stores import KINDS, fresh_tenant, open_store
 from tests.unit.store.drafts import answer_of, proposal_of
 
-MODULES: tuple[ModuleType, ...] = (approvals, counters, gather, kills, leases, sessions, vault)
+MODULES: tuple[ModuleType, ...] = (approvals, counters, gather, kills, leases, parties, sessions, vault)
 WRITES_OWN_ROW = {
     "approvals.add_review",  # its proposal must stand in the same tenant: test_migrations
     "counters.bump",  # writes the tenant's own counter
+    "parties.note",  # writes the tenant's own row: tests/unit/test_parties.py
     "leases.take",  # takes the tenant's own key: below
     "sessions.spend",  # writes the tenant's own counter: below
     "vault.put_key",  # writes the tenant's own key: below
@@ -35,6 +36,7 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "approvals.move": (lambda c, t: approvals.move(c, t, "apr", "approved", 1), False),
     "approvals.begin": (lambda c, t: approvals.begin(c, t, "apr-2", "a" * 64, 1_500, 60), False),
     "approvals.page": (lambda c, t: approvals.page(c, t, ("waiting", "approved"), 10).items, ()),
+    "parties.roles_of": (lambda c, t: parties.roles_of(c, t, ["dev:ann"]), {}),
     "kills.is_killed": (lambda c, t: kills.is_killed(c, t, "dev:agent-1", "local"), False),
     "kills.resume": (lambda c, t: kills.resume(c, t, "agent", "dev:agent-1", by="dev:ann", now_s=1), False),
     "kills.pulled": (kills.pulled, ()),

@@ -105,6 +105,7 @@ def _gate_tables() -> None:
         Column("closed_at", BigInteger),
     )
     op.create_index("session_incident", "session", ["tenant", "incident"])
+    op.create_table("party", *_columns(key="tenant id", numbers="seen_at", blobs="roles"))
     op.create_table(
         "kill_switch",
         *_columns(
