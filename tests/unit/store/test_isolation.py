@@ -77,6 +77,7 @@ def plant(connection: Connection, tenant: str) -> None:
     approvals.add(connection, proposal_of(tenant, id="apr-2", action_id="act-2"))
     assert approvals.move(connection, tenant, "apr-2", "approved", 1)
     kills.pull(connection, Kill(tenant, "agent", "dev:agent-1", "dev:ann", 1, ""))
+    parties.note(connection, tenant, "dev:ann", ["oncall"], 1)
     leases.take(connection, tenant, ["k"], holder="h", now_s=1, until=9)
     opened = Session("ses", tenant, "gate", "dev:agent-1", (), 1, 9, incident="inc", tainted=True)
     sessions.add(connection, opened)
