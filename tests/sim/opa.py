@@ -23,7 +23,8 @@ DEPLOY = ROOT / "deploy" / "opa"
 class RunningOpa:
     """One OPA program; ``start`` and ``stop`` as often as a test likes. ``socket`` is short enough for a unix address."""
 
-    def __init__(self, folder: Path, url: str, key: SigningKey) -> None:
+    def __init__(self, folder: Path, url: str, key: SigningKey, *, token: Path | None = None) -> None:
+        """``token``: file with the token of the gate's bundle delivery."""
         self.socket = str(folder / "opa.sock")
         self._folder = folder
         self._environment = {
@@ -34,6 +35,7 @@ class RunningOpa:
             "HOME": str(folder),
             "PATH": os.environ["PATH"],
         }
+        self._token = ["--set", f"services.gate.credentials.bearer.token_path={token}"] if token else []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,7 +48,7 @@ class RunningOpa:
         command = [
             require("opa"), "run", "--server", "--addr", f"unix://{self.socket}", "--unix-socket-perm", "660",
             "--authorization=basic", "--bundle", str(DEPLOY / "authz"), "--config-file", str(DEPLOY / "opa.yaml"),
-            "--optimize-store-for-read-speed", "--skip-version-check", "--log-level", "error",
+            "--optimize-store-for-read-speed", "--skip-version-check", "--log-level", "error", *self._token,
         ]  # fmt: skip
         with (self._folder / "opa.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a start takes milliseconds

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,7 +102,12 @@ def wicketgate() -> str:
 
 @contextlib.contextmanager
 def running_gate(
-    folder: Path, toml: str = "", *, port: int | None = None, environment: Mapping[str, str] | None = None
+    folder: Path,
+    toml: str = "",
+    *,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[RunningGate]:
     """Start a gate with the configuration ``toml`` on ``folder/data``, wait until it is ready, end it afterwards.
 
@@ -126,7 +131,7 @@ def running_gate(
     command = [wicketgate(), "serve", "--dev", "--config", str(config), "--data", str(folder / "data")]
     with (folder / "gate.out").open("ab") as out:
         process = subprocess.Popen(
-            [*command, "--port", str(chosen)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=known
+            [*command, "--port", str(chosen), *options], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=known
         )
     gate = RunningGate(folder, chosen, known, process)
     try:
