@@ -158,6 +158,8 @@ def _texts(node: ast.expr, known: Mapping[str, str]) -> tuple[str, ...]:
             return (known[name],)
         case ast.IfExp(body=body, orelse=orelse):
             return _texts(body, known) + _texts(orelse, known)
+        case _:
+            pass
     text = ast.unparse(node)
     if text not in DYNAMIC:
         raise ValueError(f"cannot tell which error codes `{text}` stands for: name them in tests/generate_docs.py")
@@ -173,7 +175,8 @@ def _text(node: ast.expr | None) -> str:
             return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts)
         case ast.IfExp(body=body, orelse=orelse):
             return f"{_text(body)}; or: {_text(orelse)}"
-    return ""
+        case _:
+            return ""
 
 
 def policy_reasons() -> Mapping[str, Mapping[str, str]]:
@@ -188,9 +191,8 @@ def errors_page() -> str:
     lines = [
         "# Every refusal and failure",
         "",
-        "Written by `make docs` from the code; a test compares. Errors are `application/problem+json` (RFC 9457) with"
-        " `code`,",
-        "a sentence (`detail`), `reasons` with a remedy each and, where one was made, the decision and the receipt.",
+        "Written by `make docs` from the code; a test compares. Errors are `application/problem+json` (RFC 9457):",
+        "`code`, a sentence (`detail`), `reasons` with a remedy each and, where one was made, decision and receipt.",
         "403: policy or a person said no. 503: the gate could not decide, record or scan, and nothing was done.",
         "",
         "## The gate's own codes",
@@ -225,9 +227,8 @@ def settings_page() -> str:
     lines = [
         "# Every setting",
         "",
-        "Written by `make docs` from `broker/config.py` and the connectors; a test compares. One TOML file"
-        " (`--config`);",
-        "an unknown key stops the start. Units stand in the names; secrets are given by file path, never by value.",
+        "Written by `make docs` from `broker/config.py` and the connectors; a test compares. One TOML file,",
+        "`--config`; an unknown key stops the start. Units stand in the names; secrets are given by file path, never by value.",
         "`WICKETGATE_<SECTION>_<KEY>` overrides one scalar of a `[section]`.",
     ]
     for name, field in config.Settings.model_fields.items():
@@ -315,7 +316,8 @@ def _shown(value: Any) -> str:
             return "`[" + ", ".join(f'"{one}"' for one in value) + "]`"
         case str() | Path():
             return f'`"{value}"`'
-    return f"`{value}`"
+        case _:
+            return f"`{value}`"
 
 
 PAGES = {ROOT / "docs/settings.md": settings_page, ROOT / "docs/errors.md": errors_page}

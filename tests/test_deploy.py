@@ -1,0 +1,181 @@
+"""The deployment files, read as their readers would read them; no container engine is needed."""
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from broker.cli import main
+from broker.policy import keys
+from tests.parts import ROOT, require
+
+DEPLOY = ROOT / "deploy"
+COMPOSE: Mapping[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
+MADE_BY_THE_OPERATOR = ("./policy", "./secrets/")
+"""Named in deploy/README.md, ignored by git."""
+
+
+def test_the_gate_accepts_its_example_configuration(tmp_path: Path) -> None:
+    text = (DEPLOY / "wicketgate.toml").read_text()
+    for place in ("/etc/wicketgate", "/run/secrets", "/run/opa", "/var/lib/wicketgate"):
+        text = text.replace(place, str(tmp_path / place.strip("/")))
+    for name in re.findall(rf'"({re.escape(str(tmp_path))}[^"]*)"', text):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+    key = keys.dev_key(_private(tmp_path / "signer"), dev=True)
+    (tmp_path / "etc/wicketgate/policy/policy-2026.pub").write_text(key.public_pem())
+    (tmp_path / "run/secrets/model_key").write_text("made-up\n")
+    (tmp_path / "wicketgate.toml").write_text(text)
+    done = CliRunner().invoke(main, ["config", "check", "--config", str(tmp_path / "wicketgate.toml")])
+    assert done.exit_code == 0, done.output
+    assert "https://gate.example" in done.output
+
+
+def _private(folder: Path) -> Path:
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def test_an_unknown_key_in_the_configuration_is_refused_by_name(tmp_path: Path) -> None:
+    text = (DEPLOY / "wicketgate.toml").read_text().replace("[gate]", "[gate]\nallow_everything = true")
+    (tmp_path / "wicketgate.toml").write_text(text)
+    done = CliRunner().invoke(main, ["config", "check", "--config", str(tmp_path / "wicketgate.toml")])
+    assert done.exit_code == 1
+    assert "allow_everything" in done.output
+
+
+def test_every_file_that_compose_mounts_is_here_or_is_named_as_the_operators() -> None:
+    readme = (DEPLOY / "README.md").read_text()
+    for name, service in SERVICES.items():
+        for mount in service.get("volumes", ()):
+            source = mount.split(":")[0]
+            if not source.startswith("."):
+                assert source in COMPOSE["volumes"], f"{name}: {source}"
+            elif source.startswith(MADE_BY_THE_OPERATOR):
+                assert source.removeprefix("./") in readme
+            else:
+                assert (DEPLOY / source).exists(), f"{name}: {source}"
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret["file"].removeprefix("./") in readme, name
+
+
+def test_every_secret_network_and_volume_is_declared_and_used() -> None:
+    for kind in ("secrets", "networks"):
+        used = {one for service in SERVICES.values() for one in service.get(kind, ())}
+        assert used == set(COMPOSE[kind]), kind
+    mounted = {mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", ())}
+    assert {one for one in mounted if not one.startswith(".")} == set(COMPOSE["volumes"])
+
+
+def test_only_the_gate_is_published_and_on_loopback_only() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if service.get("ports")}
+    assert published == {"gate": ["127.0.0.1:8480:8480"]}
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+    assert [name for name, service in SERVICES.items() if "outside" in service["networks"]] == ["gate"]
+
+
+def test_every_container_has_a_read_only_root_and_gains_no_rights() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not {"privileged", "network_mode", "pid", "cap_add", "devices"} & set(service), name
+    for name in ("gate", "opa"):
+        assert SERVICES[name]["cap_drop"] == ["ALL"], name
+        assert not SERVICES[name]["user"].startswith("0"), name
+
+
+def test_no_secret_stands_in_the_files() -> None:
+    for path in (*DEPLOY.glob("*"), *DEPLOY.glob("opa/*")):
+        if path.is_file():
+            assert not re.search(
+                r"(?i)(password|token|api[_-]?key|secret)\s*[:=]\s*[\"']?[A-Za-z0-9+/]{16,}", path.read_text()
+            ), path
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            if re.search(r"PASS|TOKEN|SECRET", key):
+                assert value.startswith("/run/secrets/"), f"{name}: {key}"
+
+
+def test_the_image_is_built_by_hash_and_runs_as_nobody_special() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+    froms = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    assert len(froms) == 2
+    assert all(re.fullmatch(r"[a-z/]+:\d[\w.-]+", one) for one in froms), "a named version, never latest"
+    installs = [line for line in lines if "pip install" in line]
+    assert all("--require-hashes" in line or "--no-deps --no-build-isolation" in line for line in installs)
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users == ["10001:10001"] == [SERVICES["gate"]["user"]]
+    assert lines.index("USER 10001:10001") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
+    assert not any(line.startswith("ADD ") for line in lines)
+    for line in lines:
+        if line.startswith("COPY ") and "--from" not in line:
+            assert all((ROOT / name).exists() for name in line.split()[1:-1]), line
+
+
+def test_what_the_image_copies_is_let_through_by_the_ignore_file() -> None:
+    let = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    text = (DEPLOY / "Dockerfile").read_text()
+    copied = {name for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE) for name in line.split()[:-1]}
+    assert copied == let
+
+
+def test_the_image_ships_no_tool_of_development() -> None:
+    groups = re.search(r"^dev = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
+    assert groups is not None
+    tools = set(re.findall(r'^\s*"([a-z0-9-]+)', groups.group(1), re.MULTILINE)) - {
+        "rfc8785"
+    }  # the anonymizer's own need? kept
+    removed = set(
+        re.search(r"pip uninstall -y ((?:.|\\\n)*?)\n &&", (DEPLOY / "Dockerfile").read_text())
+        .group(1)
+        .replace("\\", "")
+        .split()
+    )  # type: ignore[union-attr]
+    assert tools <= removed, tools - removed
+
+
+@pytest.mark.timeout(60)
+def test_the_real_opa_starts_with_the_flags_of_compose(tmp_path: Path) -> None:
+    """Paths are mapped; the socket's mode is the one asked for."""
+    opa = require("opa")
+    with tempfile.TemporaryDirectory(prefix="wgopa", dir="/tmp") as short:
+        command = " ".join(SERVICES["opa"]["command"])
+        for inside, outside in {
+            "/run/opa": short,
+            "/etc/opa": str(DEPLOY / "opa"),
+            "/run/secrets/bundle_token": str(tmp_path / "token"),
+        }.items():
+            command = command.replace(inside, outside)
+        (tmp_path / "token").write_text("made-up")
+        key = keys.dev_key(_private(tmp_path / "signer"), dev=True)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "WICKETGATE_URL": "http://127.0.0.1:9",
+            "OPA_DATA": str(tmp_path / "data"),
+            "POLICY_KEY_ID": "policy-2026",
+            "POLICY_PUBLIC_KEY": key.opa_public_pem().replace("\n", "\\n"),
+        }
+        assert set(SERVICES["opa"]["environment"]) == set(environment) - {"PATH"}
+        socket = Path(short) / "opa.sock"
+        with subprocess.Popen(
+            [opa, *command.split()], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        ) as running:
+            try:
+                for _ in range(2_000):
+                    if socket.exists() and socket.stat().st_mode & 0o777 == 0o660:
+                        break
+                    assert running.poll() is None, "OPA ended"
+                    time.sleep(0.01)
+                else:
+                    pytest.fail("OPA made no socket of mode 0660")
+            finally:
+                running.kill()
