@@ -17,7 +17,7 @@ from broker.approvals import Approvals, Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock
 from broker.connectors.base import Connector
-from broker.errors import BrokerError, Conflict, Unavailable
+from broker.errors import BrokerError, Conflict, Unauthenticated, Unavailable
 from broker.identity import Verifier
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
@@ -119,7 +119,10 @@ class Background:
             await self.recover()
 
     async def resume(self, proposal: Proposal) -> None:
-        """Take one approved request down the pipeline again; a refusal closes it, an outage leaves it for later."""
+        """Take one approved request down the pipeline again; a refusal closes it, an outage leaves it for later.
+
+        A requester whose sign-in is too old leaves it, too: until it expires, their own fresh request resumes it.
+        """
         if proposal.action_id in self._resuming:
             return
         self._resuming.add(proposal.action_id)
@@ -128,7 +131,7 @@ class Background:
             now = await self._approvals.get(proposal.tenant, proposal.id)
             if now.state == "approved":
                 await self._pipeline.resume(now)
-        except Unavailable as error:
+        except (Unavailable, Unauthenticated) as error:
             self._telemetry.warning("resume.postponed", code=error.error_code)
             return
         except Conflict as error:

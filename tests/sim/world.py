@@ -7,6 +7,7 @@ The clock is seeded: tokens, approvals and leases age when the test says so.
 import asyncio
 import contextlib
 import json
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,6 +212,21 @@ async def world(
             yield made
         finally:
             await made.stop()
+
+
+@contextlib.asynccontextmanager
+async def replica(it: World, folder: Path) -> AsyncIterator[World]:
+    """A second gate on the same database, keys, clock and parts as ``it``, with a data folder of its own."""
+    folder.mkdir()
+    shutil.copytree(it.data / "keys", folder / "data" / "keys")
+    gate = it.settings.gate.model_copy(update={"data": folder / "data"})
+    settings = it.settings.model_copy(update={"gate": gate})
+    made = World(folder, it.clock, it.supervisor, it.models, settings, it.store_url, it.policies)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
 
 
 def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: str, extra: str) -> Path:
