@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.caller import Caller, as_client, columns, dumped, pretty, read_arguments
+from broker.cli.caller import Caller, as_client, columns, dumped, pretty, read_arguments, when
 
 if TYPE_CHECKING:
     from wicketgate import ApprovalDetail, Done, Gate
@@ -143,7 +143,7 @@ def _sheet(found: "ApprovalDetail") -> list[str]:
         f"asked by   {found.requester}",
         f"reason     {found.reason or '-'}  (the requester's own words)",
         f"plan       {pretty(dict(found.plan))}",
-        f"needs      {found.quorum} of {', '.join(found.roles) or '-'}; until {found.expires_at}",
+        f"needs      {found.quorum} of {', '.join(found.roles) or '-'}; until {when(found.expires_at)}",
         *(f"review     {one.get('verdict')} by {one.get('reviewer')}" for one in found.reviews),
         f"digest     {found.digest}",
     ]

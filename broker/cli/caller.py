@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -202,10 +203,19 @@ def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+def when(seconds: int) -> str:
+    """Seconds since the epoch as people read them, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _cell(name: str, value: Any) -> str:
+    return when(value) if name in {"at", "expires_at"} and isinstance(value, int) else str(value)
+
+
 def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
     """Rows as aligned text under their names; nothing but a dash where there is none."""
     if not rows:
         return ["-"]
-    table = [list(names), *([str(row.get(name, "")) for name in names] for row in rows)]
+    table = [list(names), *([_cell(name, row.get(name, "")) for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(names))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]

@@ -4,13 +4,12 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.caller import Caller, as_client, json_option
+from broker.cli.caller import Caller, as_client, json_option, when
 from broker.cli.exits import ERROR, UNVERIFIED, Failure
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def _print(caller: Caller, entry: "Entry") -> None:
     body = record.get("body", {})
     action = body.get("action", {}).get("name", "")
     said = body.get("error") or body.get("outcome", {}).get("status") or body.get("decision", {}).get("effect", "")
-    at = datetime.fromtimestamp(int(record["time_ns"]) // 10**9, UTC).isoformat()
+    at = when(int(record["time_ns"]) // 10**9)
     line = f"{entry.seq:>7}  {at}  {record.get('kind', ''):9}  {action}  {said}".rstrip()
     caller.show({"seq": entry.seq, "leaf": entry.leaf, "record": record}, line)
 

@@ -249,4 +249,10 @@ def hidden(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [hidden(item) for item in value]
-    return re.sub(r"(://[^/@\s:]*):[^@/\s]*@", rf"\1:{HIDDEN}@", value) if isinstance(value, str) else value
+    return _hidden_in_address(value) if isinstance(value, str) else value
+
+
+def _hidden_in_address(text: str) -> str:
+    """An address without its user and password, wherever they stand; one that only looks like it loses more."""
+    bare = re.sub(r"://\S*@", f"://{HIDDEN}@", text)
+    return re.sub(r"(?i)([?&][a-z_]*password=)[^&\s]+", rf"\1{HIDDEN}", bare)
