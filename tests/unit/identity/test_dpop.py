@@ -76,7 +76,7 @@ def test_the_target_is_compared_as_a_url_without_query_and_fragment(htu: str, cl
         {"iat": 1},
         {"iat": 2**40},
     ],
-    ids=repr,
+    ids=lambda case: "-".join(f"{name}:{type(value).__name__}" for name, value in case.items()),
 )
 def test_a_bound_token_without_exactly_its_proof_is_refused(case: dict[str, Any], clock: SeededClock) -> None:
     assert ask(clock, **case) == "identity.bound_unproven"
