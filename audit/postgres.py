@@ -104,6 +104,7 @@ class PostgresSession(Session):
     """One PostgreSQL connection."""
 
     any_of = "= ANY(?)"
+    each_of = "unnest(?::text[]) AS named(value)"
 
     def __init__(self, connection: psycopg.Connection, milliseconds: int) -> None:
         self._connection = connection

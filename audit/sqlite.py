@@ -105,6 +105,7 @@ class SqliteSession(Session):
     """One SQLite connection; `lock` is held through a transaction where threads share the connection."""
 
     any_of = "IN (SELECT value FROM json_each(?))"
+    each_of = "json_each(?) AS named"
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.RLock, *, shared: bool = False) -> None:
         self._connection, self._lock, self._shared = connection, lock, shared
