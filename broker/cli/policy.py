@@ -76,9 +76,19 @@ def build(folder: Path, key: Path, key_id: str | None, out: Path, revision: str,
     from broker.policy import folder as built
     from broker.policy.keys import read_private
 
-    bundle = built.build(folder, read_private(key, key_id or key.stem), revision, out)
+    signer = read_private(key, key_id or key.stem)
+    bundle = built.build(folder, signer, revision, out)
+    halves = {"public_key": signer.public_pem(), "opa_public_key": signer.opa_public_pem()}
+    paths = dict(zip(halves, (out.with_name(f"{signer.id}.pub"), out.with_name(f"{signer.id}.opa.pub")), strict=True))
+    for name, pem in halves.items():
+        paths[name].write_text(pem, encoding="ascii")
     shown = {"digest": bundle.digest, "revision": bundle.revision, "bundle": str(out), "signature": f"{out}.sig"}
-    click.echo(json.dumps(shown) if as_json else f"{bundle.digest}  revision {bundle.revision}  {out}")
+    lines = [
+        f"{bundle.digest}  revision {bundle.revision}  {out}",
+        f"public key for policy.signers: {paths['public_key']}",
+        f"public key for OPA (ES256):    {paths['opa_public_key']}",
+    ]
+    click.echo(json.dumps(shown | {name: str(path) for name, path in paths.items()}) if as_json else "\n".join(lines))
 
 
 @policy.command()

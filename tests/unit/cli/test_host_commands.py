@@ -86,7 +86,7 @@ def test_a_golden_that_the_policy_does_not_answer_fails_test(folder: Path) -> No
 
 def test_build_signs_a_bundle_that_the_signers_public_key_opens(folder: Path, tmp_path: Path) -> None:
     from broker.policy.bundle import open_bundle
-    from broker.policy.keys import read_private
+    from broker.policy.keys import read_signers
 
     signer, out = key(tmp_path / "team.pem"), tmp_path / "bundle.tar.gz"
     options = ("--key", str(signer), "--out", str(out), "--revision", "3", "--json")
@@ -94,7 +94,8 @@ def test_build_signs_a_bundle_that_the_signers_public_key_opens(folder: Path, tm
     assert done.exit_code == 0, done.stderr
     built = json.loads(done.stdout)
     signature = Path(built["signature"]).read_text().strip()
-    bundle = open_bundle(out.read_bytes(), signature, {"team": read_private(signer, "team").public})
+    public = read_signers({"team": Path(built["public_key"]).read_text()})
+    bundle = open_bundle(out.read_bytes(), signature, public)
     assert (bundle.digest, bundle.revision) == (built["digest"], "3")
 
 
