@@ -15,13 +15,14 @@ from audit.publisher import Publisher
 from broker.acts import Acts
 from broker.approvals import Approvals, Proposal
 from broker.catalog import Catalog
-from broker.clock import Clock
+from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import BrokerError, Conflict, Unauthenticated, Unavailable
 from broker.identity import Verifier
+from broker.obligations import GRANT_SECONDS
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
-from broker.records import Records
+from broker.records import Records, finished
 from broker.telemetry import Telemetry
 
 SWEEP_SECONDS = 5.0
@@ -75,6 +76,7 @@ class Background:
     async def start(self) -> None:
         """Begin every loop; recovery of what a crash left open comes first."""
         await self._quietly("recovery", self.recover)
+        await self._quietly("settle", partial(self.settle, GRANT_SECONDS if self._shared else 0))
         await self.publish()
         loops: Sequence[tuple[str, float, Callable[[], Awaitable[None]]]] = (
             ("publish", self._publish_seconds, self.publish),
@@ -115,8 +117,20 @@ class Background:
             page = await self._approvals.page(tenant, ("approved",))
             for proposal in page.items:
                 await self.resume(proposal)
+        await self.settle(older_than_s=GRANT_SECONDS)
         if self._shared:
             await self.recover()
+
+    async def settle(self, older_than_s: int = 0) -> None:
+        """Close redeemed approvals that nobody closed: by the outcome on record, as cancelled where nothing began."""
+        now = seconds(self._clock)
+        for tenant in await self._records.tenants():
+            for proposal in (await self._approvals.page(tenant, ("executing",))).items:
+                past = await self._records.past(tenant, proposal.action_id)
+                if past is not None and past.outcome is not None:
+                    await self._approvals.finish(tenant, proposal.id, finished(past.status))
+                elif past is None and now - proposal.changed_at >= older_than_s:
+                    await self._approvals.finish(tenant, proposal.id, "cancelled")
 
     async def resume(self, proposal: Proposal) -> None:
         """Take one approved request down the pipeline again; a refusal closes it, an outage leaves it for later.
@@ -135,9 +149,10 @@ class Background:
             self._telemetry.warning("resume.postponed", code=error.error_code)
             return
         except Conflict as error:
-            # Another replica was first, or the plan drifted; only the latter leaves it approved.
+            # Another replica was first, the target is held for a while, or the plan drifted; the last ends it.
             self._telemetry.event("resume.refused", code=error.error_code)
-            await self._withdraw(proposal)
+            if error.error_code != "lease.held":
+                await self._withdraw(proposal)
         except BrokerError as error:
             self._telemetry.event("resume.refused", code=error.error_code)
             await self._withdraw(proposal)

@@ -15,6 +15,7 @@
     ├── LimitExceeded         too much, too fast; says when to come back
     ├── UpstreamFailed        the outside system failed or answered outside its contract
     └── Unavailable           we could not decide, record or scan: nothing was done
+        ├── OutcomeOwed       but for this one: it was sent, and its outcome is not on record yet
         ├── PolicyUnavailable
         ├── AuditUnavailable
         ├── StoreUnavailable
@@ -187,6 +188,14 @@ class Unavailable(BrokerError):
     code = "gate.unavailable"
     title = "the gate cannot serve this now; nothing was done"
     remedy = "try again after Retry-After; tell the operator if it lasts"
+
+
+class OutcomeOwed(Unavailable):
+    """The effect was asked for and stands; its record is tried again until it is durable."""
+
+    code = "outcome.unrecorded"
+    title = "the action was sent, but its outcome is not on record yet"
+    remedy = "do not repeat it: ask GET /v1/actions/{id} until its outcome is there"
 
 
 class PolicyUnavailable(Unavailable):

@@ -25,15 +25,25 @@ from typing import Any
 from broker.approvals import Approvals, Proposal, stored_principal
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
-from broker.errors import AuditUnavailable, BrokerError, Denied, Receipt, Unauthenticated, Unavailable, UpstreamFailed
+from broker.errors import (
+    AuditUnavailable,
+    BrokerError,
+    Denied,
+    OutcomeOwed,
+    Receipt,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+)
 from broker.identity import Credential, Verifier
 from broker.model import Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
 from broker.parties import Parties
+from broker.policy.engine import NOT_LOADED, unavailable
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import PROFILE, Ask, Place, Reader
-from broker.records import Records, answer_of, decision_body, done_body, receipt_body
+from broker.records import Records, answer_of, decision_body, done_body, finished, receipt_body
 from broker.redaction import Redactor
 from broker.sessions import Sessions
 
@@ -186,7 +196,7 @@ class Pipeline:
     async def close(self, asked: Asked, end: End) -> Receipt:
         """(9) Put the outcome on record; one that cannot be recorded now is tried again until it is, or the next start.
 
-        Raises ``Unavailable`` (``outcome.unrecorded``): the effect stands, and nothing is said of it before the record.
+        Raises ``OutcomeOwed``: the effect stands, and nothing is said of it before the record.
         """
         try:
             return await self._close(asked, end)
@@ -194,12 +204,7 @@ class Pipeline:
             task = asyncio.create_task(self._close_later(asked, end))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-            raise Unavailable(
-                "the action was sent, but its outcome is not on record yet",
-                code="outcome.unrecorded",
-                remedy="do not repeat it: ask GET /v1/actions/{id} until its outcome is there",
-                retry_after=RETRY_SECONDS,
-            ) from None
+            raise OutcomeOwed(retry_after=RETRY_SECONDS) from None
 
     async def _close(self, asked: Asked, end: End) -> Receipt:
         receipt = await self._records.outcome(
@@ -212,9 +217,9 @@ class Pipeline:
             answer=end.answer,
         )
         if asked.proposal is not None:
-            await self._approvals.finish(
-                asked.proposal.tenant, asked.proposal.id, "failed" if end.status == "partial" else end.status
-            )
+            # The record counts; a row that cannot be written now is settled by the background.
+            with suppress(BrokerError):
+                await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, finished(end.status))
         return receipt
 
     async def _close_later(self, asked: Asked, end: End) -> None:
@@ -236,7 +241,7 @@ class Pipeline:
                 declared=asked.action,
                 redacted=place.redacted,
             )
-        except BrokerError:
+        except Unavailable:
             await self._obligations.undo(asked, granted)
             raise
 
@@ -245,6 +250,9 @@ class Pipeline:
     async def _authenticate(self, credential: Credential) -> Principal:
         """(1) Who asks; what their token says now also bounds what of theirs still waits."""
         principal = await self._identity.authenticate(credential)
+        if self._policy.active is None:
+            # What cannot be decided cannot be redacted either, so it is refused before anything of it is kept.
+            raise unavailable(NOT_LOADED, "no verified policy bundle is loaded")
         await self._parties.note(principal)
         return principal
 
@@ -297,15 +305,17 @@ class Pipeline:
         )
 
     async def _after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
-        """(8) What could not be redacted is withheld; the effect stands, so its outcome must, too."""
+        """(8) What could not be redacted, or whose taint not be kept, is withheld; the effect and its outcome stand."""
         try:
             shown = await self._obligations.after(asked, granted, result)
+            if shown.taints and asked.session is not None and not asked.session.tainted:
+                await self._sessions.taint(asked.session.tenant, asked.session.id)
         except BrokerError as error:
             withheld: Redacted[Json] = Redacted({"withheld": error.error_code}, granted.profile, {}, withheld=1)
-            shown = Shown(withheld, withheld.value, capped=False, taints=True)
-        if shown.taints and asked.session is not None and not asked.session.tainted:
-            await self._sessions.taint(asked.session.tenant, asked.session.id)
-        await self._obligations.release(granted)
+            shown = Shown(withheld, withheld.value, capped=False, taints=False)
+        with suppress(BrokerError):
+            # A lease that cannot be given back runs out.
+            await self._obligations.release(granted)
         return shown
 
     async def _detached(self, effect: Coroutine[Any, Any, Answer]) -> Answer:

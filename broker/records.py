@@ -429,6 +429,11 @@ def receipt_body(receipt: Receipt) -> dict[str, Json]:
     return {"log": receipt.log, "seq": receipt.seq, "leaf": receipt.leaf}
 
 
+def finished(status: str) -> str:
+    """The end of an approval whose action's outcome is ``status``."""
+    return status if status in ("done", "unknown") else "failed"
+
+
 def done_body(action_id: str, answer: Mapping[str, Json], receipt: Receipt) -> dict[str, Json]:
     """The answer of an action that ended."""
     return {
