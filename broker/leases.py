@@ -42,7 +42,7 @@ class Leases:
         if not wanted or not all(wanted) or seconds < 1 or not holder:
             raise ObligationFailed("the lease names no key, no holder or no time", code="lease.invalid")
         now = clocks.seconds(self._clock)
-        taken = await self._store.write(
+        taken = await self._store.hold(
             lambda c: rows.take(c, tenant, wanted, holder=holder, now_s=now, until=now + seconds)
         )
         if isinstance(taken, int):
@@ -63,7 +63,7 @@ class Leases:
     async def renew(self, held: Held, seconds: int) -> Held:
         """Hold every key for ``seconds`` from now; raises ``Conflict`` (``lease.lost``) if one is lost."""
         now = clocks.seconds(self._clock)
-        kept = await self._store.write(
+        kept = await self._store.hold(
             lambda c: rows.renew(c, held.tenant, held.holder, held.fences, now_s=now, until=now + seconds)
         )
         if not kept:
@@ -72,7 +72,7 @@ class Leases:
 
     async def release(self, tenant: str, holder: str) -> None:
         """Free what ``holder`` still has; a key that was lost stays with its new holder."""
-        await self._store.write(lambda c: rows.release(c, tenant, holder), durable=False)
+        await self._store.hold(lambda c: rows.release(c, tenant, holder), gives_back=True)
 
 
 def _lost() -> Conflict:

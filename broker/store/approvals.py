@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, insert, literal_column, or_, select, update
 
 from broker.model import Json
+from broker.store.hot import Hot
 from broker.store.rows import Page, cursor, pack, place, unpack
 from broker.store.tables import LIVE_SQL, STATES, TRANSITIONS, proposal, review
 
@@ -116,6 +117,9 @@ _OF_ACTION = (
     .order_by(literal_column(LIVE_SQL).desc(), proposal.c.created_at.desc(), proposal.c.id)
     .limit(1)
 )
+_IS_ACTION = Hot(
+    select(proposal.c.id).where(proposal.c.tenant == bindparam("t"), proposal.c.action_id == bindparam("a")).limit(1)
+)
 _REVIEWS = (
     select(review)
     .where(review.c.tenant == bindparam("t"), review.c.proposal == bindparam("p"))
@@ -125,8 +129,10 @@ _REVIEWS = (
 
 def of_action(connection: Connection, tenant: str, action_id: str) -> Proposal | None:
     """Return the live proposal of this action, else its newest."""
-    row = connection.execute(_OF_ACTION, {"t": tenant, "a": action_id}).one_or_none()
-    return _with_reviews(connection, row) if row else None
+    asked = {"t": tenant, "a": action_id}
+    if not _IS_ACTION(connection, asked):  # nearly always
+        return None
+    return _with_reviews(connection, connection.execute(_OF_ACTION, asked).one())
 
 
 def add_review(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> None:

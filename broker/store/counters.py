@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from broker.store.hot import Hot
 from broker.store.rows import upsert
 from broker.store.tables import limit_counter, usage_counter
 
@@ -18,10 +19,10 @@ DAY_S = 86_400
 
 # Built once: making a statement costs more than running it.
 _HERE = (limit_counter.c.tenant == bindparam("t"), limit_counter.c.key == bindparam("k"))
-_TAT = select(limit_counter.c.tat_ns).where(*_HERE)
+_TAT = Hot(select(limit_counter.c.tat_ns).where(*_HERE))
 _SET = update(limit_counter).where(*_HERE).values(tat_ns=bindparam("n"))
 _PUT = sqlite.insert(limit_counter).values(tenant=bindparam("t"), key=bindparam("k"), tat_ns=bindparam("n"))
-_PUT = _PUT.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": _PUT.excluded.tat_ns})
+_STORE = Hot(_PUT.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": _PUT.excluded.tat_ns}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +103,22 @@ def _locked(connection: Connection, places: Sequence[tuple[str, str]]) -> dict[t
     whole file; on PostgreSQL the insert makes the row that the update of nothing then locks.
     """
     if connection.dialect.name == "sqlite":
-        return {at: connection.execute(_TAT, {"t": at[0], "k": at[1]}).scalar_one_or_none() or 0 for at in places}
+        rows = [_TAT(connection, {"t": tenant, "k": key}) for tenant, key in places]
+        return {at: found[0][0] if found else 0 for at, found in zip(places, rows, strict=True)}
     statement = postgresql.insert(limit_counter).values([{"tenant": t, "key": k, "tat_ns": 0} for t, k in places])
-    rows = connection.execute(
+    made = connection.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant", "key"], set_={"tat_ns": limit_counter.c.tat_ns}
         ).returning(limit_counter)
     )
-    return {(row.tenant, row.key): row.tat_ns for row in rows}
+    return {(row.tenant, row.key): row.tat_ns for row in made}
 
 
 def _store(connection: Connection, found: dict[tuple[str, str], int]) -> None:
     """Write every TAT."""
-    statement = _PUT if connection.dialect.name == "sqlite" else _SET
-    connection.execute(statement, [{"t": at[0], "k": at[1], "n": tat} for at, tat in sorted(found.items())])
+    rows = [{"t": tenant, "k": key, "n": tat} for (tenant, key), tat in sorted(found.items())]
+    if connection.dialect.name != "sqlite":
+        connection.execute(_SET, rows)
+        return
+    for row in rows:
+        _STORE(connection, row)

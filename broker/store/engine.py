@@ -11,11 +11,12 @@ lane    SQLite                                        PostgreSQL
 read    4 threads, WAL snapshot, counters attached    REPEATABLE READ, READ ONLY
 write   1 thread, BEGIN IMMEDIATE, synchronous=FULL   READ COMMITTED, row locks
 soft    the same thread, synchronous=NORMAL           the same, synchronous_commit=off for the transaction
+hold    as soft                                       as write; as soft for what only gives back
 count   own file, synchronous=OFF                     the same as soft
 ======  ============================================  =================================================
 
-On SQLite a hop to a thread costs more than a small query. ``glance`` (a read) and ``count`` therefore try once on the
-event loop's own thread without waiting for any lock, and hop only where that did not work.
+On SQLite a hop to a thread costs more than a small query. ``glance`` (a read), ``count`` and ``hold`` therefore try once
+on the event loop's own thread without waiting for any lock, and hop only where that did not work.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ from broker.errors import BadRequest, Conflict, StoreUnavailable
 from broker.store import migrate
 
 T = TypeVar("T")
+HOLDS_A_CHECKPOINT = 200
+"""Every so many holds one goes over the writer thread, which empties the write-ahead log when it has grown."""
 Query = Callable[[Connection], T]
 
 
@@ -62,6 +65,7 @@ class Store:
         limits = timeouts or Timeouts()
         lanes = _sqlite_lanes if target.get_backend_name() == "sqlite" else _postgres_lanes
         self._lanes = lanes(target, threads, max_waiting, limits)
+        self._holds = 0
         self.dialect = target.get_backend_name()
 
     async def read(self, query: Query[T]) -> T:
@@ -83,6 +87,18 @@ class Store:
     async def count(self, query: Query[T]) -> T:
         """Run ``query`` on the counter tables; never waits for a sync."""
         return await self._at_once("tally", "count", query)
+
+    async def hold(self, query: Query[T], *, gives_back: bool = False) -> T:
+        """Run ``query`` on what somebody holds for the time of one action.
+
+        SQLite: without a sync, for whoever holds falls together with the database. PostgreSQL outlives its gates: the
+        change is on disk on return, unless it only ``gives_back``.
+        """
+        patient = "soft" if gives_back or self.dialect == "sqlite" else "write"
+        self._holds += 1
+        if self._holds % HOLDS_A_CHECKPOINT == 0:
+            return await self._lanes[patient].run(query)
+        return await self._at_once("swift", patient, query)
 
     async def _at_once(self, quick: str, patient: str, query: Query[T]) -> T:
         """Run ``query`` here if the database has a lane ``quick`` and is free, else on a thread of ``patient``."""
@@ -111,7 +127,7 @@ class Store:
         for lane in self._lanes.values():
             lane.pool.shutdown(wait=True)
         for lane in self._lanes.values():
-            lane.engine.dispose()
+            lane.dispose()
 
 
 @dataclass(slots=True)
@@ -123,6 +139,8 @@ class _Lane:
     max_waiting: int
     prologue: str = ""
     waiting: int = 0
+    kept: list[Connection] | None = None
+    """The one connection of a lane that nobody waits for, kept out of the pool between calls; None: pooled."""
 
     async def run(self, query: Query[T]) -> T:
         """Run ``query`` on a thread of the pool."""
@@ -137,6 +155,8 @@ class _Lane:
     def call(self, query: Query[T]) -> T:
         """Run ``query`` on this thread, in one transaction; turns the driver's errors into the gate's."""
         try:
+            if self.kept is not None:
+                return self._on_kept(self.kept, query)
             with self.engine.connect() as connection, connection.begin():
                 if self.prologue:
                     connection.exec_driver_sql(self.prologue)
@@ -148,6 +168,24 @@ class _Lane:
             raise BadRequest(text, code="request.unstorable") from _bare(error)
         except (DBAPIError, SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreUnavailable(retry_after=1.0) from _bare(error)
+
+    def _on_kept(self, kept: list[Connection], query: Query[T]) -> T:
+        """Run ``query`` on the kept connection, or a new one; whatever goes wrong takes the connection with it."""
+        connection = kept.pop() if kept else self.engine.connect()
+        try:
+            with connection.begin():
+                result = query(connection)
+        except BaseException:
+            connection.close()
+            raise
+        kept.append(connection)
+        return result
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        while self.kept:
+            self.kept.pop().close()
+        self.engine.dispose()
 
 
 def _bare(error: Exception) -> Exception:
@@ -218,18 +256,28 @@ def _sqlite_lanes(target: URL, threads: int, max_waiting: int, limits: Timeouts)
     counter = ThreadPoolExecutor(1, thread_name_prefix="store-count")
     return {
         "read": _Lane(_sqlite(state, threads, limits, "BEGIN", "FULL", attach=counters), reader, max_waiting),
-        "glance": _Lane(_sqlite(state, 1, hurried, "BEGIN", "FULL", attach=counters), reader, max_waiting),
+        "glance": _Lane(_sqlite(state, 1, hurried, "BEGIN", "FULL", attach=counters), reader, max_waiting, kept=[]),
         "write": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "FULL"), writer, max_waiting),
         "soft": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "NORMAL"), writer, max_waiting),
+        "swift": _Lane(
+            _sqlite(state, 1, hurried, "BEGIN IMMEDIATE", "NORMAL", idle=True), writer, max_waiting, kept=[]
+        ),
         "count": _Lane(_sqlite(counters, 1, limits, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting),
-        "tally": _Lane(_sqlite(counters, 1, hurried, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting),
+        "tally": _Lane(_sqlite(counters, 1, hurried, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting, kept=[]),
     }
 
 
 def _sqlite(  # noqa: PLR0913 - one argument a setting
-    path: Path, size: int, limits: Timeouts, begin: str, synchronous: str, *, attach: Path | None = None
+    path: Path,
+    size: int,
+    limits: Timeouts,
+    begin: str,
+    synchronous: str,
+    *,
+    attach: Path | None = None,
+    idle: bool = False,
 ) -> Engine:
-    """Engine for one SQLite file; every transaction starts with ``begin``."""
+    """Engine for one SQLite file; every transaction starts with ``begin``; ``idle`` leaves checkpoints to others."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         pool_size=size,
@@ -253,6 +301,9 @@ def _sqlite(  # noqa: PLR0913 - one argument a setting
         connection.execute("PRAGMA foreign_keys=ON")
         # A shredded key must not stay readable in a freed page.
         connection.execute("PRAGMA secure_delete=ON")
+        if idle:
+            # A checkpoint waits for the disk, and this connection is used on the event loop.
+            connection.execute("PRAGMA wal_autocheckpoint=0")
         if attach:
             # Unqualified names of counter tables are found here, so one query reads both files.
             connection.execute("ATTACH DATABASE ? AS counters", (str(attach),))

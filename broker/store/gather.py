@@ -9,6 +9,7 @@ from broker.model import Session
 from broker.store import approvals, kills
 from broker.store.approvals import Proposal
 from broker.store.counters import DAY_S
+from broker.store.hot import Hot
 from broker.store.sessions import session_of
 from broker.store.tables import kill_switch, session, usage_counter
 
@@ -26,7 +27,7 @@ class Gathered:
 
 
 _asked = select(literal(1).label("one")).subquery()
-_FACTS = (
+_FACTS = Hot(
     select(
         session,
         exists(
@@ -54,20 +55,19 @@ def gather(  # noqa: PLR0913 - one argument a fact
     connection: Connection, *, tenant: str, session_id: str, acting: str, connector: str, action_id: str, now_s: int
 ) -> Gathered:
     """Read session, kill state, usage and the action's proposal; an empty ``session_id`` or ``action_id`` finds none."""
-    row = connection.execute(
-        _FACTS,
-        {
-            "tenant_": tenant,
-            "session_": session_id,
-            "acting_": acting,
-            "connector_": connector,
-            "day_": now_s // DAY_S,
-        },
-    ).one()
+    asked = {
+        "tenant_": tenant,
+        "session_": session_id,
+        "acting_": acting,
+        "connector_": connector,
+        "day_": now_s // DAY_S,
+    }
+    [row] = _FACTS(connection, asked)
+    *found, killed, actions, writes = row
     proposal = approvals.of_action(connection, tenant, action_id) if action_id else None
     return Gathered(
-        session=session_of(row) if row.id is not None else None,
-        killed=bool(row.killed),
-        usage={"actions_today": row.actions or 0, "writes_today": row.writes or 0},
+        session=session_of(found) if found[0] is not None else None,
+        killed=bool(killed),
+        usage={"actions_today": actions or 0, "writes_today": writes or 0},
         proposal=proposal.at(now_s) if proposal else None,
     )

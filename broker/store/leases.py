@@ -2,10 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from broker.store.rows import upsert
+from broker.store.hot import Hot
 from broker.store.tables import lease
+
+_KEY = (lease.c.tenant == bindparam("t"), lease.c.key == bindparam("k"))
+_NEW = {"tenant": bindparam("t"), "key": bindparam("k"), "holder": "", "fence": 0, "until": 0}
+_MAKE = Hot(
+    postgresql.insert(lease).values(_NEW).on_conflict_do_nothing(),
+    sqlite=sqlite.insert(lease).values(_NEW).on_conflict_do_nothing(),
+)
+_SEE = Hot(select(lease.c.holder, lease.c.fence, lease.c.until).where(*_KEY).with_for_update())
+_TAKE = Hot(update(lease).where(*_KEY).values(holder=bindparam("h"), fence=lease.c.fence + 1, until=bindparam("u")))
+_MINE = (lease.c.tenant == bindparam("t"), lease.c.holder == bindparam("h"))
+_HELD = Hot(select(lease.c.key).where(*_MINE).order_by(lease.c.key).with_for_update())
+_FREE = Hot(update(lease).where(*_KEY, lease.c.holder == bindparam("h")).values(until=0, holder=""))
 
 
 def take(  # noqa: PLR0913 - one argument a column
@@ -15,23 +28,20 @@ def take(  # noqa: PLR0913 - one argument a column
 
     ``keys`` is sorted. A holder that already has a key gets it again under a higher fence.
     """
-    connection.execute(
-        upsert(connection, lease)
-        .values([{"tenant": tenant, "key": key, "holder": "", "fence": 0, "until": 0} for key in keys])
-        .on_conflict_do_nothing()
-    )
-    rows = connection.execute(
-        select(lease).where(lease.c.tenant == tenant, lease.c.key.in_(keys)).order_by(lease.c.key).with_for_update()
-    ).all()
-    busy = [row.until for row in rows if row.until > now_s and row.holder != holder]
+    fences: dict[str, int] = {}
+    busy: list[int] = []
+    for key in keys:
+        here = {"t": tenant, "k": key}
+        _MAKE(connection, here)
+        [(held_by, fence, held_until)] = _SEE(connection, here)
+        if held_until > now_s and held_by != holder:
+            busy.append(held_until)
+        fences[key] = fence + 1
     if busy:
-        return int(max(busy))
-    connection.execute(
-        update(lease)
-        .where(lease.c.tenant == tenant, lease.c.key.in_(keys))
-        .values(holder=holder, fence=lease.c.fence + 1, until=until)
-    )
-    return {row.key: row.fence + 1 for row in rows}
+        return max(busy)
+    for key in keys:
+        _TAKE(connection, {"t": tenant, "k": key, "h": holder, "u": until})
+    return fences
 
 
 def holds(connection: Connection, tenant: str, holder: str, fences: Mapping[str, int], now_s: int) -> bool:
@@ -58,10 +68,10 @@ def renew(  # noqa: PLR0913 - one argument a column
 
 def release(connection: Connection, tenant: str, holder: str) -> None:
     """Free every key that ``holder`` still has; the others are somebody else's by now."""
-    mine = (lease.c.tenant == tenant, lease.c.holder == holder)
     # Locked in the order in which everybody takes them, or two holders could wait for each other.
-    keys = connection.execute(select(lease.c.key).where(*mine).order_by(lease.c.key).with_for_update()).scalars().all()
-    connection.execute(update(lease).where(*mine, lease.c.key.in_(keys)).values(until=0, holder=""))
+    mine = {"t": tenant, "h": holder}
+    for (key,) in _HELD(connection, mine):
+        _FREE(connection, mine | {"k": key})
 
 
 def _held(tenant: str, holder: str, fences: Mapping[str, int]) -> ColumnElement[bool]:

@@ -1,27 +1,32 @@
 """Rows of ``session``, and their use against budgets in ``session_use``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, literal, or_, select, true, update
+from sqlalchemy import Connection, bindparam, insert, literal, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.model import Intent, Session
+from broker.store.hot import Hot
 from broker.store.rows import lock, pack, unpack
 from broker.store.tables import session, session_use
 
 BUDGETS = ("actions", "writes", "tokens")
 
-_BY_ID = select(session).where(session.c.tenant == bindparam("t"), session.c.id == bindparam("i"))
+_COLUMNS = tuple(column.name for column in session.columns)
+_BY_ID = Hot(select(session).where(session.c.tenant == bindparam("t"), session.c.id == bindparam("i")))
 
 _MINE = (session_use.c.tenant == bindparam("t"), session_use.c.session == bindparam("s"))
-_USE = select(session_use).where(*_MINE)
-_SPEND = update(session_use).where(*_MINE).values({name: bindparam(f"n_{name}") for name in BUDGETS})
+_COUNTS = [session_use.c[name] for name in BUDGETS]
+_USE = Hot(select(*_COUNTS).where(*_MINE))
+_USE_LOCKED = Hot(select(*_COUNTS).where(*_MINE).with_for_update())
+_SPEND = Hot(update(session_use).where(*_MINE).values({name: bindparam(f"n_{name}") for name in BUDGETS}))
 _ZERO = {"tenant": bindparam("t"), "session": bindparam("s"), "actions": 0, "writes": 0, "tokens": 0}
-_NEW_USE = {
-    "sqlite": sqlite.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
-}
+_NEW_USE = Hot(
+    postgresql.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
+    sqlite=sqlite.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
+)
 
 
 def add(connection: Connection, opened: Session) -> None:
@@ -47,13 +52,13 @@ def add(connection: Connection, opened: Session) -> None:
 
 def find(connection: Connection, tenant: str, session_id: str) -> Session | None:
     """Return the session of this tenant, open or not."""
-    row = connection.execute(_BY_ID, {"t": tenant, "i": session_id}).one_or_none()
-    return session_of(row) if row else None
+    rows = _BY_ID(connection, {"t": tenant, "i": session_id})
+    return session_of(rows[0]) if rows else None
 
 
-def session_of(row: Row[tuple[object, ...]]) -> Session:
-    """Build the session from a row that holds the columns of its table."""
-    found = row._mapping  # noqa: SLF001 - the public name of a row's columns
+def session_of(row: Sequence[Any]) -> Session:
+    """Build the session from a row that begins with the columns of its table."""
+    found = dict(zip(_COLUMNS, row, strict=False))
     return Session(
         id=found["id"],
         tenant=found["tenant"],
@@ -137,17 +142,19 @@ def spend(
     Runs in the counter lane. A budget that is not named has no bound.
     """
     here = {"t": tenant, "s": session_id}
-    connection.execute(_NEW_USE[connection.dialect.name], here)
-    row = connection.execute(_USE.with_for_update(), here).one()._mapping  # noqa: SLF001
-    after = {name: row[name] + units.get(name, 0) for name in BUDGETS}
+    found = _USE_LOCKED(connection, here)
+    if not found:
+        _NEW_USE(connection, here)
+        found = _USE_LOCKED(connection, here)
+    after = {name: count + units.get(name, 0) for name, count in zip(BUDGETS, found[0], strict=True)}
     for name in BUDGETS:
         if units.get(name, 0) and after[name] > budgets.get(name, after[name]):
             return name
-    connection.execute(_SPEND, here | {f"n_{name}": count for name, count in after.items()})
+    _SPEND(connection, here | {f"n_{name}": count for name, count in after.items()})
     return ""
 
 
 def used(connection: Connection, tenant: str, session_id: str) -> dict[str, int]:
     """Return what the session has used of each budget; runs in the read or the counter lane."""
-    row = connection.execute(_USE, {"t": tenant, "s": session_id}).one_or_none()
-    return {name: int(row._mapping[name]) if row else 0 for name in BUDGETS}  # noqa: SLF001
+    found = _USE(connection, {"t": tenant, "s": session_id})
+    return dict(zip(BUDGETS, found[0], strict=True)) if found else dict.fromkeys(BUDGETS, 0)
