@@ -63,6 +63,21 @@ def fixed_server(folder: Path, name: str, body: bytes) -> Iterator[tuple[int, in
         process.wait()
 
 
+def request_body(action: str, session: str, number: int) -> bytes:
+    """What the agent asks: a read, or a write whose text says why."""
+    said: dict[str, Any] = {"ticket": 7}
+    if action == WRITE:
+        said["text"] = "the rollout of 14:02 is the cause"
+    body = {
+        "session": session,
+        "action": action,
+        "resource": {"type": "project", "id": f"project-{number % PROJECTS}", "env": "prod"},
+        "arguments": said,
+        "reason": "the error rate of checkout rose after the last release",
+    }
+    return json.dumps(body).encode()
+
+
 @dataclass
 class MeasuredGate:
     """A running gate with an agent's token and session."""
@@ -102,19 +117,10 @@ class MeasuredGate:
 
         def made() -> bytes:
             number = next(self._numbers)
-            write = action == WRITE
-            body: dict[str, Any] = {
-                "session": self._session,
-                "action": action,
-                "resource": {"type": "project", "id": f"project-{number % PROJECTS}", "env": "prod"},
-                "arguments": {"ticket": 7, **({"text": "the rollout of 14:02 is the cause"} if write else {})},
-                "reason": "the error rate of checkout rose after the last release",
-            }
-            key = {"idempotency_key": f"bench-{number}"} if write else {}
+            key = {"idempotency_key": f"bench-{number}"} if action == WRITE else {}
             host = f"localhost:{self.gate.port}"
-            return post(
-                "/v1/actions", json.dumps(body).encode(), host=host, authorization=f"Bearer {self._token}", **key
-            )
+            body = request_body(action, self._session, number)
+            return post("/v1/actions", body, host=host, authorization=f"Bearer {self._token}", **key)
 
         return made
 
@@ -125,7 +131,7 @@ def measured_gate(folder: Path, engine: str, policies: Path, tool_port: int) -> 
     place = folder / engine
     place.mkdir()
     with ExitStack() as stack:
-        port, opa, toml = free_port(), None, _toml(tool_port)
+        port, opa, toml = free_port(), None, gate_toml(tool_port)
         if engine == "opa":
             token = place / "bundle.token"
             token.write_text("bench-bundle-token")
@@ -142,7 +148,8 @@ def measured_gate(folder: Path, engine: str, policies: Path, tool_port: int) -> 
         yield MeasuredGate(engine, gate, opa)
 
 
-def _toml(tool_port: int) -> str:
+def gate_toml(tool_port: int) -> str:
+    """The inventory's targets, and the connector to the tool server."""
     inventory = "".join(
         f'[[inventory]]\ntype = "project"\nid = "project-{number}"\nenv = "prod"\nregion = "eu-west-1"\n'
         for number in range(PROJECTS)
