@@ -172,7 +172,7 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
         words = [word for word in re.split(r"\s+", call.strip()) if word]
         if not words or not re.fullmatch(r"[a-z-]+", words[0]):
             continue
-        path = []
+        path: list[str] = []
         for word in words:
             if (*path, word) not in commands():
                 break

@@ -1,0 +1,133 @@
+"""What is asked of the gate, as data: id, source, behaviour, the tests that hold it, or why nothing does yet.
+
+A test is named as a node id or as a whole file below ``tests/``. ``test_requirements.py`` checks both directions: each
+name exists, and each test file serves some requirement. A gap is a promise to nobody: it is listed so that it is seen.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One line of the contract."""
+
+    id: str
+    """``<area>:<feature>``, stable."""
+    source: str
+    """A specification, or the part of the house whose README states it."""
+    behaviour: str
+    tests: tuple[str, ...] = ()
+    gap: str = ""
+
+
+def _(id_: str, source: str, behaviour: str, *tests: str, gap: str = "") -> Requirement:
+    return Requirement(id_, source, behaviour, tests, gap)
+
+
+IDENTITY = "unit/identity/"
+AUDIT = "unit/audit/"
+POLICY = "unit/policy/"
+BAD_DAYS = "e2e/test_bad_days_"
+
+# fmt: off
+REQUIREMENTS: tuple[Requirement, ...] = (
+    # -- the way in
+    _("in:guard", "broker/web", "one host, HTTP/1.1 only, bounded headers, plain paths, JSON bodies under size and deadline", "e2e/test_guard.py"),
+    _("in:json", "RFC 7493", "JSON that two readers could read differently is refused with 400, never 5xx", "unit/test_strictjson.py", "e2e/test_guard.py::test_no_json_of_the_corpus_gets_through_any_body_route"),
+    _("in:problems", "RFC 9457", "every refusal has a stable code, its reasons and a remedy; the page lists all", "test_docs.py::test_the_generated_pages_are_fresh", "test_docs.py::test_every_error_has_a_remedy_and_every_reason_of_policy_too"),
+    _("in:routes", "broker/web", "every route declares its action; every kind of caller gets the reviewed answer", "matrix/test_access.py", "test_style.py"),
+    _("in:openapi", "OpenAPI 3.1", "the document describes exactly the routes of the table", "matrix/test_access.py::test_the_application_serves_nothing_beside_the_table"),
+    _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy"s part; the server has no deadline before a body"),
+    # -- identity
+    _("identity:verifier", "RFC 9068, RFC 8725", "a token is read one way and believed only whole", IDENTITY + "test_forgeries.py", IDENTITY + "test_mutations.py"),
+    _("identity:vectors", "Wycheproof", "no forged JOSE vector is accepted", "vectors/identity/test_wycheproof.py"),
+    _("identity:keys", "RFC 7517, RFC 8725", "weak, doubtful and private keys are not used", IDENTITY + "test_keys.py"),
+    _("identity:rotation", "OpenID Connect Discovery", "key sets are cached, rotated, and stale ones are not believed after a day", IDENTITY + "test_keyset.py"),
+    _("identity:cache", "broker/identity", "a verified token is remembered for a minute at most; revocation counts at once", IDENTITY + "test_cache.py"),
+    _("identity:principal", "RFC 8693", "profiles give party, roles and tenant; an agent on behalf brings both parties", IDENTITY + "test_principals.py"),
+    _("identity:dpop", "RFC 9449", "a bound token works with its proof alone, once", IDENTITY + "test_dpop.py"),
+    _("identity:mtls", "RFC 8705", "a certificate-bound token works over a TLS connection with that certificate", gap="the check exists; no listener or proxy header brings the certificate yet"),
+    _("identity:development", "OAuth 2.1", "the development provider gives real tokens, on loopback and with its code only", IDENTITY + "test_dev_provider.py", IDENTITY + "test_dev_people.py"),
+    _("identity:foreign", "OpenID Connect", "tokens of a certified provider that we did not write are believed rightly", "e2e/test_identity_providers.py"),
+    _("identity:pages", "broker/identity", "the room"s README names every code and its Keycloak example loads", IDENTITY + "test_identity_readme.py"),
+    _("identity:roles-lost", "broker", "a role lost since a request was made binds what waits", "unit/test_parties.py"),
+    _("identity:revocation-everywhere", "broker/identity", "a revocation reaches every replica", gap="per process; a token"s life is bounded by its issuer profile"),
+    # -- policy
+    _("policy:rules", "policies", "each rule has a golden that breaks without it; both engines give every golden", "unit/policies/test_goldens.py", "unit/policies/test_configuration.py"),
+    _("policy:tools", "OPA 1.20.2", "OPA and regal accept the folder: strict check, tests with coverage, format, lint", "unit/policies/test_tools.py", "unit/policies/test_load_gate.py"),
+    _("policy:engines", "broker/policy", "OPA and the embedded engine decide alike on goldens and generated inputs", "property/policies/test_engines_agree.py", "e2e/test_policy_opa.py::test_both_engines_answer_500_generated_questions_alike"),
+    _("policy:forms", "broker/policy", "forms of Rego on which the engines differ are refused before loading", POLICY + "test_lint.py", "e2e/test_policy_forms.py"),
+    _("policy:bundle", "OPA bundles", "only a whole, signed, newer bundle of a configured signer is unpacked", POLICY + "test_bundle.py", POLICY + "test_keys.py"),
+    _("policy:gate", "broker/policy", "load gate, swap, last good kept, rollback, lock-out undone on the host", POLICY + "test_pdp.py", POLICY + "test_shared.py", "unit/store/test_activations.py"),
+    _("policy:opa", "OPA 1.20.2", "a server that is stopped, frozen, wrong or old denies, and recovers by itself", "e2e/test_policy_opa.py"),
+    _("policy:delivery", "OPA bundles", "OPA gets the verified bundle by ETag and long polling, with a token", POLICY + "test_delivery.py"),
+    _("policy:embedded", "broker/policy", "a runaway, panicking or dead worker ends one answer and nothing else", POLICY + "test_regorus.py"),
+    _("policy:schemas", "JSON Schema 2020-12", "input and decision outside their schemas reach nobody", POLICY + "test_schema.py", POLICY + "test_decision.py"),
+    _("policy:commands", "wicketgate policy", "check, test, build, activate, rollback, simulate", POLICY + "test_folder.py", POLICY + "test_golden.py", "e2e/test_cli_policy.py"),
+    _("policy:replay", "wicketgate policy", "recorded decisions are decided again by another bundle", gap="planned; inputs are recorded by digest only"),
+    # -- obligations
+    _("obligation:limits", "GCRA", "limits hold over several keys, replicas and steps of the clock", "unit/test_limits.py", "property/state/test_limits_model.py"),
+    _("obligation:approval", "broker/approvals", "bound to digest, plan and policy; quorum, separation, expiry, single use", "unit/test_approvals.py", "property/state/test_approvals_model.py"),
+    _("obligation:races", "broker/approvals", "whatever races, one execution", "unit/test_approval_races.py", BAD_DAYS + "approvals.py::test_every_surface_at_once_gives_one_execution"),
+    _("obligation:narrow", "broker/approvals", "a reviewer may narrow and never widen", "property/state/test_narrowing.py"),
+    _("obligation:lease", "broker/leases", "one holder a key, fenced", "unit/test_leases.py"),
+    _("obligation:unknown", "broker.decision/v1", "an unknown obligation refuses", POLICY + "test_decision.py::test_whatever_the_gate_does_not_know_is_refused"),
+    _("obligation:grant", "broker/obligations.py", "a grant is minted in one place and is a connector"s only argument", "test_style.py::test_only_obligations_mint_grants"),
+    _("obligation:kill", "broker/killswitch.py", "agent, connector, tenant, all: stopped at once; never resumed by the one stopped", "unit/test_killswitch.py"),
+    _("session:bounds", "broker/sessions.py", "a session serves its own pair only, within budgets, and taint stays", "unit/test_sessions.py"),
+    # -- the log
+    _("log:format", "audit-record/1, RFC 8785", "one spelling, classified fields, vectors that do not move", AUDIT + "test_canonical.py", AUDIT + "test_record.py", AUDIT + "test_vectors.py", "property/audit/test_canonical_matches_jcs.py"),
+    _("log:tree", "RFC 6962", "roots and proofs for every size", "property/audit/test_merkle.py"),
+    _("log:checkpoints", "C2SP tlog-checkpoint, signed-note, tlog-tiles", "checkpoints and tiles that others read", AUDIT + "test_note.py", AUDIT + "test_publisher.py"),
+    _("log:durable", "audit", "what was acknowledged is durable; a failing store refuses and recovers", AUDIT + "test_log.py", AUDIT + "test_faults.py", AUDIT + "test_store.py", "e2e/test_log_crash.py", "e2e/test_log_processes.py"),
+    _("log:payloads", "audit", "sealed per session beside salted commitments; erasable", AUDIT + "test_payload.py"),
+    _("log:verify", "audit", "any changed byte, gap, fork and roll-back is found and named", AUDIT + "test_verify.py", "property/audit/test_flips.py", AUDIT + "test_recheck.py"),
+    _("log:commands", "wicketgate audit", "verify, prove, tail, export, with and without the rest of the gate", "e2e/test_log_cli.py", "e2e/test_cli_log.py"),
+    _("log:foreign", "Tessera fsck 1.0.4", "a verifier that we did not write accepts the folder and refuses damage", "e2e/test_log_fsck.py"),
+    _("log:witness", "C2SP tlog-witness", "witnesses cosign checkpoints", gap="planned; the note format already carries cosignatures"),
+    _("log:signer-process", "audit", "the signer is a process of its own", gap="planned; the key is a file of the gate"),
+    # -- redaction
+    _("redaction:total", "broker/redaction", "every leaf is read in all its spellings; what cannot be read is withheld", "unit/redaction/test_redactor.py", "unit/redaction/test_views.py", "unit/redaction/test_scan.py", "property/redaction/test_properties.py"),
+    _("redaction:measured", "presidio-research, noseyparker, loghub", "recall and quiet on published sets", "unit/redaction/test_corpora.py"),
+    _("redaction:pseudonyms", "broker/redaction", "per session, in an encrypted vault, restored exactly and only where allowed", "unit/redaction/test_vault_and_restore.py", "unit/redaction/test_operators.py", "unit/store/test_vault.py", "vectors/redaction/test_token_vectors.py"),
+    _("redaction:names", "broker/redaction", "names of people in free prose are found", gap="only by key; no model of language runs in the gate"),
+    # -- connectors and egress
+    _("egress:addresses", "broker/egress", "no address that is not named: by redirect, rebinding or spelling", "unit/test_egress.py", "unit/test_egress_addresses.py", "e2e/test_egress_boundary.py"),
+    _("connector:http", "broker/connectors", "any REST server by a manifest, bounded, without code", "unit/connectors/test_http.py", "unit/connectors/test_registry.py", "test_docs.py::test_the_prometheus_lines_of_the_readme_make_a_connector_that_answers"),
+    _("connector:local", "broker/connectors", "metrics, logs, configuration and restart of real processes, bounded", "unit/connectors/test_local.py"),
+    _("connector:llm", "Anthropic Messages API", "relayed byte for byte, streaming and not; the provider"s key stays here", "unit/connectors/test_llm.py", "property/test_sse_splitter.py"),
+    _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),
+    # -- the path
+    _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),
+    _("path:restart", "broker/pipeline.py", "an approved restart happens once", "e2e/test_one_path.py::test_a_restart_waits_for_another_person_and_happens_once"),
+    _("path:model", "broker/streams.py", "a model sees only what redaction left; a stream"s end waits for the outcome", "e2e/test_one_path.py::test_a_model_sees_only_what_redaction_left", "e2e/test_one_path.py::test_a_stream_is_relayed_and_its_end_waits_for_the_outcome"),
+    _("path:one-owner", "broker/background.py", "of several replicas one publishes", gap="covered for one replica by the log"s tests; no test of a change of owner"),
+    # -- bad days
+    _("bad-day:storage", "broker", "locked, full, read-only: nothing executes, 503 with a reason, recovery without a human", BAD_DAYS + "storage.py"),
+    _("bad-day:approvals", "broker", "requester, replay, changed arguments, policy, role, kill switch, two surfaces", BAD_DAYS + "approvals.py"),
+    _("bad-day:streams", "broker", "a stream cut by either side has its outcome", BAD_DAYS + "streams.py"),
+    # -- tenants and state
+    _("tenant:isolation", "broker/store", "nothing of one tenant is visible or touchable from another", "unit/store/test_isolation.py"),
+    _("store:databases", "broker/store", "SQLite and PostgreSQL: same tables, same queries, faults told apart", "unit/store/test_engine.py", "unit/store/test_migrations.py"),
+    # -- surfaces
+    _("sdk:client", "sdk", "a result is a result, everything else is raised; one key over retries", "unit/sdk/test_gate.py", "unit/sdk/test_areas.py", "unit/sdk/test_tokens.py"),
+    _("sdk:governed", "sdk", "a governed function never runs the effect itself", "unit/sdk/test_governed.py"),
+    _("cli:gate", "wicketgate", "login, token, act, approvals, agents, serve; exit codes", "e2e/test_cli_gate.py", "unit/cli/test_words.py"),
+    _("cli:host", "wicketgate", "config, migrate, doctor, redact", "unit/cli/test_host_commands.py"),
+    _("cli:names", "wicketgate", "commands and options that scripts count on", "test_docs.py::test_the_commands_that_scripts_count_on_are_there"),
+    _("console:pages", "broker/web", "people review in a browser", gap="planned; the command line and the API serve reviews"),
+    # -- agents and the demo
+    _("agents:first", "agents", "an agent holds an identity and nothing else, and works through the gate alone", "unit/agents/test_first.py", "unit/agents/test_events.py"),
+    _("demo:story", "demo", "the main job ends with what the log and the files show", "e2e/test_demo.py", "unit/demo/test_tally.py", "unit/demo/test_layout.py"),
+    _("demo:shop", "demo", "real processes, traffic, faults; nothing outlives the demo", "unit/demo/test_shop.py", "unit/demo/test_supervisor.py", "unit/demo/test_children.py"),
+    _("demo:model", "demo", "the scripted model sees its prompt only; what is planted is hidden", "unit/demo/test_modelserver.py", "unit/demo/test_plant_is_hidden.py"),
+    # -- the house
+    _("house:style", "docs", "sizes, clocks, edges, fields, words", "test_style.py"),
+    _("house:imports", "docs", "layers, one home for each library; each rule bites", "test_imports.py"),
+    _("house:docs", "docs", "pages, commands and promises agree with the code", "test_docs.py"),
+    _("house:requirements", "docs", "this table and the tests name each other", "test_requirements.py"),
+    _("house:deploy", "deploy", "the deployment files are what their readers accept", "test_deploy.py"),
+    _("house:image", "deploy", "the container image builds and starts", gap="needs a container engine; its parts are checked by test_deploy.py"),
+    _("house:macos", "README", "everything runs on macOS", gap="written for it and resolved for it; not run there by us"),
+)
+# fmt: on
