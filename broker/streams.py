@@ -7,6 +7,7 @@ provider sent it. The terminal event is held until the outcome is durable; a str
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import orjson
@@ -52,6 +53,8 @@ class Relay:
         self._redactor = redactor
         self._facts = StreamFacts()
         self._said: list[str] = []
+        self._texts: dict[tuple[int, str], TextStream] = {}
+        """Text under way by block index and field."""
         self._closed: asyncio.Task[Receipt] | None = None
         self._reply: ModelReply | None = None
         self.status = 0
@@ -79,7 +82,7 @@ class Relay:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The provider's events, redacted; ends with the terminal event once the outcome is durable."""
         assert self._reply is not None
-        splitter, texts = SseSplitter(), dict[tuple[int, str], TextStream]()
+        splitter = SseSplitter()
         try:
             async for chunk in self._reply.chunks:
                 if self.status != 200:
@@ -91,7 +94,7 @@ class Relay:
                         await self._close("done", "")  # (8) (9)
                         yield event.raw
                         return
-                    for out in await self._redacted(event, texts):  # (8)
+                    for out in await self._redacted(event):  # (8)
                         yield out
             await self._close(
                 "failed" if self.status != 200 else "partial",
@@ -104,28 +107,36 @@ class Relay:
             # The reader may have gone, or the task was cancelled: the outcome is owed all the same.
             await self.aclose()
 
-    async def _redacted(self, event: SseEvent, texts: dict[tuple[int, str], TextStream]) -> list[bytes]:
+    async def _redacted(self, event: SseEvent) -> list[bytes]:
         """One event as it may pass: untouched where redaction changed and held back nothing."""
         if event.name not in ("content_block_delta", "content_block_stop"):
             return [event.raw]
         parsed = _parsed(event.data)
         if event.name == "content_block_stop":
             index = int(parsed.get("index", 0))
-            rests = [(key, await texts.pop(key).finish()) for key in [key for key in texts if key[0] == index]]
+            rests = [(key, await self._texts.pop(key).finish()) for key in list(self._texts) if key[0] == index]
             self._said.extend(rest for _, rest in rests)
             return [*(modelwire.delta_event(index, key[1], rest) for key, rest in rests if rest), event.raw]
         found = modelwire.delta_text(parsed)
         if found is None:
             return [event.raw]
         index, key, text = found
-        stream = texts.get((index, key))
+        stream = self._texts.get((index, key))
         if stream is None:
-            stream = texts[index, key] = self._redactor.stream(profile=self._granted.profile, scope=self._asked.scope)
+            stream = self._texts[index, key] = self._redactor.stream(profile=self._granted.profile, scope=self._asked.scope)
         safe = await stream.feed(text)
         self._said.append(safe)
         if safe == text:
             return [event.raw]
         return [modelwire.delta_event(index, key, safe)] if safe else []
+
+    async def _break_off(self) -> None:
+        """Text that was held back when the stream was cut is said, too; its last word may be half a secret."""
+        while self._texts:
+            _, stream = self._texts.popitem()
+            with suppress(BrokerError):
+                rest = await stream.finish()
+                self._said.append(rest[: len(rest) - len(rest.split(" ")[-1])])
 
     async def _close(self, status: str, code: str) -> Receipt:
         """(9) Once, and to the end even when the reader is gone."""
@@ -136,6 +147,7 @@ class Relay:
     async def _outcome(self, status: str, code: str) -> Receipt:
         """The outcome's record; what the model said is kept as the observation."""
         asked = self._asked
+        await self._break_off()
         value: Json = {"text": "".join(self._said), "stop_reason": self._facts.stop_reason}
         whole: Redacted[Json] = Redacted(value, self._granted.profile, {})
         result = Result(ResultStatus.OK if status == "done" else ResultStatus.ERROR, None, code, self._facts.units())

@@ -21,7 +21,7 @@ MODELS = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
 
 @dataclass(frozen=True)
 class Turn:
-    """One answer: text, tool uses, or an error; ``cut_after`` ends a stream after that many events."""
+    """One answer: text, tool uses, or an error; ``cut_after`` ends a stream after that many events, ``hang_after`` goes on with pings only."""
 
     text: str = ""
     tools: tuple[tuple[str, dict[str, object]], ...] = ()
@@ -30,6 +30,7 @@ class Turn:
     error_message: str = "no"
     headers: tuple[tuple[str, str], ...] = ()
     cut_after: int | None = None
+    hang_after: int | None = None
     stream_error: str = ""
     hang: bool = False
     tokens_in: int = 25
@@ -101,7 +102,12 @@ class ModelServer:
             b"transfer-encoding: chunked\r\n\r\n"
         )
         events = list(_events(turn, message))
-        for event in events[: turn.cut_after]:
+        for number, event in enumerate(events[: turn.cut_after]):
+            while number == turn.hang_after:
+                # Alive, but with nothing more to say, until the reader goes away.
+                writer.write(b"%x\r\n" % len(PING) + PING + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)
             writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
             await writer.drain()
         if turn.cut_after is None:
@@ -168,6 +174,9 @@ def _events(turn: Turn, message: dict[str, object]) -> Iterator[bytes]:
 
 def _event(name: str, **data: object) -> bytes:
     return f"event: {name}\ndata: ".encode() + orjson.dumps({"type": name, **data}) + b"\n\n"
+
+
+PING = _event("ping")
 
 
 def _error(turn: Turn) -> bytes:
