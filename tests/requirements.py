@@ -37,7 +37,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:problems", "RFC 9457", "every refusal has a stable code, its reasons and a remedy; the page lists all", "test_docs.py::test_the_generated_pages_are_fresh", "test_docs.py::test_every_error_has_a_remedy_and_every_reason_of_policy_too"),
     _("in:routes", "broker/web", "every route declares its action; every kind of caller gets the reviewed answer", "matrix/test_access.py", "test_style.py"),
     _("in:openapi", "OpenAPI 3.1", "the document describes exactly the routes of the table", "matrix/test_access.py::test_the_application_serves_nothing_beside_the_table"),
-    _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy"s part; the server has no deadline before a body"),
+    _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy's part; the server has no deadline before a body"),
     # -- identity
     _("identity:verifier", "RFC 9068, RFC 8725", "a token is read one way and believed only whole", IDENTITY + "test_forgeries.py", IDENTITY + "test_mutations.py"),
     _("identity:vectors", "Wycheproof", "no forged JOSE vector is accepted", "vectors/identity/test_wycheproof.py"),
@@ -49,9 +49,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("identity:mtls", "RFC 8705", "a certificate-bound token works over a TLS connection with that certificate", gap="the check exists; no listener or proxy header brings the certificate yet"),
     _("identity:development", "OAuth 2.1", "the development provider gives real tokens, on loopback and with its code only", IDENTITY + "test_dev_provider.py", IDENTITY + "test_dev_people.py"),
     _("identity:foreign", "OpenID Connect", "tokens of a certified provider that we did not write are believed rightly", "e2e/test_identity_providers.py"),
-    _("identity:pages", "broker/identity", "the room"s README names every code and its Keycloak example loads", IDENTITY + "test_identity_readme.py"),
+    _("identity:pages", "broker/identity", "the room's README names every code and its Keycloak example loads", IDENTITY + "test_identity_readme.py"),
     _("identity:roles-lost", "broker", "a role lost since a request was made binds what waits", "unit/test_parties.py"),
-    _("identity:revocation-everywhere", "broker/identity", "a revocation reaches every replica", gap="per process; a token"s life is bounded by its issuer profile"),
+    _("identity:revocation-everywhere", "broker/identity", "a revocation reaches every replica", gap="per process; a token's life is bounded by its issuer profile"),
     # -- policy
     _("policy:rules", "policies", "each rule has a golden that breaks without it; both engines give every golden", "unit/policies/test_goldens.py", "unit/policies/test_configuration.py"),
     _("policy:tools", "OPA 1.20.2", "OPA and regal accept the folder: strict check, tests with coverage, format, lint", "unit/policies/test_tools.py", "unit/policies/test_load_gate.py"),
@@ -72,7 +72,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("obligation:narrow", "broker/approvals", "a reviewer may narrow and never widen", "property/state/test_narrowing.py"),
     _("obligation:lease", "broker/leases", "one holder a key, fenced", "unit/test_leases.py"),
     _("obligation:unknown", "broker.decision/v1", "an unknown obligation refuses", POLICY + "test_decision.py::test_whatever_the_gate_does_not_know_is_refused"),
-    _("obligation:grant", "broker/obligations.py", "a grant is minted in one place and is a connector"s only argument", "test_style.py::test_only_obligations_mint_grants"),
+    _("obligation:grant", "broker/obligations.py", "a grant is minted in one place and is a connector's only argument", "test_style.py::test_only_obligations_mint_grants"),
     _("obligation:kill", "broker/killswitch.py", "agent, connector, tenant, all: stopped at once; never resumed by the one stopped", "unit/test_killswitch.py"),
     _("session:bounds", "broker/sessions.py", "a session serves its own pair only, within budgets, and taint stays", "unit/test_sessions.py"),
     # -- the log
@@ -95,13 +95,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("egress:addresses", "broker/egress", "no address that is not named: by redirect, rebinding or spelling", "unit/test_egress.py", "unit/test_egress_addresses.py", "e2e/test_egress_boundary.py"),
     _("connector:http", "broker/connectors", "any REST server by a manifest, bounded, without code", "unit/connectors/test_http.py", "unit/connectors/test_registry.py", "test_docs.py::test_the_prometheus_lines_of_the_readme_make_a_connector_that_answers"),
     _("connector:local", "broker/connectors", "metrics, logs, configuration and restart of real processes, bounded", "unit/connectors/test_local.py"),
-    _("connector:llm", "Anthropic Messages API", "relayed byte for byte, streaming and not; the provider"s key stays here", "unit/connectors/test_llm.py", "property/test_sse_splitter.py"),
+    _("connector:llm", "Anthropic Messages API", "relayed byte for byte, streaming and not; the provider's key stays here", "unit/connectors/test_llm.py", "property/test_sse_splitter.py"),
     _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),
     # -- the path
     _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),
     _("path:restart", "broker/pipeline.py", "an approved restart happens once", "e2e/test_one_path.py::test_a_restart_waits_for_another_person_and_happens_once"),
-    _("path:model", "broker/streams.py", "a model sees only what redaction left; a stream"s end waits for the outcome", "e2e/test_one_path.py::test_a_model_sees_only_what_redaction_left", "e2e/test_one_path.py::test_a_stream_is_relayed_and_its_end_waits_for_the_outcome"),
-    _("path:one-owner", "broker/background.py", "of several replicas one publishes", gap="covered for one replica by the log"s tests; no test of a change of owner"),
+    _("path:model", "broker/streams.py", "a model sees only what redaction left; a stream's end waits for the outcome", "e2e/test_one_path.py::test_a_model_sees_only_what_redaction_left", "e2e/test_one_path.py::test_a_stream_is_relayed_and_its_end_waits_for_the_outcome"),
+    _("path:one-owner", "broker/background.py", "of several replicas one publishes", gap="covered for one replica by the log's tests; no test of a change of owner"),
     # -- bad days
     _("bad-day:storage", "broker", "locked, full, read-only: nothing executes, 503 with a reason, recovery without a human", BAD_DAYS + "storage.py"),
     _("bad-day:approvals", "broker", "requester, replay, changed arguments, policy, role, kill switch, two surfaces", BAD_DAYS + "approvals.py"),
