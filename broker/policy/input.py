@@ -47,8 +47,8 @@ def prepare(value: Mapping[str, Json], check: Check) -> ReadyInput:
 
 def _has_float(value: Json) -> bool:
     """True when a float hides in the free-form arguments, the one place that the schema leaves open."""
-    if isinstance(value, float):
-        return True
     if isinstance(value, dict):
-        return any(_has_float(child) for child in value.values())
-    return isinstance(value, list) and any(_has_float(child) for child in value)
+        return any(_has_float(child) for child in value.values() if not isinstance(child, str))
+    if isinstance(value, list):
+        return any(_has_float(child) for child in value if not isinstance(child, str))
+    return isinstance(value, float)

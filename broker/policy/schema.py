@@ -61,6 +61,9 @@ class _Compiler:
         unknown = schema.keys() - _SILENT - _OBJECT - _ARRAY - _STRING - _NUMBER - _ANY
         if unknown:
             raise _bad(f"keyword `{min(unknown)}` is not supported")
+        plain = _plain(schema)
+        if plain is not None:
+            return plain
         checks = [*self._any(schema), *_strings(schema), *_numbers(schema)]
         if schema.keys() & _ARRAY:
             checks.append(self._array(schema))
@@ -121,20 +124,22 @@ class _Compiler:
         fields = {key: self.node(part) for key, part in schema.get("properties", {}).items()}
         patterns = [(re.compile(k), self.node(part)) for k, part in schema.get("patternProperties", {}).items()]
         required: Sequence[str] = schema.get("required", ())
+        needed = frozenset(required)
         other = self.node(schema.get("additionalProperties", True))
-        names = self.node(schema.get("propertyNames", True))
+        names = self.node(schema["propertyNames"]) if "propertyNames" in schema else None
         low, high = schema.get("minProperties", 0), schema.get("maxProperties", float("inf"))
 
         def check(value: Any) -> str | None:
             if not isinstance(value, dict):
                 return None
-            missing = next((key for key in required if key not in value), None)
-            if missing is not None:
-                return f".{missing}: is missing"
+            if not value.keys() >= needed:
+                return f".{next(key for key in required if key not in value)}: is missing"
             if not low <= len(value) <= high:
                 return ": has too few or too many fields"
             for key, child in value.items():
-                fault = names(key) or _field(fields, patterns, other, key, child)
+                fault = names(key) if names else None
+                if not fault:
+                    fault = _field(fields, patterns, other, key, child) if patterns else fields.get(key, other)(child)
                 if fault:
                     return f".{key}{fault}"
             return None
@@ -147,8 +152,6 @@ def _field(
 ) -> str | None:
     """The fault of one field, by its own rule, the patterns it fits, or the rule for all others."""
     known = fields.get(key)
-    if known and not patterns:
-        return known(child)
     rules = [known] if known else []
     rules += [rule for pattern, rule in patterns if pattern.search(key)]
     for rule in rules or [other]:
@@ -177,6 +180,33 @@ def _all(checks: list[Check]) -> Check:
         return None
 
     return check
+
+
+def _plain(schema: Mapping[str, Json]) -> Check | None:
+    """One closure for the commonest leaves, bounded text and whole numbers; None for everything else."""
+    words = schema.keys() - _SILENT
+    if schema.get("type") == "string" and words <= {"type"} | _STRING:
+        low, high = schema.get("minLength", 0), schema.get("maxLength", float("inf"))
+        search = re.compile(schema["pattern"]).search if "pattern" in schema else None
+
+        def text(value: Any) -> str | None:
+            if not isinstance(value, str):
+                return ": is not string"
+            if not low <= len(value) <= high:
+                return ": is too short or too long"
+            return ": breaks `pattern`" if search and not search(value) else None
+
+        return text
+    if schema.get("type") == "integer" and words <= {"type"} | _NUMBER:
+        least, most = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
+
+        def whole(value: Any) -> str | None:
+            if not isinstance(value, int) or isinstance(value, bool):
+                return ": is not integer"
+            return None if least <= value <= most else ": is out of range"
+
+        return whole
+    return None
 
 
 def _type(names: str | list[str]) -> Check:
