@@ -17,7 +17,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / ".parts" / "bin"
-POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+
+
+def _postgres_bin() -> list[Path]:
+    """Folders with PostgreSQL's server programs: Debian keeps them off PATH, others do not."""
+    packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    found = shutil.which("initdb")
+    return packaged or ([Path(found).resolve().parent] if found else [])
+
+
+POSTGRES_BIN = _postgres_bin()
 
 
 def missing(part: str, remedy: str) -> None:
@@ -84,7 +93,9 @@ def _postgres() -> str | None:
     run([*as_user, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"])
 
     def stop() -> None:
-        subprocess.run([*as_user, bin_dir / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, capture_output=True)
+        subprocess.run(
+            [*as_user, bin_dir / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, capture_output=True
+        )
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
@@ -95,7 +106,7 @@ def postgres_url() -> str:
     """URL (libpq form) of a running PostgreSQL; each caller makes its own database with ``fresh_database``."""
     url = _postgres()
     if url is None:
-        missing("postgresql", "install your system's PostgreSQL server package")
+        missing("postgresql", "`make parts` installs it, or your system's PostgreSQL server package")
     return str(url)
 
 

@@ -106,6 +106,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("bad-day:storage", "broker", "locked, full, read-only: nothing executes, 503 with a reason, recovery without a human", BAD_DAYS + "storage.py"),
     _("bad-day:approvals", "broker", "requester, replay, changed arguments, policy, role, kill switch, two surfaces", BAD_DAYS + "approvals.py"),
     _("bad-day:streams", "broker", "a stream cut by either side has its outcome", BAD_DAYS + "streams.py"),
+    _("bad-day:crash", "broker", "killed between intent and outcome: reported as unknown, the target is asked, nothing is repeated", BAD_DAYS + "crash.py"),
     # -- tenants and state
     _("tenant:isolation", "broker/store", "nothing of one tenant is visible or touchable from another", "unit/store/test_isolation.py"),
     _("store:databases", "broker/store", "SQLite and PostgreSQL: same tables, same queries, faults told apart", "unit/store/test_engine.py", "unit/store/test_migrations.py"),
