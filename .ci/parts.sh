@@ -45,9 +45,10 @@ build() {
   local name=$1 module=$2 version=$3 hash=$4 package=$5 stamp=".parts/bin/.$1-$3" found root=$PWD
   if [ -x ".parts/bin/$name" ] && [ -e "$stamp" ]; then return; fi
   find_go
-  found=$(cd "$(mktemp -d)" && GOFLAGS= go mod download -json "$module@$version" 2>"$root/.parts/go.log")
+  mkdir -p .parts/build
+  found=$(cd .parts/build && GOFLAGS= go mod download -json "$module@$version" 2>"$root/.parts/go.log")
   grep -q "\"Sum\": \"$hash\"" <<<"$found" || { echo "$module@$version is not the module that .ci/parts.sh names" >&2; exit 1; }
-  rm -rf ".parts/build/$name" && mkdir -p .parts/build
+  rm -rf ".parts/build/$name"
   echo "building $name $version" >&2
   cp -r "$(sed -n 's/^.*"Dir": "\(.*\)",*$/\1/p' <<<"$found")" ".parts/build/$name"
   chmod -R u+w ".parts/build/$name"
