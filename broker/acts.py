@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from broker.approvals import Answer as Review
-from broker.approvals import Approvals, Proposal
+from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector, EffectStatus
@@ -25,6 +25,7 @@ from broker.policy.activations import Activation, ActivationRows
 from broker.policy.explain import Simulation
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
+from broker.reading import opened_session
 from broker.records import Records, action_of_observation, answer_of, decision_body, receipt_body
 from broker.sessions import Opening, Sessions
 from broker.store import Store
@@ -53,7 +54,7 @@ class Acts:
         clock: Clock,
         session_seconds: int,
         budgets: Mapping[str, int],
-        approved: "asyncio.Queue[Proposal]",
+        approved: Due,
         connectors: Callable[[], Mapping[str, Connector]] = dict,
     ) -> None:
         """``approved`` takes proposals whose quorum is met; the background resumes them.
@@ -113,7 +114,9 @@ class Acts:
         act = self._acts.get(action.name)
         if act is None or grant.principal is None:
             raise NotFound("the gate has no such act", code="gate.unknown_act")
-        value = await act(grant.principal, grant.arguments)
+        # Redacted before, like every argument.
+        said = {"reason": grant.request.reason, "action_id": grant.id}
+        value = await act(grant.principal, {**grant.arguments, **said})
         return Result(ResultStatus.OK if value else ResultStatus.EMPTY, value)
 
     async def status_of(self, action_id: str, action: Action | None = None) -> EffectStatus:  # noqa: ARG002 - the contract's
@@ -193,8 +196,6 @@ class Acts:
                 code=f"approval.{now.state}",
                 remedy="send the request again under a fresh Idempotency-Key",
             )
-        if now.state == "approved":
-            self._approved.put_nowait(now)
         return {
             "action_id": action_id,
             "status": "waiting" if now.state == "waiting" else "running",
@@ -217,6 +218,7 @@ class Acts:
             for piece in arguments["intent"]
         ]
         opening = Opening(
+            id=opened_session(arguments["action_id"]),
             intent=intent,
             lifetime_s=self._session_seconds,
             agent=arguments.get("agent", ""),
@@ -270,7 +272,10 @@ class Acts:
     async def _review(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Store one person's answer; at quorum the request is decided again, elsewhere and afresh."""
         answer = Review(
-            verdict=arguments["verdict"], digest=arguments["digest"], narrow=arguments.get("narrow") or None
+            verdict=arguments["verdict"],
+            digest=arguments["digest"],
+            reason=arguments["reason"],
+            narrow=arguments.get("narrow") or None,
         )
         proposal = await self._approvals.review(principal, arguments["approval"], answer, rebind=self._rebind)
         await self._records.review(
@@ -282,10 +287,10 @@ class Acts:
             given=sum(1 for one in proposal.reviews if one.verdict == "approve" and one.digest == proposal.digest),
             quorum=proposal.quorum,
             session=proposal.session,
-            reason="",
+            reason=arguments["reason"],
         )
         if proposal.state == "approved":
-            self._approved.put_nowait(proposal)
+            self._approved.add(proposal)
         await self.notify()
         return {"approval": brief(proposal)}
 
@@ -433,7 +438,9 @@ class Acts:
         scope, target = arguments["scope"], arguments.get("target", "")
         changed = await self._kills.resume(principal, scope, target)
         event = f"resume.{scope}.{hashlib.sha256(f'{target}{self._clock.now_ns()}'.encode()).hexdigest()[:20]}"
-        await self._records.kill(principal, scope=scope, target=target or scope, reason="", event=event, pulled=False)
+        await self._records.kill(
+            principal, scope=scope, target=target or scope, reason=arguments["reason"], event=event, pulled=False
+        )
         return {"scope": scope, "target": target, "changed": changed}
 
 

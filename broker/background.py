@@ -6,6 +6,7 @@ that a crash left open is closed as what the target says of it, or as ``unknown`
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from audit.errors import AuditError, HistoryConflict
 from audit.log import Entry, Log
 from audit.publisher import Publisher
 from broker.acts import Acts
-from broker.approvals import Approvals, Proposal
+from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
@@ -28,7 +29,9 @@ from broker.telemetry import Telemetry
 SWEEP_SECONDS = 5.0
 REFRESH_SECONDS = 60.0
 POLL_SECONDS = 1.0
-SHARED_RECOVERY_SECONDS = 300
+ABANDONED_SECONDS = 1800
+"""Longer than any connector's timeout: an intent this old is not being executed by anybody."""
+RESUMES_AT_ONCE = 4
 
 
 class Background:
@@ -40,7 +43,7 @@ class Background:
         pipeline: Pipeline,
         acts: Acts,
         approvals: Approvals,
-        approved: "asyncio.Queue[Proposal]",
+        approved: Due,
         records: Records,
         log: Log,
         publisher: Publisher,
@@ -70,11 +73,13 @@ class Background:
         self._publish_seconds = publish_seconds
         self._shared = shared
         self._tasks: list[asyncio.Task[None]] = []
-        self._published: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._resuming: set[str] = set()
+        self._left_open: list[tuple[str, Entry]] = []
 
     async def start(self) -> None:
         """Begin every loop; recovery of what a crash left open comes first."""
+        await self._quietly("recovery", self._look_back)
         await self._quietly("recovery", self.recover)
         await self._quietly("settle", partial(self.settle, GRANT_SECONDS if self._shared else 0))
         await self.publish()
@@ -85,7 +90,7 @@ class Background:
             ("policy", POLL_SECONDS, self._follow_policy),
         )
         self._tasks = [asyncio.create_task(self._every(name, seconds, work)) for name, seconds, work in loops]
-        self._tasks.append(asyncio.create_task(self._resume_approved()))
+        self._tasks += [asyncio.create_task(self._resume_approved()) for _ in range(RESUMES_AT_ONCE)]
 
     async def aclose(self) -> None:
         """Stop the loops, let effects under way finish, publish the last checkpoint."""
@@ -101,13 +106,12 @@ class Background:
             checkpoints = await asyncio.to_thread(self._publisher.publish_all)
         except HistoryConflict as error:
             # The database is not the one whose log was signed: nothing may be added to it until a person has looked.
-            self._log.halt(str(error))
+            self._log.halt("the database contradicts what was signed before")
             self._telemetry.warning("log.halted", error=type(error).__name__)
             return
         for origin, checkpoint in checkpoints.items():
-            self._telemetry.gauge(
-                "log_size", "Records of the largest log", max(checkpoint.size, self._published.get(origin, 0))
-            )
+            self._sizes[origin] = checkpoint.size
+        self._telemetry.gauge("log_size", "Records of all logs", sum(self._sizes.values()))
 
     async def sweep(self) -> None:
         """Store expiries, and take up approvals that no process resumed."""
@@ -118,8 +122,7 @@ class Background:
             for proposal in page.items:
                 await self.resume(proposal)
         await self.settle(older_than_s=GRANT_SECONDS)
-        if self._shared:
-            await self.recover()
+        await self.recover()
 
     async def settle(self, older_than_s: int = 0) -> None:
         """Close redeemed approvals that nobody closed: by the outcome on record, as cancelled where nothing began."""
@@ -145,6 +148,7 @@ class Background:
             now = await self._approvals.get(proposal.tenant, proposal.id)
             if now.state == "approved":
                 await self._pipeline.resume(now)
+                await self._acts.notify()
         except (Unavailable, Unauthenticated) as error:
             self._telemetry.warning("resume.postponed", code=error.error_code)
             return
@@ -158,15 +162,29 @@ class Background:
             await self._withdraw(proposal)
         finally:
             self._resuming.discard(proposal.action_id)
-            await self._acts.notify()
 
     async def recover(self) -> None:
-        """Close intents that have no outcome: ask the target, never repeat."""
+        """Close intents that nobody will close: ask the target, never repeat.
+
+        Those that this process found at its start are nobody's where it owns the data folder alone; of all others,
+        those that no connector could still be at. Without a catalog nobody could be asked: then later.
+        """
+        if self._policy.active is None:
+            return
+        found, self._left_open = self._left_open, []
+        abandoned = self._clock.now_ns() - ABANDONED_SECONDS * 10**9
         for tenant in await self._records.tenants():
-            for entry in await self._records.open_intents(tenant):
-                age = (self._clock.now_ns() - entry.time_ns) // 10**9
-                if not self._shared or age > SHARED_RECOVERY_SECONDS:
-                    await self._close(tenant, entry)
+            found += [
+                (tenant, entry) for entry in await self._records.open_intents(tenant) if entry.time_ns < abandoned
+            ]
+        for tenant, entry in found:
+            await self._quietly("recovery", partial(self._close, tenant, entry))
+
+    async def _look_back(self) -> None:
+        """What the process before this one left open."""
+        if not self._shared:
+            for tenant in await self._records.tenants():
+                self._left_open += [(tenant, entry) for entry in await self._records.open_intents(tenant)]
 
     async def _close(self, tenant: str, entry: Entry) -> None:
         """One open intent: what the target knows of it goes on record."""
@@ -189,15 +207,14 @@ class Background:
 
     async def _withdraw(self, proposal: Proposal) -> None:
         """An approved request that was refused at its use does not come back by itself."""
-        try:
+        with suppress(Conflict):
             await self._approvals.cancel(proposal.tenant, proposal.id)
-        except Conflict:
-            return
+            await self._acts.notify()
 
     async def _resume_approved(self) -> None:
         """Resume at once what reached its quorum in this process."""
         while True:
-            proposal = await self._approved.get()
+            proposal = await self._approved.take()
             await self._quietly("resume", partial(self.resume, proposal))
 
     async def _follow_policy(self) -> None:

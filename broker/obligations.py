@@ -6,7 +6,7 @@ refusal at run time: policy cannot ask for something that silently does not happ
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -161,13 +161,13 @@ class Obligations:
                 remedy="the policy must return obligations.redact",
             )
         if dry_run:
-            return Planned(await asked.connector.plan(asked.request, asked.action))
+            return Planned(await self._plan(asked, redact.profile))
         if asked.proposal is None:
             # A waiting action spent its limits and budgets when it was proposed.
             await self._spend(limits, asked)
         plan: Plan | None = None
         if approval is not None:
-            answer = await self._approval(approval, asked)
+            answer = await self._approval(approval, asked, redact.profile)
             if isinstance(answer, Pending):
                 return answer
             plan = answer
@@ -199,6 +199,10 @@ class Obligations:
             await self._limits.take(asked.request.tenant, keyed, now_ns=self._clock.now_ns())
         if asked.session is not None:
             await self._sessions.spend(asked.session, _units(asked))
+        if asked.action.effect is Effect.WRITE:
+            await self._limits.record_use(
+                asked.request.tenant, asked.principal.acting.id, seconds(self._clock), write=True
+            )
 
     async def after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
         """Redact, look for taint, keep the whole and cap what is answered."""
@@ -216,7 +220,7 @@ class Obligations:
         if granted.held is not None:
             await self._leases.release(granted.grant.request.tenant, granted.grant.request.id)
 
-    async def _approval(self, duty: RequireApproval, asked: Asked) -> Pending | Plan:
+    async def _approval(self, duty: RequireApproval, asked: Asked, profile: str) -> Pending | Plan:
         """Propose, wait, or use an approval: bound to digest, policy revision and the state the plan saw; once."""
         if asked.request.content is not None:
             raise ObligationFailed(
@@ -226,7 +230,7 @@ class Obligations:
             )
         proposal = asked.proposal
         if proposal is None:
-            plan = await asked.connector.plan(asked.request, asked.action)
+            plan = await self._plan(asked, profile)
             proposal = await self._approvals.propose(
                 principal=asked.principal,
                 request=asked.request,
@@ -256,7 +260,7 @@ class Obligations:
                 code="approval.denied",
                 remedy="read the review's reason; propose something else",
             )
-        plan = await asked.connector.plan(asked.request, asked.action)
+        plan = await self._plan(asked, profile)
         if proposal.plan_fingerprint != plan.fingerprint:
             raise Conflict(
                 "the target changed after the plan was approved",
@@ -264,6 +268,19 @@ class Obligations:
                 remedy="propose the action again and have the new plan approved",
             )
         return plan
+
+    async def _plan(self, asked: Asked, profile: str) -> Plan:
+        """What would happen, as people and records may see it: a plan holds what stands in the target."""
+        plan = await asked.connector.plan(asked.request, asked.action)
+        said = {
+            "summary": plan.summary,
+            "before": plan.before,
+            "after": plan.after,
+            "affected": list(plan.affected),
+            "rollback": plan.rollback,
+        }
+        shown = (await self._redactor.redact(said, profile=profile, scope=asked.scope)).value
+        return replace(plan, **{**shown, "affected": tuple(shown["affected"])})
 
     async def _grant(self, asked: Asked, redact: Redact, cap: Cap | None, plan: Plan | None) -> Grant:
         """Mint the grant; only here do pseudonyms become real values, in arguments that policy named."""

@@ -27,8 +27,12 @@ from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import (
     AuditUnavailable,
+    BadRequest,
     BrokerError,
+    Conflict,
     Denied,
+    LimitExceeded,
+    NotFound,
     OutcomeOwed,
     Receipt,
     Unauthenticated,
@@ -83,6 +87,10 @@ _UNKNOWN = End(
     "unknown", Redacted(None, PROFILE, {}), Result(ResultStatus.ERROR, None, "gate.failed"), "gate.failed", {}
 )
 """When the gate itself failed between intent and outcome."""
+
+
+_BEFORE_SENDING = (BadRequest, Denied, NotFound, Conflict, LimitExceeded)
+"""What a connector raises before anything leaves it."""
 
 
 class Pipeline:
@@ -179,10 +187,9 @@ class Pipeline:
         try:
             try:
                 result = await asked.connector.execute(granted.grant, asked.action)  # (7)
-                status = "failed" if result.status is ResultStatus.ERROR else "done"
             except BrokerError as error:
-                failure = error
-                status, result = await self._what_happened(asked, error)
+                failure, result = error, Result(ResultStatus.ERROR, None, error.error_code)
+            status = "done" if result.status is not ResultStatus.ERROR else await self._what_happened(asked, failure)
             shown = await self._after(asked, granted, result)  # (8)
             answer = {"result": shown.answer(asked.action, result), "decision": decision_body(asked.decision)}
             end = End(status, shown.whole, result, failure.error_code if failure else "", answer)
@@ -191,7 +198,7 @@ class Pipeline:
         if failure is not None:
             failure.receipt, failure.decision_id = receipt, asked.decision.id
             raise failure
-        return Answer("done", done_body(asked.request.id, end.answer, receipt))
+        return Answer("done", done_body(asked.request.id, end.status, end.answer, receipt))
 
     async def close(self, asked: Asked, end: End) -> Receipt:
         """(9) Put the outcome on record; one that cannot be recorded now is tried again until it is, or the next start.
@@ -330,13 +337,16 @@ class Pipeline:
         while self._running:
             await asyncio.wait(set(self._running))
 
-    async def _what_happened(self, asked: Asked, error: BrokerError) -> tuple[str, Result]:
-        """After a failure: known to have had no effect, or the target is asked, or ``unknown``; never guessed."""
-        status = "failed"
-        if asked.action.effect is Effect.WRITE and isinstance(error, UpstreamFailed) and error.sent:
+    async def _what_happened(self, asked: Asked, failure: BrokerError | None) -> str:
+        """After a failure of a write: nothing was sent, or the target is asked, or ``unknown``; never guessed."""
+        unsent = isinstance(failure, _BEFORE_SENDING) or (isinstance(failure, UpstreamFailed) and not failure.sent)
+        if asked.action.effect is Effect.READ or unsent:
+            return "failed"
+        try:
             known = await asked.connector.status_of(asked.request.id, asked.action)
-            status = {"done": "done", "not_done": "failed"}.get(known.status, "unknown")
-        return status, Result(ResultStatus.ERROR, None, error.error_code)
+        except BrokerError:
+            return "unknown"
+        return {"done": "done", "not_done": "failed"}.get(known.status, "unknown")
 
     async def _waiting(self, place: Place, asked: Asked, pending: Pending) -> Answer:
         """People must answer first: the proposal is on record, the caller learns where to look."""
@@ -364,16 +374,11 @@ class Pipeline:
 
     async def _planned(self, place: Place, asked: Asked, planned: Planned) -> Answer:
         """A dry run: the plan is answered, and the record says that nothing was executed."""
-        plan = {
-            "summary": planned.plan.summary,
-            "before": planned.plan.before,
-            "after": planned.plan.after,
-            "affected": list(planned.plan.affected),
-        }
-        shown = await self._redactor.redact(plan, profile=PROFILE, scope=place.scope)
+        plan = planned.plan
+        shown = {"summary": plan.summary, "before": plan.before, "after": plan.after, "affected": list(plan.affected)}
         dry = Denied("dry run only; nothing was executed", code="obligation.dry_run")
         receipt = await self._records.refusal(place.principal, asked.request, dry, asked.decision)
-        body = {"plan": shown.value, "decision": decision_body(asked.decision), "receipt": receipt_body(receipt)}
+        body = {"plan": shown, "decision": decision_body(asked.decision), "receipt": receipt_body(receipt)}
         return Answer("planned", {"action_id": asked.request.id, "status": "planned", **body})
 
     def _endpoint(self, place: Place) -> Mapping[str, str]:

@@ -27,6 +27,9 @@ from broker.store.gather import Gathered, gather
 
 GATE = Resource(type="gate", id="gate", env="prod", region="local")
 PROFILE = "default"
+OPENING = "gate.session.open"
+PROSE = frozenset({"intent", "labels", "narrow", "request", "text"})
+"""Arguments of the gate's own acts in which somebody writes; the others are identifiers and are not rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,11 @@ class Place:
         return self.gathered.proposal
 
 
+def opened_session(action_id: str) -> str:
+    """The id of the session that this action opens; unguessable as the action's own, and the same at a repetition."""
+    return "ses_" + action_id.removeprefix("act_")
+
+
 class Reader:
     """Reads asks and stored proposals into places."""
 
@@ -96,9 +104,8 @@ class Reader:
         resource = self._resource(principal.tenant, ask.resource)
         action_id = self._action_id(principal, ask.idempotency_key)
         gathered = await self._gather(principal, ask.session, ask.action, action_id)
-        scope = self._scope(principal, ask.session)
-        said: dict[str, Any] = {"arguments": dict(ask.arguments), "reason": ask.reason}
-        clean = await self._redactor.redact(said, profile=PROFILE, scope=scope)
+        scope = self._scope(principal, opened_session(action_id) if ask.action == OPENING else ask.session)
+        clean = await self._clean(ask, scope)
         content = None if ask.content is None else await self._content(ask.content, scope)
         arguments, problem = self._complete(ask.action, resource, clean.value["arguments"])
         if content is not None:
@@ -165,6 +172,16 @@ class Reader:
             self._sessions.serving(found.session, principal)
         return found if found.proposal is None else replace(found, proposal=found.proposal.at(now))
 
+    async def _clean(self, ask: Ask, scope: Scope) -> Redacted[dict[str, Any]]:
+        """Arguments and reason, redacted. Identifiers of the gate's own acts stay: an alias would name nobody."""
+        declared = self._catalog().find(ask.action)
+        own = declared is not None and declared.connector == GATE.type
+        kept = {name: value for name, value in ask.arguments.items() if own and name not in PROSE}
+        said = {name: value for name, value in ask.arguments.items() if name not in kept}
+        spoken: dict[str, Any] = {"arguments": said, "reason": ask.reason}
+        clean = await self._redactor.redact(spoken, profile=PROFILE, scope=scope)
+        return replace(clean, value={**clean.value, "arguments": {**clean.value["arguments"], **kept}})
+
     async def _content(self, body: Json, scope: Scope) -> Redacted[Json]:
         """A model call's body, redacted but for what only the provider can read."""
         bare, opaque = modelwire.take_opaque(body)
@@ -174,11 +191,14 @@ class Reader:
     async def _replayed(self, place: Place) -> Place:
         """Find what this idempotency key already led to; another payload under the same key is refused."""
         past = await self._records.past(place.principal.tenant, place.request.id)
-        narrowed = place.proposal is not None and place.proposal.narrowed is not None
-        known = (
-            past.request_digest if past else place.proposal.request_digest if place.proposal else place.request.digest
-        )
-        if known != place.request.digest and not narrowed:
+        proposal, digest = place.proposal, place.request.digest
+        if proposal is not None:
+            if digest not in (proposal.request_digest, proposal.digest):
+                return replace(place, problem=KeyReused())
+            if digest != proposal.digest:
+                # A reviewer narrowed what was proposed: the requester's own words now mean the narrowed request.
+                place = await self.proposal(place.principal, proposal)
+        elif past is not None and past.request_digest != digest:
             return replace(place, problem=KeyReused())
         if past is not None and past.outcome is None:
             return replace(

@@ -9,8 +9,8 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -43,8 +43,9 @@ class Past:
 class Records:
     """Writes what happened, before and after it happens; reads it back for replays of an idempotency key."""
 
-    def __init__(self, log: Log, *, clock: Clock, pseudonym_key: bytes) -> None:
-        """``pseudonym_key`` keys the names in leaves; whoever holds it can test guesses."""
+    def __init__(self, log: Log, *, clock: Clock, pseudonym_key: bytes, is_action: Callable[[str], bool]) -> None:
+        """``pseudonym_key`` keys the names in leaves; ``is_action`` knows the catalog's words from a caller's."""
+        self._is_action = is_action
         self._log = log
         self._clock = clock
         self._key = pseudonym_key
@@ -116,7 +117,7 @@ class Records:
             outcome["truncated"] = result.status == "truncated"
         body: dict[str, Any] = {
             "session": request.session or None,
-            "action": {"id": request.id, "name": _word(request.action)},
+            "action": {"id": request.id, "name": self._action_word(request.action)},
             "outcome": outcome,
             "redaction": {"profile": redacted.profile, "counts": dict(redacted.counts)},
         }
@@ -139,6 +140,11 @@ class Records:
         )
         try:
             return await self._append(principal.tenant, draft)
+        except log_errors.DuplicateEvent:
+            # Somebody gave this action up and closed its intent; what really happened follows.
+            late = replace(draft, id=f"{request.id}.outcome.late")
+        try:
+            return await self._append(principal.tenant, late)
         except log_errors.DuplicateEvent as already:
             return _receipt(already.receipt)
 
@@ -239,8 +245,8 @@ class Records:
             "actor": self._actor(principal),
             "kill": {"scope": scope, "target_ref": self.ref(principal.tenant, "tgt", target)},
         }
-        if _PLAIN_WORD.fullmatch(target):
-            body["kill"]["target"] = target
+        if scope != "agent":
+            body["kill"]["target"] = _word(target)
         draft = self._draft(
             "kill" if pulled else "resume",
             event,
@@ -287,6 +293,8 @@ class Records:
         if intent is None:
             return None
         outcome = await self._guard(self._log.find(tenant, f"{action_id}.outcome"))
+        if outcome is not None and outcome.kind == "recovery":
+            outcome = await self._guard(self._log.find(tenant, f"{action_id}.outcome.late")) or outcome
         payload = None
         if outcome is not None:
             raw = await self._guard(self._log.payload(tenant, outcome))
@@ -328,21 +336,27 @@ class Records:
 
     def _request_body(self, principal: Principal, request: ActionRequest) -> dict[str, Any]:
         """What every record about a request carries."""
-        resource: dict[str, Json] = {
-            "ref": self.ref(principal.tenant, "res", request.resource.id),
-            "type": _word(request.resource.type),
-            "env": _word(request.resource.env),
-        }
+        resource: dict[str, Json] = {"ref": self.ref(principal.tenant, "res", request.resource.id)}
         if request.resource.region:
-            # Only what the inventory knows has a region: its id is the operator's word, not the caller's.
-            resource |= {"region": _word(request.resource.region), "id": _word(request.resource.id)}
+            # Only what the inventory knows has a region: its words are the operator's, not the caller's.
+            known = request.resource
+            resource |= {
+                "type": _word(known.type),
+                "id": _word(known.id),
+                "env": _word(known.env),
+                "region": _word(known.region),
+            }
         return {
             "actor": self._actor(principal),
             "session": request.session or None,
-            "action": {"id": request.id, "name": _word(request.action)},
+            "action": {"id": request.id, "name": self._action_word(request.action)},
             "resource": resource,
             "request_digest": request.digest,
         }
+
+    def _action_word(self, name: str) -> str:
+        """The action's name where the catalog knows it: a caller's own word never enters a leaf."""
+        return _word(name) if self._is_action(name) else "other"
 
     def _actor(self, principal: Principal) -> dict[str, Json]:
         """The acting party, and the person it acts for."""
@@ -389,7 +403,7 @@ class Records:
         try:
             return await asyncio.shield(self._log.append(tenant, draft))
         except log_errors.LogUnavailable as error:
-            raise AuditUnavailable(str(error) or AuditUnavailable.title, retry_after=1) from None
+            raise AuditUnavailable(retry_after=1) from error
         except log_errors.RecordInvalid as error:
             raise AuditUnavailable(
                 f"the record's field `{error.field}` {error.reason}", code="audit.record_invalid"
@@ -434,11 +448,11 @@ def finished(status: str) -> str:
     return status if status in ("done", "unknown") else "failed"
 
 
-def done_body(action_id: str, answer: Mapping[str, Json], receipt: Receipt) -> dict[str, Json]:
-    """The answer of an action that ended."""
+def done_body(action_id: str, status: str, answer: Mapping[str, Json], receipt: Receipt) -> dict[str, Json]:
+    """The answer of an action that ended as ``status``."""
     return {
         "action_id": action_id,
-        "status": "done",
+        "status": status,
         "observation": observation_id(action_id),
         **answer,
         "receipt": receipt_body(receipt),
@@ -447,13 +461,13 @@ def done_body(action_id: str, answer: Mapping[str, Json], receipt: Receipt) -> d
 
 def answer_of(action_id: str, past: Past) -> dict[str, Json]:
     """The stored answer of an action that ended before; its result is gone where its session's key was destroyed."""
-    answer = (
-        past.payload["answer"]
-        if past.payload
-        else {"result": {"status": "erased", "value": None, "capped": False, "untrusted": []}}
-    )
     assert past.outcome is not None
-    return {**done_body(action_id, answer, past.outcome), "status": past.status}
+    known = past.payload.get("answer") if past.payload else None
+    # Without one: the session's key was destroyed, or a crash left only what the target says of the effect.
+    nothing: dict[str, Json] = {
+        "result": {"status": "unknown" if past.payload else "erased", "value": None, "capped": False, "untrusted": []}
+    }
+    return done_body(action_id, past.status, known or nothing, past.outcome)
 
 
 def _decision(decision: Decision) -> dict[str, Json]:

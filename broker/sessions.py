@@ -27,6 +27,8 @@ class Opening:
     lifetime_s: int
     agent: str = ""
     """Party id of the agent that a human names, else empty."""
+    id: str = ""
+    """The session's id where the caller derived one; empty makes a fresh one."""
     incident: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     budgets: Mapping[str, int] = field(default_factory=dict)
@@ -126,7 +128,7 @@ class Sessions:
             if name not in rows.BUDGETS or bound < 0:
                 raise BadRequest(f"field `budgets` may hold {', '.join(rows.BUDGETS)} of 0 or more")
         return Session(
-            id=new_id("ses"),
+            id=opening.id or new_id("ses"),
             tenant=tenant,
             opened_by="",
             agent="",

@@ -123,7 +123,9 @@ class Relay:
         index, key, text = found
         stream = self._texts.get((index, key))
         if stream is None:
-            stream = self._texts[index, key] = self._redactor.stream(profile=self._granted.profile, scope=self._asked.scope)
+            stream = self._texts[index, key] = self._redactor.stream(
+                profile=self._granted.profile, scope=self._asked.scope
+            )
         safe = await stream.feed(text)
         self._said.append(safe)
         if safe == text:

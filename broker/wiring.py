@@ -24,7 +24,7 @@ from audit.signer import FileSigner
 from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
 from broker.acts import Acts
-from broker.approvals import Approvals, Proposal
+from broker.approvals import Approvals, Due
 from broker.background import Background
 from broker.clock import Clock
 from broker.config import IssuerSettings, Settings
@@ -109,7 +109,7 @@ class Wiring:
         self.egress = Egress()
         self.shelf = BundleShelf()
         self.keys = Keys(settings.gate.data / "keys")
-        self.approved: asyncio.Queue[Proposal] = asyncio.Queue()
+        self.approved = Due()
 
     # -- state and log ------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,13 @@ class Wiring:
     @cached_property
     def records(self) -> Records:
         """The only caller of the log."""
-        return Records(self.log, clock=self.clock, pseudonym_key=self.keys.secret("pseudonym.key"))
+        key = self.keys.secret("pseudonym.key")
+        return Records(
+            self.log,
+            clock=self.clock,
+            pseudonym_key=key,
+            is_action=lambda name: self.policy.catalog.find(name) is not None,
+        )
 
     # -- policy, redaction, identity ----------------------------------------------------------------------------------
 

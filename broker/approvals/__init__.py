@@ -2,6 +2,7 @@
 
 from broker.approvals.checks import Answer
 from broker.approvals.desk import Approvals, Rebind
+from broker.approvals.due import Due
 from broker.approvals.narrowing import bounds_of, narrowed
 from broker.approvals.snapshot import stored_principal
 from broker.store.approvals import Proposal, Review
@@ -11,6 +12,7 @@ __all__ = [
     "TRANSITIONS",
     "Answer",
     "Approvals",
+    "Due",
     "Proposal",
     "Rebind",
     "Review",

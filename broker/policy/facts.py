@@ -45,10 +45,11 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
             "now_s": now,
             "dry_run": dry_run,
             "tainted": session.tainted if session else False,
-            "session_labels": dict(session.labels) if session else {},
+            "session_labels": dict(session.labels) if session and _trusted(session) else {},
             "intent_kinds": sorted({intent.kind for intent in session.intent if intent.trusted}) if session else [],
             "provenance": {path: label.value for path, label in request.labels.items()},
-            "evidence": {"diagnosis": request.diagnosis, "verified": 0, "refuted": 0, "sources": 0},
+            # What the agent cites stands under properties; here stands only what the gate itself verified of it.
+            "evidence": {"diagnosis": "", "verified": 0, "refuted": 0, "sources": 0},
             "usage": {"actions_today": usage.get("actions_today", 0), "writes_today": usage.get("writes_today", 0)},
             "approvals": list(approvals),
             "killed": killed,
@@ -56,6 +57,11 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
             "endpoint": {"region": endpoint.get("region", ""), "provider": endpoint.get("provider", "")},
         },
     }
+
+
+def _trusted(session: Session) -> bool:
+    """Whether a person opened the session in their own words: only then are its labels facts."""
+    return bool(session.intent) and all(intent.trusted for intent in session.intent)
 
 
 def _subject(principal: Principal, request: ActionRequest, now: int) -> dict[str, Any]:
