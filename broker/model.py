@@ -63,6 +63,8 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     auth_time: int | None = None
     acr: str = ""
+    issued_at: int = 0
+    """When the token was issued (``iat``): of two, the later one says which roles somebody has."""
     token_ref: str = ""
     """Hex SHA-256 of the token: names it in telemetry and caches, reveals nothing."""
 

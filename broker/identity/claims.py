@@ -38,6 +38,7 @@ def principal(
         issuer=profile.issuer,
         client=client,
         expires_at=_seconds(claims, "exp"),
+        issued_at=_seconds(claims, "iat"),
         scopes=_scopes(profile, claims),
         auth_time=_auth_time(profile, claims, now_s),
         acr=_text(claims, "acr") if "acr" in claims else "",

@@ -33,6 +33,7 @@ def test_a_person_is_read_whole(issuer: Issuer, clock: SeededClock) -> None:
         scopes=frozenset({"ops:act", "ops:read"}),
         auth_time=seconds(clock) - 5,
         acr="mfa",
+        issued_at=seconds(clock),
         token_ref=who.token_ref,
     )
     assert len(who.token_ref) == 64
