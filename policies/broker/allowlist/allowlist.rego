@@ -8,27 +8,28 @@ package broker.allowlist
 import data.broker.lib
 
 # METADATA
-# title: Roles whose grant names the action, by party
-naming[position] contains role if {
+# title: Grants that name the action, by party and role
+naming[position][role] := grant if {
 	some position, roles in lib.roles
 	some role in roles
-	data.config.grants[role][input.action.name]
+	grants := data.config.grants[role]
+	grant := grants[input.action.name]
 }
 
 # METADATA
-# title: Of these, roles whose grant names the environment
-placed[position] contains role if {
-	some position, roles in naming
-	some role in roles
-	input.resource.env in data.config.grants[role][input.action.name].environments
+# title: Of these, grants that name the environment
+placed[position][role] := grant if {
+	some position, grants in naming
+	some role, grant in grants
+	input.resource.env in grant.environments
 }
 
 # METADATA
 # title: Of these, roles whose grant names the resource's type
 covering[position] contains role if {
-	some position, roles in placed
-	some role in roles
-	input.resource.type in data.config.grants[role][input.action.name].resource_types
+	some position, grants in placed
+	some role, grant in grants
+	input.resource.type in grant.resource_types
 }
 
 # METADATA

@@ -34,10 +34,14 @@ model_call if input.action.name in data.config.models.calls
 zones[class] := data.config.residency.classes[class][home] if some class in input.action.data_classes
 
 # METADATA
+# title: Zones where all of the data may be processed
+shared := intersection({{zone | some zone in allowed} | some allowed in zones}) if count(zones) == count(classes)
+
+# METADATA
 # title: Regions where all of the data may be processed
 regions contains region if {
 	some region, zone in data.config.residency.regions
-	count([class | some class in input.action.data_classes; zone in zones[class]]) == count(input.action.data_classes)
+	shared[zone]
 }
 
 # METADATA
