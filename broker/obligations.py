@@ -210,9 +210,10 @@ class Obligations:
             # Made of what was redacted before, in the scope of its own session: a second pass would read those
             # pseudonyms as forged.
             whole: Redacted[Json] = Redacted(result.value, granted.profile, {})
+            value, capped = whole.value, False  # the acts have pages of their own
         else:
             whole = await self._redactor.redact(result.value, profile=granted.profile, scope=asked.scope)
-        value, capped = _cap(whole.value, granted.grant.caps)
+            value, capped = _cap(whole.value, granted.grant.caps)
         return Shown(whole, value, capped, provenance.taints(asked.action.attacker_writable, result.value))
 
     async def release(self, granted: Granted) -> None:
