@@ -260,6 +260,8 @@ class Acts:
             raise NotFound("there is no such observation of yours", code="observation.not_found")
         if past.payload is None:
             raise NotFound("the observation was erased", code="observation.erased")
+        if "result" not in past.payload:
+            raise NotFound("a crash cut the action off before its result was kept", code="observation.none")
         return {"observation": arguments["observation"], "value": past.payload["result"]}
 
     async def _read_approvals(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
