@@ -2,10 +2,13 @@
 
 import json
 import os
+import tracemalloc
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,6 +68,9 @@ def test_accepted_texts_mean_what_the_standard_library_reads() -> None:
         (b'{"a":1.5}', "json.float"),
         (b'{"a":1e2}', "json.float"),
         (b'{"a":1E+2}', "json.float"),
+        (b"[1,-9007199254740993]", "json.integer_range"),
+        (b"[12345678901234567890 ,1]", "json.integer_range"),
+        (b'{"a":0.12345678901234567890}', "json.float"),
         (b'"\\ud800"', "json.malformed"),
         (b'"\\udc00\\ud800"', "json.malformed"),
         (b'"\xed\xa0\x80"', "json.malformed"),
@@ -105,6 +111,56 @@ def test_a_body_over_its_bound_is_too_large_and_not_even_parsed() -> None:
     assert strictjson.read(b" " * 1_048_575 + b"1") == 1
     with pytest.raises(TooLarge):
         strictjson.read(b'{"a":1}', bytes_max=6)
+
+
+def long_list(values: int, value: bytes = b"1") -> bytes:
+    return b"[" + b",".join([value] * values) + b"]"
+
+
+@pytest.mark.parametrize("value", [b"1", b'""', b"[]", b"{}", b'{"a":1}', b'"\\\\\\""', b" 1 ", b'"\xc3\xa9,[{:"'])
+def test_the_number_of_values_is_bounded_whatever_they_are(value: bytes) -> None:
+    weight = 1 + value.count(b"[]") + value.count(b"{}") + 2 * value.count(b'{"a":1}')
+    at_bound = long_list(1000 // weight, value)
+    assert strictjson.read(at_bound, nodes_max=1000) == json.loads(at_bound)
+    assert said(long_list(1000 // weight + 2, value), nodes_max=1000) == "json.too_many_values"
+
+
+def test_a_text_of_a_few_long_strings_is_no_text_of_many_values() -> None:
+    text = b'["' + b",:[{\\\\" * 5000 + b'","' + b'\\"' * 5000 + b'"]'
+    assert strictjson.read(text, nodes_max=3) == json.loads(text)
+
+
+def peak(call: Callable[[], Any]) -> int:
+    """Bytes that a call takes at its height."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+LONG = {
+    "one string": (b'["' + b"a" * 4_000_000 + b'"]', "accepted", 3),
+    "one string of escapes": (b'["' + b"\\n" * 2_000_000 + b'"]', "accepted", 4),
+    "one string of escaped quotes": (b'["' + b'\\"' * 2_000_000 + b'"]', "accepted", 4),
+    "white space": (b"[" + b" " * 4_000_000 + b"]", "accepted", 3),
+    "empty strings": (long_list(1_333_333, b'""'), "json.too_many_values", 2),
+    "empty arrays": (long_list(1_333_333, b"[]"), "json.too_many_values", 3),
+    "small integers": (long_list(2_000_000), "json.too_many_values", 3),
+    "one open array after another": (b"[" * 4_000_000, "json.too_many_values", 3),
+    "one open string after another": (b'["' * 2_000_000, "json.too_many_values", 3),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_memory_is_a_small_multiple_of_the_text_whatever_it_holds(name: str) -> None:
+    data, code, most = LONG[name]
+    codes: list[str] = []
+    taken = peak(lambda: codes.append(said(data, bytes_max=len(data), floats=True)))
+    # The parser sets aside twelve times the text, which the system hands out only as it is used.
+    parser = peak(lambda: orjson.loads(data)) if code == "accepted" else 0
+    assert (codes, taken < parser + most * len(data)) == ([code], True), (taken - parser) / len(data)
 
 
 def test_a_body_must_be_an_object_where_one_is_asked_for() -> None:
