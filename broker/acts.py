@@ -177,7 +177,7 @@ class Acts:
         """One look at the action's proposal and records."""
         proposal = await self._store.glance(lambda c: proposal_rows.of_action(c, principal.tenant, action_id))
         past = await self._records.past(principal.tenant, action_id)
-        if past is not None and past.actor == self._records.ref(principal.tenant, "per", principal.acting.id):
+        if past is not None and self._records.owns(principal, past):
             return answer_of(action_id, past) if past.outcome else {"action_id": action_id, "status": "running"}
         if proposal is None or proposal.requester != principal.acting.id or proposal.subject != principal.subject.id:
             raise NotFound("there is no such action of yours", code="action.not_found")
@@ -249,14 +249,10 @@ class Acts:
         return {"actions": actions}
 
     async def _observation(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """The whole redacted result, for the party whose action it was."""
+        """The whole redacted result, for the principal whose action it was."""
         action_id = action_of_observation(arguments["observation"])
         past = await self._records.past(principal.tenant, action_id)
-        if (
-            past is None
-            or past.outcome is None
-            or past.actor != self._records.ref(principal.tenant, "per", principal.acting.id)
-        ):
+        if past is None or past.outcome is None or not self._records.owns(principal, past):
             raise NotFound("there is no such observation of yours", code="observation.not_found")
         if past.payload is None:
             raise NotFound("the observation was erased", code="observation.erased")

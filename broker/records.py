@@ -34,6 +34,8 @@ class Past:
     request_digest: str
     actor: str
     """Keyed pseudonym of the acting party."""
+    on_behalf_of: str
+    """Keyed pseudonym of the person whom an agent acted for; empty where nobody stands behind the acting party."""
     intent: Receipt
     outcome: Receipt | None
     status: str
@@ -303,11 +305,17 @@ class Records:
         return Past(
             request_digest=body["request_digest"],
             actor=body["actor"]["ref"],
+            on_behalf_of=body["actor"].get("on_behalf_of", ""),
             intent=_receipt(intent.receipt),
             outcome=_receipt(outcome.receipt) if outcome else None,
             status=outcome.record["body"]["outcome"]["status"] if outcome else "",
             payload=payload,
         )
+
+    def owns(self, principal: Principal, past: Past) -> bool:
+        """Whether the action was this principal's: the same acting party, for the same person or for nobody."""
+        behind = self.ref(principal.tenant, "per", principal.subject.id) if principal.actor else ""
+        return (past.actor, past.on_behalf_of) == (self.ref(principal.tenant, "per", principal.acting.id), behind)
 
     async def tenants(self) -> list[str]:
         """Tenants that have a log."""

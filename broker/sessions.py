@@ -91,10 +91,9 @@ class Sessions:
         return found
 
     async def close(self, principal: Principal, session_id: str) -> None:
-        """Close for good, by the party that opened it or runs it; ``NotFound`` for others and the second time."""
-        now = seconds(self._clock)
-        party = principal.acting.id
-        if not await self._store.write(lambda c: rows.close(c, principal.tenant, session_id, party, now)):
+        """Close for good, by whom it serves or who opened it in person; ``NotFound`` for others and the second time."""
+        now, subject, acting = seconds(self._clock), principal.subject.id, principal.acting.id
+        if not await self._store.write(lambda c: rows.close(c, principal.tenant, session_id, subject, acting, now)):
             raise _absent()
 
     async def taint(self, tenant: str, session_id: str) -> None:

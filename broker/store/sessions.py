@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, literal, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, insert, literal, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.model import Intent, Session
@@ -76,15 +76,22 @@ def session_of(row: Sequence[Any]) -> Session:
     )
 
 
-def close(connection: Connection, tenant: str, session_id: str, party: str, now_s: int) -> bool:
-    """Close the session if ``party`` opened it or runs it; False where there is no such open session."""
+def close(connection: Connection, tenant: str, session_id: str, subject: str, acting: str, now_s: int) -> bool:  # noqa: PLR0913, PLR0917 - one argument a column
+    """Close the session if it serves ``acting`` for ``subject``, or that person opened it and asks alone.
+
+    False where there is no such open session.
+    """
+    alone = subject == acting
+    mine = [and_(session.c.opened_by == subject, session.c.agent == acting)]
+    if alone:
+        mine += [session.c.opened_by == subject, and_(session.c.named == true(), session.c.agent == acting)]
     changed = connection.execute(
         update(session)
         .where(
             session.c.tenant == tenant,
             session.c.id == session_id,
             session.c.closed_at.is_(None),
-            or_(session.c.opened_by == party, session.c.agent == party),
+            or_(*mine),
         )
         .values(closed_at=now_s)
     )

@@ -112,15 +112,29 @@ class World:
 
     async def agent(self, name: str = "agent-1") -> dict[str, str]:
         """Headers of the agent, by its own key."""
-        key = agent_key(self.data / "keys" / f"{name}.jwk")
-        assertion = client_assertion(key, name, wiring.dev_issuer(self.settings), self.clock.now_ns() // 10**9)
+        form = {"grant_type": "client_credentials", **self._assertion(name)}
+        return _bearer(await self.client.post("/dev-idp/token", data=form))
+
+    async def on_behalf(self, person: Mapping[str, str], name: str = "agent-1") -> dict[str, str]:
+        """Headers of the agent that acts for ``person``, by token exchange."""
         form = {
-            "grant_type": "client_credentials",
-            "client_id": name,
-            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            "client_assertion": assertion,
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": person["Authorization"].removeprefix("Bearer "),
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            **self._assertion(name),
         }
         return _bearer(await self.client.post("/dev-idp/token", data=form))
+
+    def _assertion(self, name: str) -> dict[str, str]:
+        """What the agent authenticates with."""
+        key = agent_key(self.data / "keys" / f"{name}.jwk")
+        return {
+            "client_id": name,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": client_assertion(
+                key, name, wiring.dev_issuer(self.settings), self.clock.now_ns() // 10**9
+            ),
+        }
 
     def key(self) -> dict[str, str]:
         """A fresh idempotency key."""

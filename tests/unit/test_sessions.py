@@ -119,6 +119,26 @@ def test_a_closed_session_is_gone_for_good_and_only_its_own_people_close_it(sess
         asyncio.run(sessions.close(ann, opened.id))
 
 
+def test_an_agent_closes_no_session_of_another_person_that_it_acts_for(sessions: Sessions, tenant: str) -> None:
+    ann, bob = human("ann", tenant=tenant), human("bob", tenant=tenant)
+    for_ann = agent("agent-1", tenant, behalf=ann)
+    opened = [
+        asyncio.run(sessions.open(for_ann, Opening((TRUSTED,), 600))),
+        asyncio.run(sessions.open(ann, Opening((TRUSTED,), 600, agent="dev:agent-1"))),
+        asyncio.run(sessions.open(agent("agent-1", tenant), Opening((), 600))),
+    ]
+    for one in opened:
+        for stranger in (agent("agent-1", tenant, behalf=bob), agent("agent-2", tenant, behalf=ann), bob):
+            with pytest.raises(NotFound):
+                asyncio.run(sessions.close(stranger, one.id))
+    with pytest.raises(NotFound):
+        asyncio.run(sessions.close(agent("agent-1", tenant), opened[0].id))
+    with pytest.raises(NotFound):
+        asyncio.run(sessions.close(for_ann, opened[2].id))
+    for one, own in zip(opened, (ann, for_ann, agent("agent-1", tenant)), strict=True):
+        asyncio.run(sessions.close(own, one.id))
+
+
 def test_untrusted_intent_taints_and_taint_stays(sessions: Sessions, tenant: str) -> None:
     owner = agent("agent-1", tenant)
     clean = asyncio.run(sessions.open(owner, Opening((TRUSTED,), 600)))

@@ -45,7 +45,7 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "leases.renew": (lambda c, t: leases.renew(c, t, "h", {"k": 1}, now_s=1, until=99), False),
     "leases.release": (lambda c, t: leases.release(c, t, "h"), None),
     "sessions.find": (lambda c, t: sessions.find(c, t, "ses"), None),
-    "sessions.close": (lambda c, t: sessions.close(c, t, "ses", "dev:agent-1", 1), False),
+    "sessions.close": (lambda c, t: sessions.close(c, t, "ses", "dev:agent-1", "dev:agent-1", 1), False),
     "sessions.taint": (lambda c, t: sessions.taint(c, t, "ses"), False),
     "sessions.assign": (lambda c, t: sessions.assign(c, t, "ses", "dev:agent-2", 1), False),
     "sessions.tainted_incident": (lambda c, t: sessions.tainted_incident(c, t, "inc"), False),
@@ -79,7 +79,7 @@ def plant(connection: Connection, tenant: str) -> None:
     kills.pull(connection, Kill(tenant, "agent", "dev:agent-1", "dev:ann", 1, ""))
     parties.note(connection, tenant, "dev:ann", ["oncall"], 1)
     leases.take(connection, tenant, ["k"], holder="h", now_s=1, until=9)
-    opened = Session("ses", tenant, "gate", "dev:agent-1", (), 1, 9, incident="inc", tainted=True)
+    opened = Session("ses", tenant, "gate", "dev:agent-1", (), 1, 9, incident="inc", tainted=True, named=True)
     sessions.add(connection, opened)
     vault.put_key(connection, tenant, "ses", b"k")
 
