@@ -8,11 +8,10 @@ that goes back makes the bucket look fuller, never emptier. All times are whole 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Executable, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.store.hot import Hot
-from broker.store.rows import upsert
 from broker.store.tables import limit_counter, usage_counter
 
 DAY_S = 86_400
@@ -23,6 +22,23 @@ _TAT = Hot(select(limit_counter.c.tat_ns).where(*_HERE))
 _SET = update(limit_counter).where(*_HERE).values(tat_ns=bindparam("n"))
 _PUT = sqlite.insert(limit_counter).values(tenant=bindparam("t"), key=bindparam("k"), tat_ns=bindparam("n"))
 _STORE = Hot(_PUT.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": _PUT.excluded.tat_ns}))
+
+
+def _bump(insert: "sqlite.Insert | postgresql.Insert") -> Executable:
+    """Count one action, and one write where ``w`` is 1."""
+    first: dict[str, object] = {
+        "tenant": bindparam("t"),
+        "party": bindparam("p"),
+        "day": bindparam("d"),
+        "writes": bindparam("w"),
+    }
+    more = {"actions": usage_counter.c.actions + 1, "writes": usage_counter.c.writes + insert.excluded.writes}
+    return insert.values(first | {"actions": 1}).on_conflict_do_update(
+        index_elements=["tenant", "party", "day"], set_=more
+    )
+
+
+_BUMP = Hot(_bump(postgresql.insert(usage_counter)), sqlite=_bump(sqlite.insert(usage_counter)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +100,7 @@ def sweep(connection: Connection, before_ns: int, most: int = 1_000) -> int:
 
 def bump(connection: Connection, tenant: str, party: str, now_s: int, *, write: bool) -> None:
     """Count one action of ``party`` on the day (UTC) of ``now_s``."""
-    wrote = int(write)
-    statement = upsert(connection, usage_counter).values(
-        tenant=tenant, party=party, day=now_s // DAY_S, actions=1, writes=wrote
-    )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tenant", "party", "day"],
-            set_={"actions": usage_counter.c.actions + 1, "writes": usage_counter.c.writes + wrote},
-        )
-    )
+    _BUMP(connection, {"t": tenant, "p": party, "d": now_s // DAY_S, "w": int(write)})
 
 
 def _locked(connection: Connection, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
