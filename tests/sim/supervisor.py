@@ -43,6 +43,8 @@ class Supervisor:
     token: str = ""
     children: dict[str, Child] = field(default_factory=dict)
     actions: dict[str, dict[str, object]] = field(default_factory=dict)
+    refusing: set[str] = field(default_factory=set)
+    """Processes whose restart answers 500 and does nothing."""
 
     async def __aenter__(self) -> Self:
         for name in self.names:
@@ -71,6 +73,8 @@ class Supervisor:
 
     async def restart(self, child: Child, asked: dict[str, object]) -> bytes:
         action_id = str(asked["action_id"])
+        if child.name in self.refusing:
+            return whole(500, {})
         if action_id not in self.actions:
             if asked["expected_pid"] != child.shown()["pid"]:
                 return whole(409, {})

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,6 +216,7 @@ async def world(
     ):
         (folder / "logs").mkdir(exist_ok=True)
         (folder / "logs" / "checkout.log").write_text("".join(LOG_LINES))
+        _repository(folder / "settings")
         (folder / "model.key").write_text("provider-key")
         (folder / "model.key").chmod(0o600)
         settings = config.load(_toml(folder, supervisor, models, store_url, extra), environment={})
@@ -243,6 +245,19 @@ async def replica(it: World, folder: Path) -> AsyncIterator[World]:
         await made.stop()
 
 
+def _repository(folder: Path) -> None:
+    """The services' settings in git, with a credential and an address in them."""
+    if folder.exists():
+        return
+    folder.mkdir()
+    (folder / "checkout.json").write_text(
+        '{"pool": 8, "owner": "bob.stone@example.org", "aws": "AKIAIOSFODNN7EXAMPLE"}\n'
+    )
+    name = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], [*name, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(folder), *command], check=True)
+
+
 def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: str, extra: str) -> Path:
     """The configuration of this world."""
     items = [
@@ -251,6 +266,7 @@ def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: 
     ]
     items += [
         ("process", "checkout", "staging", "eu-west-1"),
+        ("config", "checkout", "prod", "eu-west-1"),
         ("model", MODEL, "prod", "eu-west-1"),
         ("model", FAR_MODEL, "prod", "us-east-1"),
         ("model", "any", "prod", "eu-west-1"),
@@ -272,6 +288,8 @@ adapter = "local"
 [connectors.settings]
 supervisor_url = {json.dumps(supervisor.server.url)}
 allow_networks = ["127.0.0.1/32"]
+config_repository = {json.dumps(str(folder / "settings"))}
+config_files = {{checkout = "checkout.json"}}
 processes = [{{id = "checkout", log_files = [{json.dumps(str(folder / "logs" / "checkout.log"))}]}}]
 [[connectors]]
 name = "llm"
