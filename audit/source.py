@@ -23,6 +23,10 @@ class Source(Protocol):
         """Return a file's bytes, or None when there is no such file; raises Malformed when it cannot be read."""
         ...
 
+    def partials(self, path: str) -> list[int]:
+        """Return the widths of the partial forms of a full tile or bundle that are there; [] where nobody can tell."""
+        ...
+
 
 class Folder(Source):
     """A published log in a folder."""
@@ -39,6 +43,15 @@ class Folder(Source):
             return None
         except OSError as error:
             raise Malformed(f"{path}: {error.strerror}") from None
+
+    def partials(self, path: str) -> list[int]:
+        """See Source."""
+        folder = self._root / f"{path}.p"
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        strange = [name for name in names if not (name.isascii() and name.isdigit() and 0 < int(name) < TILE_WIDTH)]
+        if strange:
+            raise Malformed(f"{path}.p holds `{strange[0][:40]}`, which is no partial form of it")
+        return sorted(map(int, names))
 
 
 class Web(Source):
@@ -59,6 +72,10 @@ class Web(Source):
             raise Malformed(f"{path}: the server answers {error.code}") from None
         except (OSError, ValueError) as error:
             raise Malformed(f"{path}: {error}") from None
+
+    def partials(self, path: str) -> list[int]:  # noqa: ARG002 - a server does not list
+        """See Source."""
+        return []
 
 
 def open_source(place: str) -> Source:

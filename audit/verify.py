@@ -20,7 +20,7 @@ is read at most twice, bounded in size, and the first missing file ends step 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -169,7 +169,17 @@ class _Walk:
             if leaf != stated[offset]:
                 self._note(f"record {number}: the entry and its hash tile disagree", number)
             self.ledger.take(number, entry, leaf)
+        self._earlier(tiles.bundle_path(index), tiles.join_bundle, entries, index * merkle.TILE_WIDTH)
+        self._earlier(tiles.tile_path(0, index), tiles.join_tile, stated, index * merkle.TILE_WIDTH)
         return leaves
+
+    def _earlier(
+        self, path: str, join: Callable[[Sequence[bytes]], bytes], pieces: Sequence[bytes], first: int
+    ) -> None:
+        """Partial forms that an earlier checkpoint covered must say what the present one says."""
+        for width in self.source.partials(path):
+            if width < len(pieces) and self.source.read(f"{path}.p/{width}") != join(pieces[:width]):
+                self._note(f"{path}.p/{width} is not the beginning of what the checkpoint covers", first)
 
     def _higher(self, nodes: list[bytes]) -> None:
         level = 1
@@ -177,6 +187,9 @@ class _Walk:
             for index, width in tiles.spans(level, 0, self.checkpoint.size):
                 start = index * merkle.TILE_WIDTH
                 stated = tile(self.source, level, index, width)
+                self._earlier(
+                    tiles.tile_path(level, index), tiles.join_tile, stated, start << (merkle.TILE_HEIGHT * level)
+                )
                 for offset, (ours, theirs) in enumerate(zip(nodes[start : start + width], stated, strict=True)):
                     if ours != theirs:
                         first = (start + offset) << (merkle.TILE_HEIGHT * level)

@@ -22,6 +22,9 @@ class Files(Source):
     def read(self, path: str) -> bytes | None:
         return self.files.get(path)
 
+    def partials(self, path: str) -> list[int]:
+        return sorted(int(name.rsplit("/", 1)[1]) for name in self.files if name.startswith(f"{path}.p/"))
+
 
 def flips(content: bytes, masks: dict[int, tuple[int, ...]]) -> Iterator[tuple[int, int, bytes]]:
     for at, bits in masks.items():
@@ -79,3 +82,19 @@ def test_every_flipped_byte_of_a_verifier_key_is_found(tmp_path: Path) -> None:
         except (Malformed, UnicodeDecodeError):
             continue
         assert not verify(source, vkey).ok
+
+
+def test_every_flipped_byte_of_what_an_earlier_checkpoint_covered_is_found_too(tmp_path: Path) -> None:
+    entries = chain(7)
+    source = Files(forge(tmp_path / "now" / "log", entries))
+    earlier = Files(forge(tmp_path / "then" / "log", entries[:3]))
+    older = {path: content for path, content in earlier.files.items() if path not in source.files}
+    assert len(older) == 2
+    source.files |= older
+    vkey = parse_vkey((tmp_path / "now" / "log.vkey").read_text())
+    assert verify(source, vkey).ok
+    for path, whole in older.items():
+        for _, _, changed in flips(whole, dict.fromkeys(range(len(whole)), (0xFF,))):
+            source.files[path] = changed
+            assert not verify(source, vkey).ok, path
+        source.files[path] = whole
