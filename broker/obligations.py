@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from broker import provenance
+from broker import modelwire, provenance
 from broker.approvals import Approvals, Proposal
 from broker.catalog import Action
 from broker.clock import Clock, seconds
@@ -212,7 +212,11 @@ class Obligations:
             whole: Redacted[Json] = Redacted(result.value, granted.profile, {})
             value, capped = whole.value, False  # the acts have pages of their own
         else:
-            whole = await self._redactor.redact(result.value, profile=granted.profile, scope=asked.scope)
+            bare, kept = (
+                modelwire.take_wire(result.value) if asked.action.name.startswith("llm.") else (result.value, {})
+            )
+            whole = await self._redactor.redact(bare, profile=granted.profile, scope=asked.scope)
+            whole = replace(whole, value=modelwire.put_back(whole.value, kept))
             value, capped = _cap(whole.value, granted.grant.caps)
         return Shown(whole, value, capped, provenance.taints(asked.action.attacker_writable, result.value))
 

@@ -70,6 +70,8 @@ class Opened:
     place: Place
     asked: Asked
     granted: Granted
+    receipt: Receipt
+    """Of the intent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,7 @@ class Pipeline:
                 case Planned() as planned:
                     return await self._planned(place, asked, planned)
                 case Granted() as granted:
-                    await self._intent(place, asked, granted)  # (6)
-                    return Opened(place, asked, granted)
+                    return Opened(place, asked, granted, await self._intent(place, asked, granted))  # (6)
         except BrokerError as error:
             error.decision_id = decision.id if decision else ""
             error.receipt = await self._records.refusal(place.principal, place.request, error, decision)
@@ -209,8 +210,7 @@ class Pipeline:
             return await self._close(asked, end)
         except AuditUnavailable:
             task = asyncio.create_task(self._close_later(asked, end))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self.keep(task)
             raise OutcomeOwed(retry_after=RETRY_SECONDS) from None
 
     async def _close(self, asked: Asked, end: End) -> Receipt:
@@ -237,10 +237,10 @@ class Pipeline:
                 await self._close(asked, end)
                 return
 
-    async def _intent(self, place: Place, asked: Asked, granted: Granted) -> None:
+    async def _intent(self, place: Place, asked: Asked, granted: Granted) -> Receipt:
         """The append redeems the grant: the log takes one intent an action, whoever asks."""
         try:
-            await self._records.intent(
+            return await self._records.intent(
                 place.principal,
                 asked.request,
                 asked.decision,
@@ -328,9 +328,13 @@ class Pipeline:
     async def _detached(self, effect: Coroutine[Any, Any, Answer]) -> Answer:
         """Run to the end even when the caller goes away."""
         task = asyncio.create_task(effect)
+        self.keep(task)
+        return await asyncio.shield(task)
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold ``task``, which owes an outcome, until it has ended; ``drain`` waits for it."""
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
 
     async def drain(self) -> None:
         """Wait until every effect under way has its outcome on record."""

@@ -183,10 +183,11 @@ class Reader:
         return replace(clean, value={**clean.value, "arguments": {**clean.value["arguments"], **kept}})
 
     async def _content(self, body: Json, scope: Scope) -> Redacted[Json]:
-        """A model call's body, redacted but for what only the provider can read."""
+        """A model call's body, redacted; what only the provider can read is looked at as bare text, whatever its key."""
         bare, opaque = modelwire.take_opaque(body)
-        redacted = await self._redactor.redact(bare, profile=PROFILE, scope=scope)
-        return replace(redacted, value=modelwire.put_back(redacted.value, opaque))
+        redacted = await self._redactor.redact([bare, list(opaque.values())], profile=PROFILE, scope=scope)
+        clean, scanned = redacted.value
+        return replace(redacted, value=modelwire.put_back(clean, dict(zip(opaque, scanned, strict=True))))
 
     async def _replayed(self, place: Place) -> Place:
         """Find what this idempotency key already led to; another payload under the same key is refused."""

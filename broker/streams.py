@@ -1,20 +1,19 @@
 """Model calls whose answer is a stream: steps 7 to 9 while the bytes go by.
 
-The intent is durable before the first upstream byte. Text is redacted as it passes; everything else is relayed as the
-provider sent it. The terminal event is held until the outcome is durable; a stream cut by either side gets the outcome
-``partial``.
+The intent is durable before the first upstream byte. Only events that the gate knows pass, each read, redacted and
+written anew; an unknown one ends the stream. The terminal event is held until the outcome is durable; a stream cut by
+either side gets the outcome ``partial``.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, cast
-
-import orjson
 
 from broker import modelwire
 from broker.connectors.base import ModelConnector, ModelReply
-from broker.connectors.llm_sse import TERMINAL, SseEvent, SseSplitter, StreamFacts
+from broker.connectors.llm_sse import SseEvent, SseSplitter, StreamFacts
 from broker.errors import BrokerError, Receipt, UpstreamFailed
 from broker.identity import Credential
 from broker.model import Json, Redacted, Result, ResultStatus
@@ -52,13 +51,15 @@ class Relay:
         self._pipeline = pipeline
         self._redactor = redactor
         self._facts = StreamFacts()
-        self._said: list[str] = []
+        self._said: list[tuple[str, str]] = []
+        """What was released, by kind of delta."""
         self._texts: dict[tuple[int, str], TextStream] = {}
         """Text under way by block index and field."""
         self._closed: asyncio.Task[Receipt] | None = None
         self._reply: ModelReply | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
+        self._marks = {"wicketgate-action": opened.asked.request.id, "wicketgate-receipt": str(opened.receipt.seq)}
 
     async def connect(self) -> None:
         """(7) Send the call; a failure gets its outcome on record and is raised."""
@@ -71,99 +72,141 @@ class Relay:
         finally:
             if self._reply is None:
                 await self._close("unknown", "gate.failed")
-        self.status, self.headers = self._reply.status, self._reply.headers
+        self.status, self.headers = self._reply.status, {**self._reply.headers, **self._marks}
 
     async def aclose(self) -> None:
         """End the call, read to the end or not: cut the upstream, and the outcome goes on record."""
-        await self._close("partial", "stream.cut")
-        if self._reply is not None:
-            await self._reply.aclose()
+        try:
+            await self._close("partial", "stream.cut")
+        finally:
+            if self._reply is not None:
+                await self._reply.aclose()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The provider's events, redacted; ends with the terminal event once the outcome is durable."""
+        """The provider's events, redacted and written anew; the last one goes out once the outcome is durable."""
         assert self._reply is not None
-        splitter = SseSplitter()
         try:
+            if self.status != HTTPStatus.OK:
+                refusal = b"".join([chunk async for chunk in self._reply.chunks])
+                await self._close("failed", "upstream.refused")
+                yield refusal
+                return
+            splitter = SseSplitter()
             async for chunk in self._reply.chunks:
-                if self.status != 200:
-                    yield chunk
-                    continue
                 for event in splitter.feed(chunk):
-                    self._facts.see(event)
-                    if event.name == TERMINAL:
-                        await self._close("done", "")  # (8) (9)
-                        yield event.raw
-                        return
-                    for out in await self._redacted(event):  # (8)
+                    for out in await self._passed(event):
                         yield out
-            await self._close(
-                "failed" if self.status != 200 else "partial",
-                "upstream.refused" if self.status != 200 else "upstream.cut",
-            )
-        except UpstreamFailed as error:
+                    if self._closed is not None:
+                        return
+            raise UpstreamFailed("the provider's stream ended early", code="upstream.cut")
+        except BrokerError as error:
             await self._close("partial", error.error_code)
-            yield modelwire.error_event("the provider's stream broke off; what came before stands")
+            yield modelwire.error_event(f"the stream broke off; what came before stands [{error.error_code}]")
         finally:
             # The reader may have gone, or the task was cancelled: the outcome is owed all the same.
             await self.aclose()
 
-    async def _redacted(self, event: SseEvent) -> list[bytes]:
-        """One event as it may pass: untouched where redaction changed and held back nothing."""
-        if event.name not in ("content_block_delta", "content_block_stop"):
-            return [event.raw]
-        parsed = _parsed(event.data)
-        if event.name == "content_block_stop":
-            index = int(parsed.get("index", 0))
-            rests = [(key, await self._texts.pop(key).finish()) for key in list(self._texts) if key[0] == index]
-            self._said.extend(rest for _, rest in rests)
-            return [*(modelwire.delta_event(index, key[1], rest) for key, rest in rests if rest), event.raw]
-        found = modelwire.delta_text(parsed)
-        if found is None:
-            return [event.raw]
-        index, key, text = found
-        stream = self._texts.get((index, key))
+    async def _passed(self, event: SseEvent) -> list[bytes]:  # noqa: PLR0911 - one case an event
+        """One event as it may pass; the terminal ones close the call first (9). Raises ``UpstreamFailed``."""
+        if not event.data:
+            return []  # a comment, or an event that browsers would not see either
+        read = modelwire.read_event(event.name, event.data)
+        self._facts.see(event)
+        match event.name:
+            case "message_stop":
+                held = await self._flushed()
+                await self._close("done", "")
+                return [*held, modelwire.written({"type": "message_stop"})]
+            case "error":
+                held = await self._flushed()
+                await self._close("partial", "upstream.error")
+                return [*held, modelwire.error_event("the model provider broke off its answer", read)]
+            case "ping":
+                return [modelwire.written({"type": "ping"})]
+            case "message_start":
+                return [modelwire.written({"type": "message_start", "message": await self._clean(read["message"])})]
+            case "message_delta":
+                return [*await self._flushed(), modelwire.written({**await self._clean(read), "type": "message_delta"})]
+            case "content_block_start":
+                return await self._started(read)
+            case "content_block_delta":
+                return await self._delta(read)
+            case _:
+                return [
+                    *await self._flushed(read["index"]),
+                    modelwire.written({"type": event.name, "index": read["index"]}),
+                ]
+
+    async def _started(self, read: Mapping[str, Any]) -> list[bytes]:
+        """A block's beginning; text that stands in it already joins what follows."""
+        block, kind, text = modelwire.split_start(read)
+        whole = await self._clean({"type": "message", "content": [block]})
+        event = {"type": "content_block_start", "index": read["index"], "content_block": whole["content"][0]}
+        return [modelwire.written(event), *(await self._fed(read["index"], kind, text) if text else [])]
+
+    async def _delta(self, read: Mapping[str, Any]) -> list[bytes]:
+        """A piece of a block: text by its stream, a citation as a whole, a signature as it is."""
+        kind, carried = modelwire.read_delta(read)
+        if kind in modelwire.DELTAS:
+            return await self._fed(read["index"], kind, carried)
+        if kind == "citations_delta":
+            carried = await self._clean(carried)
+        return [modelwire.delta_event(read["index"], kind, carried)]
+
+    async def _fed(self, index: int, kind: str, text: str) -> list[bytes]:
+        """What redaction releases of a text that goes on."""
+        stream = self._texts.get((index, kind))
         if stream is None:
-            stream = self._texts[index, key] = self._redactor.stream(
-                profile=self._granted.profile, scope=self._asked.scope
-            )
-        safe = await stream.feed(text)
-        self._said.append(safe)
-        if safe == text:
-            return [event.raw]
-        return [modelwire.delta_event(index, key, safe)] if safe else []
+            stream = self._redactor.stream(profile=self._granted.profile, scope=self._asked.scope)
+            self._texts[index, kind] = stream
+        return self._spoken(index, kind, await stream.feed(text))
+
+    async def _flushed(self, index: int | None = None) -> list[bytes]:
+        """What was held back of the texts of one block, or of all."""
+        ending = [key for key in self._texts if index in {None, key[0]}]
+        return [out for key in ending for out in self._spoken(*key, await self._texts.pop(key).finish())]
+
+    def _spoken(self, index: int, kind: str, safe: str) -> list[bytes]:
+        if not safe:
+            return []
+        self._said.append((kind, safe))
+        return [modelwire.delta_event(index, kind, safe)]
+
+    async def _clean(self, value: Json) -> Any:
+        """Anything but running text, redacted as a whole; ids, types and signatures stay."""
+        bare, kept = modelwire.take_wire(value)
+        redacted = await self._redactor.redact(bare, profile=self._granted.profile, scope=self._asked.scope)
+        return modelwire.put_back(redacted.value, kept)
 
     async def _break_off(self) -> None:
         """Text that was held back when the stream was cut is said, too; its last word may be half a secret."""
         while self._texts:
-            _, stream = self._texts.popitem()
+            (_, kind), stream = self._texts.popitem()
             with suppress(BrokerError):
                 rest = await stream.finish()
-                self._said.append(rest[: len(rest) - len(rest.split(" ")[-1])])
+                self._said.append((kind, rest[: len(rest) - len(rest.split(" ")[-1])]))
 
     async def _close(self, status: str, code: str) -> Receipt:
         """(9) Once, and to the end even when the reader is gone."""
         if self._closed is None:
             self._closed = asyncio.create_task(self._outcome(status, code))
+            self._pipeline.keep(self._closed)
         return await asyncio.shield(self._closed)
 
     async def _outcome(self, status: str, code: str) -> Receipt:
         """The outcome's record; what the model said is kept as the observation."""
         asked = self._asked
         await self._break_off()
-        value: Json = {"text": "".join(self._said), "stop_reason": self._facts.stop_reason}
+        value: Json = self._observed()
         whole: Redacted[Json] = Redacted(value, self._granted.profile, {})
         result = Result(ResultStatus.OK if status == "done" else ResultStatus.ERROR, None, code, self._facts.units())
-        shown = {"status": result.status.value, "value": value, "capped": False, "untrusted": []}
+        shown: Json = {"status": result.status.value, "value": value, "capped": False, "untrusted": []}
         answer = {"result": shown, "decision": decision_body(asked.decision)}
         return await self._pipeline.close(asked, End(status, whole, result, code, answer))
 
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    """The JSON of one event; raises ``UpstreamFailed`` for text that could hide something from redaction."""
-    try:
-        event = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise UpstreamFailed("the provider sent an event that is not JSON", code="upstream.garbage") from None
-    if not isinstance(event, dict):
-        raise UpstreamFailed("the provider sent an event that is not an object", code="upstream.garbage")
-    return event
+    def _observed(self) -> dict[str, Json]:
+        """What the model said: its text and the input of its tools, and beside it its thinking, where there was any."""
+        thought = "".join(text for kind, text in self._said if kind == "thinking_delta")
+        value: dict[str, Json] = {"text": "".join(text for kind, text in self._said if kind != "thinking_delta")}
+        value["stop_reason"] = modelwire.word(self._facts.stop_reason)
+        return {**value, "thinking": thought} if thought else value

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from broker import modelwire, strictjson
+from broker import modelwire
 from broker.config import Settings
 from broker.errors import BadRequest, BrokerError
 from broker.model import Json
@@ -20,6 +20,7 @@ from broker.pipeline import Answer, Pipeline
 from broker.reading import Ask
 from broker.records import receipt_body
 from broker.streams import Relay, Streams
+from broker.web import schemas
 from broker.web.api import Api
 from broker.web.problem import status_of
 
@@ -52,6 +53,12 @@ class ModelApi:
             ask = await self._ask(request, "llm.messages.create")
             if not ask.arguments["stream"]:
                 return _message(await self._pipeline.act(self._api.credential(request), ask))
+            if ask.idempotency_key:
+                raise BadRequest(
+                    "header `Idempotency-Key`: a stream cannot be given a second time",
+                    code="idempotency.not_for_streams",
+                    remedy="leave the header out, or ask without `stream`",
+                )
             relay = await self._streams.open(self._api.credential(request), ask)
             if isinstance(relay, Answer):
                 return _message(relay)
@@ -79,9 +86,7 @@ class ModelApi:
 
     async def _ask(self, request: Request, action: str) -> Ask:
         """The call's facts as arguments, its body as content."""
-        body = strictjson.read_object(
-            await request.body(), bytes_max=self._settings.web.model_body_bytes_max, floats=True
-        )
+        body = await schemas.read_object(await request.body(), self._settings.web, model_call=True)
         facts = modelwire.facts(body)
         resource = {"type": "model", "id": facts["model"], "env": "prod"}
         return Ask(
@@ -146,8 +151,9 @@ def _message(answer: Answer) -> Response:
 
 
 def _headers(request: Request) -> dict[str, Json]:
-    """Protocol headers that the provider must see."""
-    return {name: request.headers[name] for name in _FORWARDED if name in request.headers}
+    """Protocol headers that the provider must see; one that came twice is joined, as HTTP joins it."""
+    given = {name: ", ".join(request.headers.getlist(name)) for name in _FORWARDED}
+    return {name: value for name, value in given.items() if value}
 
 
 def _session(request: Request) -> str:

@@ -30,6 +30,36 @@ same_tool(tool, forbidden) if tool == forbidden
 same_tool(tool, forbidden) if startswith(tool, concat("", [forbidden, "_20"]))
 
 # METADATA
+# title: The words of the header that turns on what the provider has in trial
+betas contains trim_space(word) if {
+	some word in split(input.action.properties.arguments.headers["anthropic-beta"], ",")
+}
+
+# METADATA
+# title: The trial has the listed name
+same_beta(beta, listed) if beta == listed
+
+# METADATA
+# title: The trial is a dated version of the listed one
+same_beta(beta, listed) if startswith(beta, concat("", [listed, "-20"]))
+
+# METADATA
+# title: The trials that are listed
+allowed_betas contains beta if {
+	some beta in betas
+	some listed in data.config.models.betas
+	same_beta(beta, listed)
+}
+
+# METADATA
+# title: The provider's tools that are listed, by name or as a dated version
+allowed_tools contains tool if {
+	some tool in input.action.properties.arguments.provider_tools
+	some listed in data.config.models.provider_tools
+	same_tool(tool, listed)
+}
+
+# METADATA
 # title: The provider is not allowed
 # custom:
 #   reason: model.provider_not_allowed
@@ -73,6 +103,34 @@ deny contains {"code": "model.tool_forbidden", "params": {"tool": forbidden}} if
 	some tool in input.context.model.tools
 	some forbidden in data.config.models.forbidden_tools
 	same_tool(tool, forbidden)
+}
+
+# METADATA
+# title: A tool of the provider's own that nobody listed
+# custom:
+#   reason: model.provider_tool_forbidden
+deny contains {"code": "model.provider_tool_forbidden", "params": {}} if {
+	some tool in input.action.properties.arguments.provider_tools
+	not allowed_tools[tool]
+}
+
+# METADATA
+# title: A trial of the provider's that nobody listed
+# custom:
+#   reason: model.beta_forbidden
+deny contains {"code": "model.beta_forbidden", "params": {}} if {
+	some beta in betas
+	not allowed_betas[beta]
+}
+
+# METADATA
+# title: The call asks to be computed elsewhere than where it is routed
+# custom:
+#   reason: model.geo_not_routed
+deny contains {"code": "model.geo_not_routed", "params": {"region": input.context.model.region}} if {
+	asked := input.action.properties.arguments.inference_geo
+	asked != ""
+	asked != input.context.model.region
 }
 
 # METADATA

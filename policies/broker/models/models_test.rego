@@ -36,3 +36,33 @@ test_an_unknown_provider if {
 test_a_tool_by_its_exact_name if {
 	fixture.codes(models.deny) == {"model.tool_forbidden"} with input as fixture.changed(fixture.call, {"context/model/tools": ["bash"]})
 }
+
+test_trials_of_the_provider if {
+	every words, wanted in {
+		"claude-code-20250219, pdfs": set(),
+		"pdfs,mcp-client-2025-11-20": {"model.beta_forbidden"},
+		"pdfs-19": {"model.beta_forbidden"},
+		"pdfs,": {"model.beta_forbidden"},
+	} {
+		asked := fixture.changed(fixture.call, {"action/properties/arguments": {"headers": {"anthropic-beta": words}}})
+		fixture.codes(models.deny) == wanted with input as asked
+	}
+}
+
+test_tools_of_the_provider if {
+	every tool, wanted in {
+		"tool_search_tool_regex": set(),
+		"tool_search_tool_regex_20251119": set(),
+		"advisor_20260301": {"model.provider_tool_forbidden"},
+	} {
+		asked := fixture.changed(fixture.call, {"action/properties/arguments": {"provider_tools": [tool]}})
+		fixture.codes(models.deny) == wanted with input as asked
+	}
+}
+
+test_where_it_is_computed if {
+	every asked_for, wanted in {"": set(), "eu": set(), "us": {"model.geo_not_routed"}} {
+		asked := fixture.changed(fixture.call, {"action/properties/arguments": {"inference_geo": asked_for}})
+		fixture.codes(models.deny) == wanted with input as asked
+	}
+}

@@ -82,7 +82,8 @@ def _coherent(source: random.Random, role: str, action: Action) -> Input:
             "destinations": list(action.destinations),
             "data_classes": list(action.data_classes),
             "properties": {
-                "arguments": {name: source.choice(WORDS) for name in action.schema["properties"]},
+                "arguments": {name: source.choice(WORDS) for name in action.schema["properties"]}
+                | _said_of(source, action),
                 "reason": "it leaks" if action.effect.value == "write" else "",
                 "diagnosis": "",
             },
@@ -110,6 +111,18 @@ def _coherent(source: random.Random, role: str, action: Action) -> Input:
             "model": _model(source, region, calls=calls),
             "endpoint": {"region": region, "provider": action.connector},
         },
+    }
+
+
+def _said_of(source: random.Random, action: Action) -> Input:
+    """Arguments of a model call that policy reads."""
+    if "headers" not in action.schema["properties"] or action.connector != "llm":
+        return {}
+    betas = source.choice(["claude-code-20250219, token-counting", "pdfs"])
+    return {
+        "headers": source.choice([{}, {"anthropic-version": "2023-06-01", "anthropic-beta": betas}]),
+        "provider_tools": source.choice([[], ["tool_search_tool_regex"]]),
+        "inference_geo": "",
     }
 
 
@@ -241,6 +254,17 @@ def _call(field: str, *values: Any) -> Twist:
     return twist
 
 
+def _say(name: str, *values: Any) -> Twist:
+    """A model call that says one thing to the provider that is not listed."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("agent", source.choice(CONFIG["models"]["calls"]))(source, value)
+        value["subject"]["tenant"] = value["resource"]["tenant"] = "default"
+        value["action"]["properties"]["arguments"][name] = copy.deepcopy(source.choice(values))
+
+    return twist
+
+
 def _leave(source: random.Random, value: Input) -> None:
     """Personal data at home in the union would go to a model in the United States."""
     _ask_as("agent", "llm.messages.create")(source, value)
@@ -308,9 +332,18 @@ TWISTS: list[Twist] = [
     _leave,
     _call("provider", "elsewhere", ""),
     _call("name", "gpt-9", "claude-haiku-5-5"),
-    _call("region", "us", "moon", "ap-southeast-2", ""),
+    _call("region", "us", "ap-southeast-2", ""),
+    _call("region", "moon"),
     _call("tools", ["web_search"], ["bash_20260101"], ["é😀"]),
     _call("max_tokens", 64001, 10000000),
+    _say(
+        "headers",
+        {"anthropic-beta": "mcp-client-2025-11-20"},
+        {"anthropic-beta": "pdfs,,é😀"},
+        {"anthropic-beta": " \u0000"},
+    ),
+    _say("provider_tools", ["browser_toolset_20260801"], ["é😀"], [""]),
+    _say("inference_geo", "moon", "é😀", "EU"),
     _ask_as("operator", "gate.session.open"),
     _ask_as("security", "gate.policy.activate"),
 ]
