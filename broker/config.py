@@ -40,6 +40,9 @@ class WebSettings(Section):
 
     body_bytes_max: int = 1_048_576
     model_body_bytes_max: int = 33_554_432
+    """For model calls alone; every other body is bounded by ``body_bytes_max``."""
+    body_nodes_max: int = 200_000
+    """Commas, colons and opening brackets of one JSON body, whatever its size."""
     header_bytes_max: int = 16_384
     headers_max: int = 64
     body_seconds_max: float = 10

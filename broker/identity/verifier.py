@@ -80,14 +80,25 @@ class Verifier:
     async def authenticate(self, credential: Credential) -> Principal:
         """Who asks. Raises ``Unauthenticated`` (``identity.*``), or ``Unavailable`` when that cannot be found out."""
         scheme, token = _split(credential.authorization)
+        known = await self._known(token)
+        if known.thumbprint or scheme != "bearer":
+            self._check_proof(known, scheme, token, credential)
+        return known.principal
+
+    async def recognise(self, credential: Credential) -> None:
+        """Steps 1 to 6, before anything of a request is read; raises as ``authenticate``.
+
+        A sender's proof (7) counts once, so it stays for ``authenticate``.
+        """
+        await self._known(_split(credential.authorization)[1])
+
+    async def _known(self, token: str) -> Verified:
         digest = hashlib.sha256(token.encode("ascii")).digest()
         known = self._cache.get(digest, self._clock)
         if known is None or known.generation != self._keys[known.profile].generation:
             known = await self._verify(token, digest)
             self._cache.put(digest, known)
-        if known.thumbprint or scheme != "bearer":
-            self._check_proof(known, scheme, token, credential)
-        return known.principal
+        return known
 
     async def _verify(self, token: str, digest: bytes) -> Verified:
         self._cache.drop(digest)

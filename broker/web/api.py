@@ -54,7 +54,7 @@ class Api:
 
     async def act(self, request: Request) -> Response:
         """POST /v1/actions."""
-        body: schemas.ActionBody = schemas.parse(schemas.ActionBody, await request.body())
+        body: schemas.ActionBody = await self._body(request, schemas.ActionBody)
         ask = Ask(
             action=body.action,
             resource={"type": body.resource.type, "id": body.resource.id, "env": body.resource.env},
@@ -78,7 +78,7 @@ class Api:
 
     async def open_session(self, request: Request) -> Response:
         """POST /v1/sessions."""
-        body: schemas.SessionBody = schemas.parse(schemas.SessionBody, await request.body())
+        body: schemas.SessionBody = await self._body(request, schemas.SessionBody)
         return await self._gate(request, "gate.session.open", body.model_dump(), status=201)
 
     async def close_session(self, request: Request) -> Response:
@@ -103,7 +103,7 @@ class Api:
 
     async def review(self, request: Request) -> Response:
         """POST /v1/approvals/{id}/reviews."""
-        body: schemas.ReviewBody = schemas.parse(schemas.ReviewBody, await request.body())
+        body: schemas.ReviewBody = await self._body(request, schemas.ReviewBody)
         arguments: dict[str, Json] = {
             "approval": request.path_params["id"],
             "verdict": body.verdict,
@@ -115,7 +115,7 @@ class Api:
 
     async def simulate(self, request: Request) -> Response:
         """POST /v1/policies/simulate."""
-        body: schemas.SimulateBody = schemas.parse(schemas.SimulateBody, await request.body())
+        body: schemas.SimulateBody = await self._body(request, schemas.SimulateBody)
         asked = body.model_dump(exclude_none=True, exclude={"digest"})
         return await self._gate(request, "gate.policy.simulate", {"request": asked, "digest": body.digest})
 
@@ -125,8 +125,8 @@ class Api:
 
     async def activate(self, request: Request) -> Response:
         """POST /v1/policies/activate."""
-        body: schemas.ActivateBody = schemas.parse(schemas.ActivateBody, await request.body())
-        await self._identity.authenticate(self.credential(request))
+        body: schemas.ActivateBody = await self._body(request, schemas.ActivateBody)
+        await self._identity.recognise(self.credential(request))
         digest, revision = await self._acts.stage(_decoded(body.bundle), body.signature)
         return await self._gate(
             request, "gate.policy.activate", {"digest": digest, "revision": revision}, reason=body.reason
@@ -134,7 +134,7 @@ class Api:
 
     async def rollback(self, request: Request) -> Response:
         """POST /v1/policies/rollback."""
-        body: schemas.RollbackBody = schemas.parse(schemas.RollbackBody, await request.body())
+        body: schemas.RollbackBody = await self._body(request, schemas.RollbackBody)
         return await self._gate(request, "gate.policy.rollback", {"digest": body.digest}, reason=body.reason)
 
     async def entries(self, request: Request) -> Response:
@@ -174,16 +174,20 @@ class Api:
 
     async def kill(self, request: Request) -> Response:
         """POST /v1/kill: needs a configured role and the log, but no policy answer."""
-        body: schemas.KillBody = schemas.parse(schemas.KillBody, await request.body())
+        body: schemas.KillBody = await self._body(request, schemas.KillBody)
         principal = await self._identity.authenticate(self.credential(request))
         return json_response(await self._acts.kill(principal, scope=body.scope, target=body.target, reason=body.reason))
 
     async def resume(self, request: Request) -> Response:
         """POST /v1/kill/resume: an ordinary decided action."""
-        body: schemas.KillBody = schemas.parse(schemas.KillBody, await request.body())
+        body: schemas.KillBody = await self._body(request, schemas.KillBody)
         return await self._gate(
             request, "gate.kill.resume", {"scope": body.scope, "target": body.target}, reason=body.reason
         )
+
+    async def _body(self, request: Request, model: type[schemas.Body]) -> Any:
+        """The body as ``model``; raises ``BadRequest`` that names the field and the rule, never the value."""
+        return schemas.check(model, await schemas.read_object(await request.body(), self._settings.web))
 
     async def _gate(
         self, request: Request, action: str, arguments: dict[str, Any], *, reason: str = "", status: int = 200

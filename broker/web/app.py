@@ -1,5 +1,6 @@
 """The ASGI application: the route table bound to its handlers, inside the guard."""
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,22 +17,32 @@ from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
 from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web.api import Api, json_response
-from broker.web.guard import App, Guard, GuardSettings
-from broker.web.llm import ModelApi
+from broker.web.guard import App, Guard, GuardSettings, Scope
+from broker.web.llm import ModelApi, provider_error
 from broker.web.problem import problem
-from broker.web.routes import ROUTES, Route
+from broker.web.routes import ROUTES, Route, Table
 from broker.wiring import DEV_PATH, Wiring
 
 Ready = Callable[[], Awaitable[dict[str, str]]]
+READY_SECONDS = 1.0
+DESCRIPTION = Route("GET", "/openapi.json", "openapi", "-", "public", "this table for machines")
+PROVIDER = Route("*", DEV_PATH + "/{path:path}", "provider", "-", "public", "development identity provider", form=True)
 
 
 class Health:
     """The three routes that say how the process is."""
 
-    def __init__(self, ready: Ready, telemetry: Telemetry) -> None:
-        """``ready()`` names what is missing, by part; empty means ready."""
+    def __init__(self, ready: Ready, clock: Clock, telemetry: Telemetry) -> None:
+        """``ready()`` names what is missing, by part; empty means ready.
+
+        It writes to the log, and anybody may ask: one look serves everybody for ``READY_SECONDS``, one at a time.
+        """
         self._ready = ready
+        self._clock = clock
         self._telemetry = telemetry
+        self._looking = asyncio.Lock()
+        self._looked_at = -READY_SECONDS
+        self._missing: dict[str, str] = {}
 
     async def livez(self, _: Request) -> Response:
         """GET /livez."""
@@ -39,7 +50,11 @@ class Health:
 
     async def readyz(self, _: Request) -> Response:
         """GET /readyz."""
-        missing = await self._ready()
+        async with self._looking:
+            if self._clock.monotonic() - self._looked_at >= READY_SECONDS:
+                self._missing = await self._ready()
+                self._looked_at = self._clock.monotonic()
+            missing = self._missing
         return json_response({"ready": not missing, "missing": missing}, 503 if missing else 200)
 
     async def metrics(self, _: Request) -> Response:
@@ -75,7 +90,7 @@ def build(gate: Wiring) -> App:
     settings, telemetry = gate.settings, gate.telemetry
     api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
     models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
-    health = Health(gate.missing, telemetry)
+    health = Health(gate.missing, gate.clock, telemetry)
     app = FastAPI(
         title="Wicketgate",
         version="1",
@@ -93,9 +108,27 @@ def build(gate: Wiring) -> App:
             app.add_route(route.path, endpoint, methods=[route.method])
         # A hot route is answered above; this entry describes it in the OpenAPI document.
         app.add_api_route(route.path, endpoint, methods=[route.method], **_described(route))
+    served = [*ROUTES, DESCRIPTION]
     if gate.provider is not None:
         app.mount(DEV_PATH, gate.provider)
-    return Guard(app, GuardSettings(settings.web, hosts_of(settings)), telemetry)
+        served.append(PROVIDER)
+
+    async def authenticate(scope: Scope) -> None:
+        await gate.identity.recognise(api.credential(Request(scope)))
+
+    return Guard(
+        app,
+        GuardSettings(settings.web, hosts_of(settings)),
+        Table(served),
+        authenticate=authenticate,
+        refuse=_refusal,
+        telemetry=telemetry,
+    )
+
+
+def _refusal(route: Route | None, error: BrokerError) -> Response:
+    """``error`` as clients of ``route`` read it."""
+    return provider_error(error) if route is not None and route.wire == "provider" else problem(error)
 
 
 def hosts_of(settings: Settings) -> frozenset[bytes]:

@@ -1,9 +1,10 @@
 """The outer guard: what it lets through has one meaning for every reader behind it.
 
 Pure ASGI around everything else. HTTP/1.1 only, exactly one allowed Host, bounded headers, no dot segments or encoded
-separators, JSON bodies of bounded size read whole under a deadline, bounded concurrency with a lane kept free for the
-controls (health, kill switch, reviews). Slow or half-open connections before the request is complete are the front
-proxy's part (deploy/): the server itself has no header timeout.
+separators, a route of the table, a token that holds wherever the route is not public, and only then the body: JSON of
+bounded size, read whole under a deadline. Bounded concurrency with a lane kept free for the controls (health, kill
+switch, reviews). Slow or half-open connections before the headers are complete are the front proxy's part (deploy/):
+the server itself has no header timeout.
 """
 
 import asyncio
@@ -12,16 +13,22 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.responses import Response
+
 from broker.config import WebSettings
-from broker.errors import BadRequest, BrokerError, TooLarge, Unavailable
+from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailable
 from broker.telemetry import Telemetry
-from broker.web.problem import problem
+from broker.web.routes import Route, Table
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Authenticate = Callable[[Scope], Awaitable[None]]
+"""Raises ``Unauthenticated`` where the headers hold no token that the gate believes."""
+Refuse = Callable[[Route | None, BrokerError], Response]
+"""An error in the form that clients of the route read."""
 
 _ONCE = frozenset(
     {
@@ -37,12 +44,15 @@ _ONCE = frozenset(
     }
 )
 _BAD_PATH = re.compile(
-    rb"%2e|%2f|%5c|%00|//|\\|[\x00-\x20\x7f-\xff]|(?:^|/)\.{1,2}(?:/|$)|%(?![0-9a-fA-F]{2})", re.IGNORECASE
+    rb"%2e|%2f|%5c|%[01]|%7f|//|\\|[\x00-\x20\x7f-\xff]|(?:^|/)\.{1,2}(?:/|$)|%(?![0-9a-fA-F]{2})", re.IGNORECASE
 )
-_BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-_CONTROL = ("/livez", "/readyz", "/v1/kill", "/v1/approvals")
-_STREAMING = ("/llm/",)
-_FORMS = ("/dev-idp/",)
+_BODYLESS = frozenset({"GET", "DELETE"})
+_JSON = b"application/json"
+_FORM = b"application/x-www-form-urlencoded"
+_METHOD = "http.method"
+_LENGTH_DIGITS_MAX = 18
+_WITHOUT_CALLER = frozenset({"public", "token"})
+"""Accesses that ask for no principal: nobody's, and a service's own token, which its route checks."""
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -61,10 +71,22 @@ class GuardSettings:
 class Guard:
     """Checks a request's outside, reads its body, and hands both on."""
 
-    def __init__(self, app: App, settings: GuardSettings, telemetry: Telemetry) -> None:
-        """``app`` sees only requests that passed, with their body complete."""
+    def __init__(  # noqa: PLR0913 - the composition names each part once
+        self,
+        app: App,
+        settings: GuardSettings,
+        table: Table,
+        *,
+        authenticate: Authenticate,
+        refuse: Refuse,
+        telemetry: Telemetry,
+    ) -> None:
+        """``app`` sees only requests of ``table`` that passed, with their body complete."""
         self._app = app
         self._settings = settings
+        self._table = table
+        self._authenticate = authenticate
+        self._refuse = refuse
         self._telemetry = telemetry
         self._busy = 0
 
@@ -77,25 +99,30 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         sender = _Sender(send)
+        route, methods = self._table.find(scope["method"], scope["path"])
         self._busy += 1
         try:
-            self._admit(scope)
             self._check(scope)
-            body = await self._body(scope, receive)
-            await self._serve(scope, body, receive, sender)
+            route = self._routed(route, methods)
+            self._admit(route)
+            limit = self._expected(scope, route)
+            if route.access not in _WITHOUT_CALLER:
+                await self._authenticate(scope)
+            body = await self._body(receive, limit) if limit else b""
+            await self._serve(scope, route, body, receive, sender)
         except BrokerError as error:
-            await sender.problem(scope, error)
+            self._telemetry.refused(error.error_code)
+            await sender.refuse(scope, self._refuse(route, error), methods if error.error_code == _METHOD else ())
         except Exception as error:  # noqa: BLE001 - the process edge: nothing of it may reach the caller
             self._telemetry.crash("web", error)
-            await sender.problem(
-                scope, BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed")
-            )
+            failed = BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed")
+            await sender.refuse(scope, self._refuse(route, failed))
         finally:
             self._busy -= 1
 
-    async def _serve(self, scope: Scope, body: bytes, receive: Receive, sender: "_Sender") -> None:
+    async def _serve(self, scope: Scope, route: Route, body: bytes, receive: Receive, sender: "_Sender") -> None:
         """Run the application under the request's deadline; streams have the provider's own."""
-        if scope["path"].startswith(_STREAMING):
+        if route.wire == "provider":
             await self._app(scope, _replay(body, receive), sender)
             return
         try:
@@ -106,9 +133,19 @@ class Guard:
                 "the request took too long; an effect under way still gets its record", code="http.deadline"
             ) from None
 
-    def _admit(self, scope: Scope) -> None:
+    def _routed(self, route: Route | None, methods: tuple[str, ...]) -> Route:
+        """The route, or the refusal of a path or a method that is not in the table."""
+        if route is not None:
+            return route
+        if methods:
+            raise BadRequest(
+                f"this path takes {', '.join(methods)} only", code="http.method", remedy="see /openapi.json"
+            )
+        raise NotFound("there is no such route", code="http.no_route", remedy="see /openapi.json")
+
+    def _admit(self, route: Route) -> None:
         """Turn away what is too much; the controls always get in."""
-        if self._busy > self._settings.web.concurrent_requests_max and not scope["path"].startswith(_CONTROL):
+        if self._busy > self._settings.web.concurrent_requests_max and route.lane != "control":
             raise Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
 
     def _check(self, scope: Scope) -> None:
@@ -150,8 +187,8 @@ class Guard:
                 remedy="send a plain, normalised path",
             )
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body, bounded in size, time and media type."""
+    def _expected(self, scope: Scope, route: Route) -> int:
+        """How many bytes of body may come, as far as the headers tell; 0 where there is none."""
         headers = dict(scope["headers"])
         web = self._settings.web
         claimed = headers.get(b"content-length", b"0")
@@ -161,11 +198,9 @@ class Guard:
                 code="http.content_length",
                 remedy="send a plain decimal length",
             )
-        if scope["method"] in _BODYLESS and int(claimed) == 0 and b"transfer-encoding" not in headers:
-            return b""
-        limit = web.model_body_bytes_max if scope["path"].startswith(_STREAMING) else web.body_bytes_max
-        if int(claimed) > limit:
-            raise TooLarge(f"the body is larger than {limit} bytes", code="request.too_large")
+        bodyless = scope["method"] in _BODYLESS
+        if bodyless and not claimed.strip(b"0") and b"transfer-encoding" not in headers:
+            return 0
         if b"content-encoding" in headers:
             raise BadRequest(
                 "compressed bodies are not read",
@@ -173,19 +208,23 @@ class Guard:
                 remedy="send the body without Content-Encoding",
             )
         media = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-        wanted = (
-            (b"application/json", b"application/x-www-form-urlencoded")
-            if scope["path"].startswith(_FORMS)
-            else (b"application/json",)
-        )
-        if media not in wanted:
+        if media != _JSON and not (route.form and media == _FORM):
             raise BadRequest(
                 "the body must be application/json",
                 code="http.media_type",
                 remedy="send Content-Type: application/json",
             )
+        limit = web.model_body_bytes_max if route.large else web.body_bytes_max
+        if bodyless:
+            raise TooLarge("this route takes no body", code="request.too_large", remedy="send it without a body")
+        if len(claimed) > _LENGTH_DIGITS_MAX or int(claimed) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes", code="request.too_large")
+        return limit
+
+    async def _body(self, receive: Receive, limit: int) -> bytes:
+        """The whole body, bounded in size and time."""
         try:
-            async with asyncio.timeout(web.body_seconds_max):
+            async with asyncio.timeout(self._settings.web.body_seconds_max):
                 return await _read(receive, limit)
         except TimeoutError:
             raise BadRequest(
@@ -210,10 +249,12 @@ class _Sender:
             ]
         await self._send(message)
 
-    async def problem(self, scope: Scope, error: BrokerError) -> None:
-        """Answer with ``error``; a response that has begun can only be broken off by the server."""
+    async def refuse(self, scope: Scope, response: Response, methods: tuple[str, ...] = ()) -> None:
+        """Answer with a refusal; a response that has begun can only be broken off by the server."""
+        if methods:
+            response.headers["Allow"] = ", ".join(methods)
         if not self._begun:
-            await problem(error)(scope, _nothing, self)
+            await response(scope, _nothing, self)
 
 
 async def _nothing() -> Message:

@@ -2,10 +2,16 @@
 
 ``access`` says who answers for it: ``pipeline`` (decided and recorded), ``owner`` (delivers again to its requester what
 is on record), ``role`` (the kill switch: a configured role and the log), ``public`` (says nothing about anybody), or
-``token`` (a configured service token).
+``token`` (a configured service token). ``lane``, ``wire``, ``large`` and ``form`` are what the guard must know of a route
+before it reads a body.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+from starlette.routing import compile_path
 
 from broker.web import schemas
 
@@ -23,11 +29,41 @@ class Route:
     body: type[schemas.Body] | None = None
     hot: bool = False
     """Served by a plain Starlette route."""
+    lane: Literal["work", "control"] = "work"
+    """``control`` gets in when everything else is turned away: health, the kill switch, reviews."""
+    wire: Literal["gate", "provider"] = "gate"
+    """``provider``: refusals are in the model provider's form, and the answer may be a stream without a deadline."""
+    large: bool = False
+    """The body may be as large as a model call's."""
+    form: bool = False
+    """The body may be a form."""
+
+
+class Table:
+    """Finds the route of a request as the router behind it does: the same patterns, in the same order."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """A method ``*`` is any method: a mounted application."""
+        self._routes: list[tuple[re.Pattern[str], Route]] = [(compile_path(one.path)[0], one) for one in routes]
+
+    def find(self, method: str, path: str) -> tuple[Route | None, tuple[str, ...]]:
+        """The route, and the methods that the path takes; both are empty where there is no such path."""
+        matching = [route for pattern, route in self._routes if pattern.match(path)]
+        route = next((one for one in matching if one.method in (method, "*")), None)
+        return route, tuple(sorted({one.method for one in matching}))
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/livez", "livez", "-", "public", "the process runs"),
-    Route("GET", "/readyz", "readyz", "-", "public", "a verified policy, the log and the key sets are there"),
+    Route("GET", "/livez", "livez", "-", "public", "the process runs", lane="control"),
+    Route(
+        "GET",
+        "/readyz",
+        "readyz",
+        "-",
+        "public",
+        "a verified policy, the log and the key sets are there",
+        lane="control",
+    ),
     Route("GET", "/metrics", "metrics", "-", "public", "counts for Prometheus, without content"),
     Route("GET", "/bundles/broker.tar.gz", "bundle", "-", "token", "the verified policy bundle, for OPA"),
     Route(
@@ -45,8 +81,18 @@ ROUTES: tuple[Route, ...] = (
         "pipeline",
         "a kept result, redacted and whole",
     ),
-    Route("GET", "/v1/approvals", "approvals", "gate.approvals.read", "pipeline", "what waits for people"),
-    Route("GET", "/v1/approvals/{id}", "approval", "gate.approvals.read", "pipeline", "everything a reviewer must see"),
+    Route(
+        "GET", "/v1/approvals", "approvals", "gate.approvals.read", "pipeline", "what waits for people", lane="control"
+    ),
+    Route(
+        "GET",
+        "/v1/approvals/{id}",
+        "approval",
+        "gate.approvals.read",
+        "pipeline",
+        "everything a reviewer must see",
+        lane="control",
+    ),
     Route(
         "POST",
         "/v1/approvals/{id}/reviews",
@@ -55,6 +101,7 @@ ROUTES: tuple[Route, ...] = (
         "pipeline",
         "approve or deny",
         schemas.ReviewBody,
+        lane="control",
     ),
     Route("GET", "/v1/policies", "policies", "gate.policy.read", "pipeline", "the active policy and its history"),
     Route(
@@ -89,8 +136,26 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/audit/proof/{seq}", "proof", "gate.audit.read", "pipeline", "inclusion proof of one record"),
     Route("GET", "/v1/audit/export", "export", "gate.audit.export", "pipeline", "exact leaf bytes, a page at a time"),
     Route("GET", "/v1/agents", "agents", "gate.agents.read", "pipeline", "who and what is stopped"),
-    Route("POST", "/v1/kill", "kill", "-", "role", "stop an agent, a connector, a tenant or all", schemas.KillBody),
-    Route("POST", "/v1/kill/resume", "resume", "gate.kill.resume", "pipeline", "let it run again", schemas.KillBody),
+    Route(
+        "POST",
+        "/v1/kill",
+        "kill",
+        "-",
+        "role",
+        "stop an agent, a connector, a tenant or all",
+        schemas.KillBody,
+        lane="control",
+    ),
+    Route(
+        "POST",
+        "/v1/kill/resume",
+        "resume",
+        "gate.kill.resume",
+        "pipeline",
+        "let it run again",
+        schemas.KillBody,
+        lane="control",
+    ),
     Route(
         "POST",
         "/llm/anthropic/v1/messages",
@@ -99,6 +164,8 @@ ROUTES: tuple[Route, ...] = (
         "pipeline",
         "a model call on the provider's wire",
         hot=True,
+        wire="provider",
+        large=True,
     ),
     Route(
         "POST",
@@ -108,8 +175,17 @@ ROUTES: tuple[Route, ...] = (
         "pipeline",
         "count tokens",
         hot=True,
+        wire="provider",
+        large=True,
     ),
     Route(
-        "GET", "/llm/anthropic/v1/models", "models", "llm.models.list", "pipeline", "models of the provider", hot=True
+        "GET",
+        "/llm/anthropic/v1/models",
+        "models",
+        "llm.models.list",
+        "pipeline",
+        "models of the provider",
+        hot=True,
+        wire="provider",
     ),
 )

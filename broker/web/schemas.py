@@ -1,12 +1,18 @@
 """Bodies that callers send, as pydantic models: they validate, and they are the OpenAPI description."""
 
+import asyncio
+import functools
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker import strictjson
+from broker.config import WebSettings
 from broker.errors import BadRequest
 from broker.model import Json
+
+INLINE_BYTES_MAX = 131_072
+"""A larger body is parsed in a thread: the event loop goes on."""
 
 
 class Body(BaseModel):
@@ -102,9 +108,16 @@ class KillBody(Body):
     reason: str = Field(min_length=1, max_length=4096)
 
 
-def parse(model: type[Body], data: bytes) -> Any:
-    """Strict JSON, then the model; raises ``BadRequest`` that names the field and the rule, never the value."""
-    return check(model, strictjson.read_object(data))
+async def read_object(data: bytes, web: WebSettings, *, model_call: bool = False) -> dict[str, Json]:
+    """Strict JSON within the bounds of ``web``; a large text is read beside the event loop. Raises ``BadRequest``."""
+    read = functools.partial(
+        strictjson.read_object,
+        data,
+        bytes_max=web.model_body_bytes_max if model_call else web.body_bytes_max,
+        nodes_max=web.body_nodes_max,
+        floats=model_call,
+    )
+    return read() if len(data) <= INLINE_BYTES_MAX else await asyncio.to_thread(read)
 
 
 def check(model: type[Body], value: Json) -> Any:

@@ -75,10 +75,12 @@ async def works(it: World, agent: dict[str, str], session: str, restarts: int) -
     done = await it.act(agent, RESTART, session, env="staging")
     assert done.status_code == 200, done.text
     assert it.restarts() == restarts
+    it.clock.advance(1)  # Readiness is looked at once a second.
     assert (await it.client.get("/readyz")).status_code == 200
 
 
 async def missing(it: World) -> dict[str, str]:
+    it.clock.advance(1)
     answer = await it.client.get("/readyz")
     assert answer.status_code == 503
     return dict(answer.json()["missing"])

@@ -43,6 +43,11 @@ def test_no_json_of_the_corpus_gets_through_any_body_route(tmp_path: Path) -> No
     asyncio.run(main())
 
 
+def header(who: Mapping[str, str]) -> bytes:
+    """The caller's token as a header line."""
+    return f"Authorization: {who['Authorization']}".encode()
+
+
 async def post_any(it: World, who: Mapping[str, str], data: bytes, path: str) -> tuple[int, bytes]:
     answer = await it.client.post(path, content=data, headers={**who, "Content-Type": "application/json"})
     return answer.status_code, answer.content
@@ -202,11 +207,14 @@ def test_requests_that_two_readers_could_read_differently_are_refused(tmp_path: 
 def test_a_slow_body_ends_at_its_deadline_and_holds_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path, extra="[web]\nbody_seconds_max = 0.1\n") as it, served(it.app) as port:
+            who = header(await it.agent())
             before = len(await it.records())
-            half = request(b"POST", b"/v1/actions", JSON_TYPE, b"Content-Length: 100", body=b'{"action":')
+            half = request(b"POST", b"/v1/actions", who, JSON_TYPE, b"Content-Length: 100", body=b'{"action":')
             answer = await exchange(port, half)
             assert (status_of(answer), b"http.body_timeout" in answer) == (408, True)
-            cut = request(b"POST", b"/v1/actions", JSON_TYPE, b"Transfer-Encoding: chunked", body=b"5\r\n{}   \r\n")
+            cut = request(
+                b"POST", b"/v1/actions", who, JSON_TYPE, b"Transfer-Encoding: chunked", body=b"5\r\n{}   \r\n"
+            )
             assert status_of(await exchange(port, cut)) == 408
             assert len(await it.records()) == before
 
@@ -217,7 +225,8 @@ def test_requests_over_the_bound_wait_outside_while_the_controls_still_answer(tm
     async def main() -> None:
         extra = "[web]\nconcurrent_requests_max = 2\nbody_seconds_max = 30\n"
         async with world(tmp_path, extra=extra) as it, served(it.app) as port:
-            half = request(b"POST", b"/v1/actions", JSON_TYPE, b"Content-Length: 100", body=b"{")
+            who = header(await it.agent())
+            half = request(b"POST", b"/v1/actions", who, JSON_TYPE, b"Content-Length: 100", body=b"{")
             held = [asyncio.create_task(exchange(port, half, wait=60)) for _ in range(2)]
             await until(lambda: it.app._busy == 2)  # type: ignore[attr-defined]
             refused = await exchange(port, request(b"GET", b"/v1/policies"))
