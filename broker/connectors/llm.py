@@ -179,6 +179,14 @@ class LlmConnector:
     def _routed(self, grant: Grant) -> Upstream:
         """Return the endpoint that policy judged; another one, or none, refuses."""
         route = self._route(grant.request.resource.id, grant.request.resource.region)
+        body = grant.arguments.get("body")
+        geo = body.get("inference_geo") if isinstance(body, dict) else None
+        if route is not None and geo not in {None, "", route[0].region}:
+            raise Denied(
+                "field `inference_geo` names another region than the permitted one; nothing was sent",
+                code="llm.other_geo",
+                remedy="leave `inference_geo` out: the gate routes by region",
+            )
         if route is None or (grant.region and route[0].region != grant.region):
             raise Denied(
                 "no endpoint of this provider serves the model in the permitted region; nothing was sent",

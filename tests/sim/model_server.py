@@ -33,6 +33,10 @@ class Turn:
     hang_after: int | None = None
     stream_error: str = ""
     hang: bool = False
+    blocks: tuple[dict[str, object], ...] = ()
+    """More blocks of a whole message, as they are."""
+    raw: tuple[bytes, ...] = ()
+    """A stream's bytes instead of the wire's own events."""
     tokens_in: int = 25
     tokens_out: int = 15
 
@@ -101,7 +105,7 @@ class ModelServer:
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nrequest-id: req_1\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        events = list(_events(turn, message))
+        events = list(turn.raw or _events(turn, message))
         for number, event in enumerate(events[: turn.cut_after]):
             while number == turn.hang_after:
                 # Alive, but with nothing more to say, until the reader goes away.
@@ -122,6 +126,7 @@ def _message(turn: Turn, model: str, id_: str) -> dict[str, object]:
         {"type": "tool_use", "id": f"toolu_{n:020d}", "name": name, "input": given, "caller": {"type": "direct"}}
         for n, (name, given) in enumerate(turn.tools)
     ]
+    content += turn.blocks
     return {
         "id": id_,
         "type": "message",
