@@ -47,7 +47,7 @@ from broker.policy.engine import NOT_LOADED, unavailable
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import PROFILE, Ask, Place, Reader
-from broker.records import Records, answer_of, decision_body, done_body, finished, receipt_body
+from broker.records import Past, Records, answer_of, decision_body, done_body, finished, receipt_body
 from broker.redaction import Redactor
 from broker.sessions import Sessions
 
@@ -91,6 +91,9 @@ _UNKNOWN = End(
 """When the gate itself failed between intent and outcome."""
 
 
+_RAISED_AGAIN = {
+    kind.__name__: kind for kind in (BadRequest, Conflict, Denied, LimitExceeded, NotFound, UpstreamFailed)
+}
 _BEFORE_SENDING = (BadRequest, Denied, NotFound, Conflict, LimitExceeded)
 """What a connector raises before anything leaves it."""
 
@@ -162,7 +165,7 @@ class Pipeline:
     async def _until_intent(self, place: Place) -> Answer | Opened:
         """Steps 3 to 6; whatever refuses here is on record before it is answered."""
         if place.past is not None:
-            return Answer("done", answer_of(place.request.id, place.past))
+            return _again(place.request.id, place.past)
         decision: Decision | None = None
         try:
             if place.problem is not None:
@@ -192,7 +195,12 @@ class Pipeline:
                 failure, result = error, Result(ResultStatus.ERROR, None, error.error_code)
             status = "done" if result.status is not ResultStatus.ERROR else await self._what_happened(asked, failure)
             shown = await self._after(asked, granted, result)  # (8)
-            answer = {"result": shown.answer(asked.action, result), "decision": decision_body(asked.decision)}
+            answer: dict[str, Json] = {
+                "result": shown.answer(asked.action, result),
+                "decision": decision_body(asked.decision),
+            }
+            if failure is not None:
+                answer["error"] = {"kind": type(failure).__name__, "code": failure.error_code, "detail": failure.detail}
             end = End(status, shown.whole, result, failure.error_code if failure else "", answer)
         finally:
             receipt = await self.close(asked, end)  # (9), whatever went wrong in between
@@ -336,6 +344,10 @@ class Pipeline:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    async def let_go(self, tenant: str, action_id: str) -> None:
+        """Free the targets of a run that a crash cut off and whose end is known; an unknown one may still go on."""
+        await self._obligations.let_go(tenant, action_id)
+
     async def drain(self) -> None:
         """Wait until every effect under way has its outcome on record."""
         while self._running:
@@ -390,3 +402,13 @@ class Pipeline:
         declared = self._policy.catalog.find(place.request.action)
         connector = self._connectors.get(declared.connector) if declared else None
         return connector.endpoint(place.request) if connector else {"region": "", "provider": ""}
+
+
+def _again(action_id: str, past: Past) -> Answer:
+    """The stored answer of an action that ended; one that ended in an error raises that error again."""
+    body = answer_of(action_id, past)
+    if isinstance(error := body.get("error"), dict):
+        raised = _RAISED_AGAIN.get(error["kind"], UpstreamFailed)(error["detail"], code=error["code"])
+        raised.receipt = past.outcome
+        raise raised
+    return Answer("done", body)

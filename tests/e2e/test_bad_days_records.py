@@ -95,13 +95,11 @@ def test_a_failed_write_is_told_alike_at_once_and_later_and_asked_of_the_target(
                 f"/v1/actions/{first.json().get('action_id') or _id(await it.records())}", headers=agent
             )
             again = await it.act(agent, "local.process.restart", session, env="staging", key=key)
-            said = {
-                (await it.records())[-1]["body"]["outcome"]["status"],
-                later.json()["status"],
-                again.json()["status"],
-            }
+            said = {(await it.records())[-1]["body"]["outcome"]["status"], later.json()["status"]}
             assert len(said) == 1
             assert said <= {"failed", "unknown"}
+            assert (again.status_code, again.json()["code"]) == (first.status_code, first.json()["code"])
+            assert again.json()["receipt"] == first.json()["receipt"]
             assert child.restarts == 0
 
     asyncio.run(main())
