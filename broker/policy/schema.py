@@ -74,7 +74,7 @@ class _Compiler:
     def _any(self, schema: Mapping[str, Json]) -> list[Check]:
         """Compile the keywords that hold for every type."""
         checks: list[Check] = []
-        if "type" in schema:
+        if "type" in schema and not _says_type(schema):
             checks.append(_type(schema["type"]))
         if "const" in schema:
             checks.append(_one_of([schema["const"]], "const"))
@@ -98,16 +98,19 @@ class _Compiler:
             self._refs[pointer] = cell = []
             cell.append(self.node(target))
         cell = self._refs[pointer]
-        return lambda value: cell[0](value)  # noqa: PLW0108 - filled after this line where a schema refers to itself
+        if cell:
+            return cell[0]
+        return lambda value: cell[0](value)  # noqa: PLW0108 - filled after this line: the schema refers to itself
 
     def _array(self, schema: Mapping[str, Json]) -> Check:
         low, high = schema.get("minItems", 0), schema.get("maxItems", float("inf"))
         unique = bool(schema.get("uniqueItems"))
         item = self.node(schema.get("items", True))
+        other_type = ": is not array" if schema.get("type") == "array" else None
 
         def check(value: Any) -> str | None:
             if not isinstance(value, list):
-                return None
+                return other_type
             if not low <= len(value) <= high:
                 return ": has too few or too many items"
             if unique and len({repr(child) for child in value}) < len(value):
@@ -128,10 +131,11 @@ class _Compiler:
         other = self.node(schema.get("additionalProperties", True))
         names = self.node(schema["propertyNames"]) if "propertyNames" in schema else None
         low, high = schema.get("minProperties", 0), schema.get("maxProperties", float("inf"))
+        other_type = ": is not object" if schema.get("type") == "object" else None
 
         def check(value: Any) -> str | None:
             if not isinstance(value, dict):
-                return None
+                return other_type
             if not value.keys() >= needed:
                 return f".{next(key for key in required if key not in value)}: is missing"
             if not low <= len(value) <= high:
@@ -207,6 +211,12 @@ def _plain(schema: Mapping[str, Json]) -> Check | None:
 
         return whole
     return None
+
+
+def _says_type(schema: Mapping[str, Json]) -> bool:
+    """Whether the check of the array's or object's own keywords tells its type, too."""
+    own = {"array": _ARRAY, "object": _OBJECT}.get(str(schema["type"]), set())
+    return bool(schema.keys() & own)
 
 
 def _type(names: str | list[str]) -> Check:

@@ -24,7 +24,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,9 +138,11 @@ class _Lane:
     pool: ThreadPoolExecutor
     max_waiting: int
     prologue: str = ""
+    begin: str = ""
+    """How a transaction begins in a lane that nobody waits for: it has one connection, and its own way around SQLAlchemy."""
     waiting: int = 0
-    kept: list[Connection] | None = None
-    """The one connection of a lane that nobody waits for, kept out of the pool between calls; None: pooled."""
+    kept: list[Connection] = field(default_factory=list)
+    """That connection between two calls."""
 
     async def run(self, query: Query[T]) -> T:
         """Run ``query`` on a thread of the pool."""
@@ -155,8 +157,8 @@ class _Lane:
     def call(self, query: Query[T]) -> T:
         """Run ``query`` on this thread, in one transaction; turns the driver's errors into the gate's."""
         try:
-            if self.kept is not None:
-                return self._on_kept(self.kept, query)
+            if self.begin:
+                return self._at_once(query)
             with self.engine.connect() as connection, connection.begin():
                 if self.prologue:
                     connection.exec_driver_sql(self.prologue)
@@ -169,16 +171,22 @@ class _Lane:
         except (DBAPIError, SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreUnavailable(retry_after=1.0) from _bare(error)
 
-    def _on_kept(self, kept: list[Connection], query: Query[T]) -> T:
-        """Run ``query`` on the kept connection, or a new one; whatever goes wrong takes the connection with it."""
-        connection = kept.pop() if kept else self.engine.connect()
+    def _at_once(self, query: Query[T]) -> T:
+        """Run ``query`` on the kept connection, or a new one; what goes wrong is undone as the pool takes it back."""
+        connection = self.kept.pop() if self.kept else self.engine.connect()
         try:
-            with connection.begin():
-                result = query(connection)
+            # Begun and ended at the driver: SQLAlchemy's own way costs as much as the small queries in between.
+            driver: Any = connection.connection.driver_connection
+            driver.execute(self.begin)
+            result = query(connection)
+            if connection.in_transaction():  # an ordinary statement made SQLAlchemy join in
+                connection.commit()
+            else:
+                driver.commit()
         except BaseException:
             connection.close()
             raise
-        kept.append(connection)
+        self.kept.append(connection)
         return result
 
     def dispose(self) -> None:
@@ -254,16 +262,18 @@ def _sqlite_lanes(target: URL, threads: int, max_waiting: int, limits: Timeouts)
     reader = ThreadPoolExecutor(threads, thread_name_prefix="store-read")
     writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
     counter = ThreadPoolExecutor(1, thread_name_prefix="store-count")
+    now = "BEGIN IMMEDIATE"
+    glance = _sqlite(state, 1, hurried, "BEGIN", "FULL", attach=counters)
+    swift = _sqlite(state, 1, hurried, now, "NORMAL", idle=True)
+    tally = _sqlite(counters, 1, hurried, now, "OFF")
     return {
         "read": _Lane(_sqlite(state, threads, limits, "BEGIN", "FULL", attach=counters), reader, max_waiting),
-        "glance": _Lane(_sqlite(state, 1, hurried, "BEGIN", "FULL", attach=counters), reader, max_waiting, kept=[]),
-        "write": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "FULL"), writer, max_waiting),
-        "soft": _Lane(_sqlite(state, 1, limits, "BEGIN IMMEDIATE", "NORMAL"), writer, max_waiting),
-        "swift": _Lane(
-            _sqlite(state, 1, hurried, "BEGIN IMMEDIATE", "NORMAL", idle=True), writer, max_waiting, kept=[]
-        ),
-        "count": _Lane(_sqlite(counters, 1, limits, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting),
-        "tally": _Lane(_sqlite(counters, 1, hurried, "BEGIN IMMEDIATE", "OFF"), counter, max_waiting, kept=[]),
+        "glance": _Lane(glance, reader, max_waiting, begin="BEGIN"),
+        "write": _Lane(_sqlite(state, 1, limits, now, "FULL"), writer, max_waiting),
+        "soft": _Lane(_sqlite(state, 1, limits, now, "NORMAL"), writer, max_waiting),
+        "swift": _Lane(swift, writer, max_waiting, begin=now),
+        "count": _Lane(_sqlite(counters, 1, limits, now, "OFF"), counter, max_waiting),
+        "tally": _Lane(tally, counter, max_waiting, begin=now),
     }
 
 
@@ -313,6 +323,7 @@ def _sqlite(  # noqa: PLR0913 - one argument a setting
     def _begin(connection: Connection) -> None:
         # Straight to the driver: this stands before every transaction, and the long way costs a tenth of a small query.
         driver: Any = connection.connection.driver_connection
-        driver.execute(begin)
+        if not driver.in_transaction:
+            driver.execute(begin)
 
     return engine

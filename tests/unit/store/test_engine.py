@@ -1,6 +1,7 @@
 """Store: transactions, lanes, failures and recovery, on both databases."""
 
 import asyncio
+import contextlib
 import resource
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ from sqlalchemy import delete, func, insert, select
 
 from broker.errors import BadRequest, Conflict, StoreUnavailable
 from broker.store import Connection, Store, Timeouts
+from broker.store.engine import HOLDS_A_CHECKPOINT
 from broker.store.tables import lease, limit_counter
 from tests.stores import KINDS, fresh_tenant, fresh_url, open_store
 
@@ -318,3 +320,52 @@ def test_a_lost_counter_file_is_made_anew_and_the_state_stays(tmp_path: Path) ->
     assert asyncio.run(again.read(keys)) == ["a"]
     assert asyncio.run(again.ready())
     again.close()
+
+
+def test_a_query_that_fails_in_a_lane_that_nobody_waits_for_leaves_nothing(store: Store) -> None:
+    def failing(connection: Connection) -> None:
+        put("a")(connection)
+        raise KeyError
+
+    async def main() -> list[str]:
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                await store.hold(failing)
+        await store.hold(put("b"))
+        with pytest.raises(Conflict):
+            await store.hold(put("b"))
+        await store.hold(put("c"), gives_back=True)
+        return await store.glance(keys)
+
+    assert asyncio.run(main()) == ["b", "c"]
+
+
+def test_holds_are_kept_however_often_they_pass_by_the_writer(tmp_path: Path) -> None:
+    store = open_store("sqlite", tmp_path)
+
+    async def main() -> int:
+        for number in range(2 * HOLDS_A_CHECKPOINT + 1):
+            await store.hold(put(f"k{number}"))
+        return len(await store.read(keys))
+
+    assert asyncio.run(main()) == 2 * HOLDS_A_CHECKPOINT + 1
+    store.close()
+
+
+def test_a_hold_waits_on_the_writers_thread_while_somebody_else_writes(tmp_path: Path) -> None:
+    store = open_store("sqlite", tmp_path)
+    path = str(store._lanes["write"].engine.url.database)
+
+    async def main() -> list[str]:
+        await store.hold(put("a"))
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.create_task(store.hold(put("b")))
+            await asyncio.sleep(0)
+            assert store._lanes["soft"].waiting == 1
+            other.execute("COMMIT")
+            await waiting
+        return await store.read(keys)
+
+    assert asyncio.run(main()) == ["a", "b"]
+    store.close()
