@@ -107,6 +107,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("bad-day:approvals", "broker", "requester, replay, changed arguments, policy, role, kill switch, two surfaces", BAD_DAYS + "approvals.py"),
     _("bad-day:streams", "broker", "a stream cut by either side has its outcome", BAD_DAYS + "streams.py"),
     _("bad-day:crash", "broker", "killed between intent and outcome: reported as unknown, the target is asked, nothing is repeated", BAD_DAYS + "crash.py"),
+    _("bad-day:way-in", "broker/web", "nothing of a stranger's body is read; large bodies on the model's routes only", BAD_DAYS + "way_in.py"),
+    _("bad-day:records", "broker", "a caller's words reach no leaf, a reviewer sees the change and no secret", BAD_DAYS + "records.py"),
+    _("bad-day:model", "broker/streams.py", "no position of a prompt and no event of a stream carries what redaction hides", BAD_DAYS + "model.py", "unit/test_model_relay.py"),
+    _("bad-day:owners", "broker", "what an agent did for one person is no other person's", BAD_DAYS + "owners.py"),
     # -- tenants and state
     _("tenant:isolation", "broker/store", "nothing of one tenant is visible or touchable from another", "unit/store/test_isolation.py"),
     _("store:databases", "broker/store", "SQLite and PostgreSQL: same tables, same queries, faults told apart", "unit/store/test_engine.py", "unit/store/test_migrations.py"),

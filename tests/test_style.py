@@ -116,14 +116,20 @@ def _asks_the_time(node: ast.AST) -> bool:
 
 
 def test_tests_assert_nothing_on_the_wall_clock() -> None:
-    asserted = [
-        where(path, node)
-        for path in tracked(".py")
-        if path.is_relative_to(ROOT / "tests") and not {"bench", "sim"} & set(path.parts)
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Assert)
-        and any(isinstance(part, ast.Attribute) and CLOCK.fullmatch(ast.unparse(part)) for part in ast.walk(node))
-    ]
+    """But a loop that waits for something may end itself: that says how long we wait, not how fast it must be."""
+    asserted = []
+    for path in tracked(".py"):
+        if not path.is_relative_to(ROOT / "tests") or {"bench", "sim"} & set(path.parts):
+            continue
+        loops = [node for node in ast.walk(tree(path)) if isinstance(node, ast.While)]
+        waits = {id(node) for loop in loops for node in ast.walk(loop) if isinstance(node, ast.Assert)}
+        asserted += [
+            where(path, node)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Assert)
+            and id(node) not in waits
+            and any(isinstance(part, ast.Attribute) and CLOCK.fullmatch(ast.unparse(part)) for part in ast.walk(node))
+        ]
     assert asserted == [], "use the seeded clock, or count what happened"
 
 
