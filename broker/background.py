@@ -201,6 +201,8 @@ class Background:
                 detail = error.error_code
         await self._records.recovery(tenant, entry.id, status=status, detail=detail)
         self._telemetry.warning("intent.recovered", action=entry.id, status=status)
+        if status != "unknown":
+            await self._pipeline.let_go(tenant, entry.id)
 
     def _catalog(self) -> Catalog:
         return self._policy.catalog

@@ -225,6 +225,10 @@ class Obligations:
         if granted.held is not None:
             await self._leases.release(granted.grant.request.tenant, granted.grant.request.id)
 
+    async def let_go(self, tenant: str, action_id: str) -> None:
+        """Give back what a run of this action held that is known to be over."""
+        await self._leases.release(tenant, action_id)
+
     async def _approval(self, duty: RequireApproval, asked: Asked, profile: str) -> Pending | Plan:
         """Propose, wait, or use an approval: bound to digest, policy revision and the state the plan saw; once."""
         if asked.request.content is not None:
