@@ -2,17 +2,23 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import orjson
 import pytest
 
 from audit.sqlite import SqliteStore
+from broker import modelwire
+from broker.errors import OutcomeOwed
+from broker.identity import Credential
+from broker.reading import Ask
+from broker.streams import Relay
 from tests.e2e.test_bad_days_storage import locked
 from tests.sim.model_server import Turn
 from tests.sim.world import FAR_MODEL, MODEL, World, world
@@ -332,6 +338,24 @@ def test_a_whole_answer_is_redacted_but_for_what_goes_back_to_the_provider(tmp_p
     asyncio.run(main())
 
 
+def test_text_of_a_block_that_never_ends_comes_before_the_end(tmp_path: Path) -> None:
+    unended = block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "restart it"})[:-1]
+
+    async def main() -> None:
+        for number, tail in enumerate((TAIL, TAIL[1:], (event("error", error={"type": "overloaded_error"}),))):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            async with world(folder, turns=[Turn("x", raw=(HEAD, *unended, *tail))]) as it:
+                events = events_of((await call(it, {"stream": True})).text)
+                assert [each["type"] for each in events[-1 - len(tail) :]] == [
+                    "content_block_delta",
+                    *(e["type"] for e in events[-len(tail) :]),
+                ]
+                assert events[-1 - len(tail)]["delta"] == {"type": "text_delta", "text": "restart it"}
+
+    asyncio.run(main())
+
+
 # -- the call's two ends ----------------------------------------------------------------------------------------------------
 
 
@@ -405,20 +429,28 @@ def test_the_upstream_is_cut_even_when_the_outcome_cannot_be_recorded(
 
     async def main() -> None:
         async with world(tmp_path, turns=[Turn("well " * 400, hang_after=100)]) as it:
-            streams = asyncio.Event()
-
-            async def send(message: Any) -> None:
-                if b"text_delta" in message.get("body", b""):
-                    streams.set()
-
-            caller = asyncio.create_task(streaming(it, send))
-            await streams.wait()
+            agent = await it.agent()
+            body = {"model": MODEL, "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "now?"}]}
+            ask = Ask(
+                "llm.messages.create",
+                {"type": "model", "id": MODEL, "env": "prod"},
+                {**modelwire.facts(body), "headers": {}},
+                session=await it.session(agent),
+                reason="model call",
+                content=body,
+            )
+            relay = await it.gate.streams.open(Credential(authorization=agent["Authorization"]), ask)
+            assert isinstance(relay, Relay)
+            reader = relay.chunks()
+            await anext(reader)
+            it.models.server.closed.clear()
             with locked(it.data / "audit.db"):
-                it.models.server.closed.clear()
-                caller.cancel()
-                await asyncio.gather(caller, return_exceptions=True)
-                async with asyncio.timeout(10):
+                with pytest.raises(OutcomeOwed):
+                    await relay.aclose()
+                async with asyncio.timeout(5):
                     await it.models.server.closed.wait()
+            with contextlib.suppress(OutcomeOwed):
+                await cast("AsyncGenerator[bytes]", reader).aclose()
             await it.gate.pipeline.drain()
             assert (await outcome(it))["status"] == "partial"
 
