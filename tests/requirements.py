@@ -111,6 +111,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("bad-day:records", "broker", "a caller's words reach no leaf, a reviewer sees the change and no secret", BAD_DAYS + "records.py"),
     _("bad-day:model", "broker/streams.py", "no position of a prompt and no event of a stream carries what redaction hides", BAD_DAYS + "model.py", "unit/test_model_relay.py"),
     _("bad-day:owners", "broker", "what an agent did for one person is no other person's", BAD_DAYS + "owners.py"),
+    _("drill:crash", "tests/drill", "kill -9 under load on both databases: nothing acknowledged is lost, nothing is done without an intent, nothing twice", "e2e/test_drill.py"),
     # -- tenants and state
     _("tenant:isolation", "broker/store", "nothing of one tenant is visible or touchable from another", "unit/store/test_isolation.py"),
     _("store:databases", "broker/store", "SQLite and PostgreSQL: same tables, same queries, faults told apart", "unit/store/test_engine.py", "unit/store/test_migrations.py"),
