@@ -98,7 +98,7 @@ def test_a_failed_write_is_told_alike_at_once_and_later_and_asked_of_the_target(
             said = {(await it.records())[-1]["body"]["outcome"]["status"], later.json()["status"]}
             assert len(said) == 1
             assert said <= {"failed", "unknown"}
-            assert (again.status_code, again.json()["code"]) == (first.status_code, first.json()["code"])
+            assert (again.status_code, again.json()["status"]) == (first.status_code, first.json()["status"])
             assert again.json()["receipt"] == first.json()["receipt"]
             assert child.restarts == 0
 
