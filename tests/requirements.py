@@ -70,6 +70,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("obligation:approval", "broker/approvals", "bound to digest, plan and policy; quorum, separation, expiry, single use", "unit/test_approvals.py", "property/state/test_approvals_model.py"),
     _("obligation:races", "broker/approvals", "whatever races, one execution", "unit/test_approval_races.py", BAD_DAYS + "approvals.py::test_every_surface_at_once_gives_one_execution"),
     _("obligation:narrow", "broker/approvals", "a reviewer may narrow and never widen", "property/state/test_narrowing.py"),
+    _("obligation:attempts", "broker/attempts.py", "one party asks so often at most, whatever the answer", "unit/test_attempts.py"),
     _("obligation:lease", "broker/leases", "one holder a key, fenced", "unit/test_leases.py"),
     _("obligation:unknown", "broker.decision/v1", "an unknown obligation refuses", POLICY + "test_decision.py::test_whatever_the_gate_does_not_know_is_refused"),
     _("obligation:grant", "broker/obligations.py", "a grant is minted in one place and is a connector's only argument", "test_style.py::test_only_obligations_mint_grants"),
