@@ -49,6 +49,10 @@ class WebSettings(Section):
     request_seconds_max: float = 60
     concurrent_requests_max: int = 512
     wait_seconds_max: float = 50
+    attempts_per_minute_max: int = Field(default=1200, ge=1)
+    """What one party may ask of one replica, permitted or not, in the long run."""
+    attempts_burst_max: int = Field(default=300, ge=1)
+    """And at once."""
 
 
 class IssuerSettings(Section):

@@ -17,12 +17,14 @@ connector. Steps 6 to 9 run detached from the request: a client that hangs up le
 """
 
 import asyncio
+import secrets
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from broker.approvals import Approvals, Proposal, stored_principal
+from broker.attempts import Attempts
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import (
@@ -40,16 +42,17 @@ from broker.errors import (
     UpstreamFailed,
 )
 from broker.identity import Credential, Verifier
-from broker.model import Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
+from broker.model import ActionRequest, Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
 from broker.parties import Parties
 from broker.policy.engine import NOT_LOADED, unavailable
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
-from broker.reading import PROFILE, Ask, Place, Reader
+from broker.reading import GATE, PROFILE, Ask, Place, Reader
 from broker.records import Past, Records, answer_of, decision_body, done_body, finished, receipt_body
 from broker.redaction import Redactor
 from broker.sessions import Sessions
+from broker.telemetry import Telemetry
 
 RETRY_SECONDS = 1.0
 RETRIES = 60
@@ -105,6 +108,7 @@ class Pipeline:
         self,
         *,
         identity: Verifier,
+        attempts: Attempts,
         parties: Parties,
         reader: Reader,
         sessions: Sessions,
@@ -115,10 +119,12 @@ class Pipeline:
         redactor: Redactor,
         connectors: Mapping[str, Connector],
         clock: Clock,
+        telemetry: Telemetry,
         approval_grace_seconds: int,
     ) -> None:
         """``connectors`` by name; a waiting request may run until its token's expiry plus the grace."""
         self._identity = identity
+        self._attempts = attempts
         self._parties = parties
         self._reader = reader
         self._sessions = sessions
@@ -129,13 +135,14 @@ class Pipeline:
         self._redactor = redactor
         self._connectors = connectors
         self._clock = clock
+        self._telemetry = telemetry
         self._grace = approval_grace_seconds
         self._running: set[asyncio.Task[Any]] = set()
 
     async def act(self, credential: Credential, ask: Ask) -> Answer:
         """Take one request through all nine steps; raises the ``BrokerError`` that stopped it, its receipt attached."""
         principal = await self._authenticate(credential)  # (1)
-        place = await self._reader.ask(principal, ask)  # (2)
+        place = await self._read(principal, ask)  # (2)
         return await self._go_on(place)
 
     async def resume(self, proposal: Proposal) -> Answer:
@@ -152,7 +159,7 @@ class Pipeline:
     async def open(self, credential: Credential, ask: Ask) -> Answer | Opened:
         """Steps 1 to 6 of a model call that will be streamed."""
         principal = await self._authenticate(credential)  # (1)
-        return await self._until_intent(await self._reader.ask(principal, ask))  # (2) to (6)
+        return await self._until_intent(await self._read(principal, ask))  # (2) to (6)
 
     async def _go_on(self, place: Place) -> Answer:
         """Steps 3 to 9, detached: from the intent on, the outcome is owed."""
@@ -169,7 +176,7 @@ class Pipeline:
         decision: Decision | None = None
         try:
             if place.problem is not None:
-                raise place.problem
+                raise place.problem  # noqa: TRY301 - refused where everything is refused
             decision = await self._decide(place)  # (3) (4)
             asked = self._permitted(place, decision)
             match await self._obligations.before(asked):  # (5)
@@ -179,10 +186,11 @@ class Pipeline:
                     return await self._planned(place, asked, planned)
                 case Granted() as granted:
                     return Opened(place, asked, granted, await self._intent(place, asked, granted))  # (6)
-        except BrokerError as error:
+        except Exception as raised:  # noqa: BLE001 - a defect of ours refuses too, and on record
+            error = self._named(raised)
             error.decision_id = decision.id if decision else ""
             error.receipt = await self._records.refusal(place.principal, place.request, error, decision)
-            raise
+            raise error from None
 
     async def _effect(self, asked: Asked, granted: Granted) -> Answer:
         """Execution and outcome: straight down, and every exit leads through the outcome."""
@@ -268,8 +276,53 @@ class Pipeline:
         if self._policy.active is None:
             # What cannot be decided cannot be redacted either, so it is refused before anything of it is kept.
             raise unavailable(NOT_LOADED, "no verified policy bundle is loaded")
+        await self._bounded(principal)
         await self._parties.note(principal)
         return principal
+
+    async def _bounded(self, principal: Principal) -> None:
+        """Refuse who asks too often, before anything is read: one record a minute stands for all of it."""
+        over = self._attempts.take(principal.tenant, principal.acting.id)
+        if over is None:
+            return
+        error = LimitExceeded(
+            f"you ask too often; {over.unrecorded} more were refused since this was last recorded",
+            code="limit.attempts",
+            retry_after=over.retry_after,
+        )
+        if over.for_record:
+            error.receipt = await self._records.refusal(principal, self._unread(principal, "*"), error)
+        raise error
+
+    async def _read(self, principal: Principal, ask: Ask) -> Place:
+        """(2) The ask as a request."""
+        try:
+            return await self._reader.ask(principal, ask)
+        except BrokerError:
+            raise
+        except Exception as raised:  # noqa: BLE001 - a defect of ours refuses too, and on record
+            error = self._named(raised)
+            error.receipt = await self._records.refusal(principal, self._unread(principal, ask.action), error)
+            raise error from None
+
+    def _unread(self, principal: Principal, action: str) -> ActionRequest:
+        """What stands on record for a request that was not read: who asked, and for which action at most."""
+        return self._policy.catalog.request(
+            action_id="act_" + secrets.token_hex(13),
+            tenant=principal.tenant,
+            requester=principal.acting.id,
+            session="",
+            action=action,
+            resource=GATE,
+            arguments={},
+        )
+
+    def _named(self, raised: Exception) -> BrokerError:
+        """A failure that is no refusal has a class and a place in telemetry; its text never leaves."""
+        if isinstance(raised, BrokerError):
+            return raised
+        self._telemetry.crash("pipeline", raised)
+        return BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed")
 
     async def _decide(self, place: Place) -> Decision:
         """(3) Policy's input from trusted state only, (4) and its answer."""

@@ -43,6 +43,9 @@ class Telemetry:
         self._crashes = Counter(
             "wicketgate_crashes_total", "Unexpected failures by place", ["place"], registry=self.registry
         )
+        self._attempts = Counter(
+            "wicketgate_attempts_refused_total", "Requests over the rate of one party", registry=self.registry
+        )
         self._gauges: dict[str, Gauge] = {}
 
     def event(self, name: str, **fields: str | int | float | bool) -> None:
@@ -61,6 +64,10 @@ class Telemetry:
     def refused(self, code: str) -> None:
         """Count one refusal by its stable code."""
         self._refusals.labels(code).inc()
+
+    def attempt_refused(self) -> None:
+        """Count one request of a party that asks too often; most of these are not on record one by one."""
+        self._attempts.inc()
 
     def crash(self, place: str, error: BaseException) -> None:
         """Report an unexpected failure by class and place in our code, without its text."""

@@ -5,17 +5,14 @@
 """
 
 import asyncio
-import fcntl
 import os
-import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from audit.keyfile import create_key, read_key
 from audit.log import Log
 from audit.payload import LocalKey
 from audit.postgres import PostgresStore
@@ -25,13 +22,15 @@ from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
 from broker.acts import Acts
 from broker.approvals import Approvals, Due
+from broker.attempts import Attempts
 from broker.background import Background
 from broker.clock import Clock
 from broker.config import IssuerSettings, Settings
 from broker.connectors.base import Connector
 from broker.connectors.registry import build_connector, read_settings
+from broker.datafolder import Keys, alone
 from broker.egress import Egress, UpstreamSettings
-from broker.errors import BadRequest, BrokerError, Conflict
+from broker.errors import BadRequest, BrokerError
 from broker.identity import Verifier, issuer_profile
 from broker.identity.dev import PERSONAS, DevProvider, Persona, agent_key
 from broker.killswitch import KillSwitch
@@ -71,27 +70,6 @@ class Development:
     code: str
     policies: Path
     people: Mapping[str, Persona] = field(default_factory=lambda: PERSONAS)
-
-
-class Keys:
-    """Secret key files of the data folder, made at first use; replicas are given the same folder."""
-
-    def __init__(self, folder: Path) -> None:
-        """``folder`` is made with mode 0700."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.folder = folder
-
-    def secret(self, name: str) -> bytes:
-        """32 bytes; raises ``audit.errors.KeyRefused`` for a file that others can read."""
-        path = self.folder / name
-        if not path.exists():
-            create_key(path, secrets.token_bytes(KEY_BYTES))
-        return read_key(path, KEY_BYTES)
-
-    def signer(self) -> FileSigner:
-        """The log's signer."""
-        self.secret("log.key")
-        return FileSigner.from_file(self.folder / "log.key")
 
 
 class Wiring:
@@ -274,6 +252,7 @@ class Wiring:
         )
         return Pipeline(
             identity=self.identity,
+            attempts=Attempts(self.clock, self.telemetry, self.settings.web),
             parties=Parties(self.store, self.clock),
             reader=reader,
             sessions=self.sessions,
@@ -284,6 +263,7 @@ class Wiring:
             redactor=self.redactor,
             connectors=self.connectors,
             clock=self.clock,
+            telemetry=self.telemetry,
             approval_grace_seconds=self.settings.sessions.approval_grace_seconds,
         )
 
@@ -318,7 +298,7 @@ class Wiring:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The context in which the gate may be served; leaving it lets effects under way finish."""
-        with _alone(self.settings.gate.data, shared=self.shared):
+        with alone(self.settings.gate.data, shared=self.shared):
             await asyncio.to_thread(self.store.migrate)
             await self.log.start()
             if self.settings.policy.engine == "regorus":
@@ -483,21 +463,3 @@ def _dev_issuer_settings(settings: Settings) -> IssuerSettings:
         agents=("agent-1",),
         lifetime_seconds_max=600,
     )
-
-
-@contextmanager
-def _alone(data: Path, *, shared: bool) -> Iterator[None]:
-    """One gate a data folder on SQLite: the lock falls with the process, however it ends."""
-    if shared:
-        yield
-        return
-    with (data / "gate.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(
-                "another gate uses this data folder",
-                code="gate.data_in_use",
-                remedy="stop it, or give --data another folder",
-            ) from None
-        yield

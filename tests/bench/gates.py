@@ -60,7 +60,7 @@ def fixed_server(folder: Path, name: str, body: bytes) -> Iterator[tuple[int, in
         yield process.pid, int(process.stdout.readline())
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def request_body(action: str, session: str, number: int) -> bytes:
@@ -144,6 +144,8 @@ def measured_gate(folder: Path, engine: str, policies: Path, tool_port: int) -> 
                 f'[policy]\nengine = "opa"\nopa_socket = "{opa.socket}"\nopa_milliseconds_max = 2000\nbundle_token_file = "{token}"\n'
                 + toml
             )
+        # A bench is no longer a burst of attempts, either.
+        toml += f"[web]\nattempts_per_minute_max = {MANY}\nattempts_burst_max = {MANY}\n"
         gate = stack.enter_context(running_gate(place, toml, port=port, options=["--policies", str(policies)]))
         yield MeasuredGate(engine, gate, opa)
 

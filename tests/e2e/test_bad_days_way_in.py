@@ -1,6 +1,7 @@
 """Bad days on the way in: strangers who want the gate's time and memory, and callers who ask too much."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from broker.web.guard import Guard, GuardSettings
 from broker.web.problem import problem
 from broker.web.routes import ROUTES, Route, Table
 from tests.sim.served import exchange, request, served, status_of
-from tests.sim.world import world
+from tests.sim.world import MODEL, world
 
 JSON_TYPE = b"Content-Type: application/json"
 TYPED = {"Content-Type": "application/json"}
@@ -295,5 +296,125 @@ def test_asking_for_readiness_again_and_again_writes_nothing(tmp_path: Path) -> 
             it.clock.advance(1)
             await it.client.get("/readyz")
             assert state() != before
+
+    asyncio.run(main())
+
+
+# -- too many attempts ----------------------------------------------------------------------------------------------
+
+FEW = "[web]\nattempts_per_minute_max = 60\nattempts_burst_max = 10\n"
+
+
+def test_refusals_cannot_fill_the_log(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra=FEW) as it:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            before = len(await it.records())
+            answers = [await it.client.get("/v1/policies", headers=agent) for _ in range(40)]
+            assert [answer.status_code for answer in answers] == [403] * 10 + [429] * 30
+            assert {answer.json()["code"] for answer in answers[10:]} == {"limit.attempts"}
+            assert {answer.headers["retry-after"] for answer in answers[10:]} == {"1"}
+            # One record stands for all of them, and its receipt goes with the first.
+            kept = [record["body"].get("error") for record in (await it.records())[before:]]
+            assert kept[10:] == ["limit.attempts"]
+            assert [index for index, answer in enumerate(answers) if "receipt" in answer.json()] == list(range(11))
+            shown = await it.client.get("/metrics")
+            assert "wicketgate_attempts_refused_total 30.0" in shown.text
+            # Others are not slowed by it, and neither is a party that waits.
+            assert (await it.client.get("/v1/policies", headers=oncall)).status_code != 429
+            it.clock.advance(1)
+            assert (await it.client.get("/v1/policies", headers=agent)).status_code == 403
+            it.clock.advance(60)
+            later = len(await it.records())
+            for _ in range(40):
+                last = await it.client.get("/v1/policies", headers=agent)
+            assert last.status_code == 429
+            assert [record["body"].get("error") for record in (await it.records())[later:]][10:] == ["limit.attempts"]
+
+    asyncio.run(main())
+
+
+def test_attempts_are_counted_on_every_door_of_the_path(tmp_path: Path) -> None:
+    """Also where the request itself would be wrong, and on the model's wire, in its own form."""
+
+    async def main() -> None:
+        async with world(tmp_path, extra=FEW) as it:
+            agent = await it.agent()
+            for _ in range(10):
+                assert (await it.act(agent, "no.such.action", "ses_none")).status_code == 404
+            body = {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]}
+            for stream in (False, True):
+                answer = await it.client.post(
+                    "/llm/anthropic/v1/messages", json={**body, "stream": stream}, headers=agent
+                )
+                assert (answer.status_code, answer.json()["error"]["type"]) == (429, "rate_limit_error")
+            assert (await it.client.get("/v1/actions", headers=agent)).status_code == 429
+
+    asyncio.run(main())
+
+
+# -- defects of ours ------------------------------------------------------------------------------------------------
+
+
+def test_a_defect_in_reading_refuses_on_record_and_says_nothing_of_itself(tmp_path: Path) -> None:
+    """A row that the gate would never write: its session breaks in step 2, and only for those who name it."""
+
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent = await it.agent()
+            session = await it.session(agent)
+            with sqlite3.connect(it.data / "gate.db") as rows:
+                rows.execute(
+                    "UPDATE session SET intent = ? WHERE id = ?",
+                    (b'[{"kind":"task","text":5,"source":"","author":"x","trusted":true}]', session),
+                )
+            before = len(await it.records())
+            read = await it.act(agent, "local.logs.search", session, {"window_seconds": 60, "pattern": "secret-word"})
+            assert (read.status_code, read.json()["code"]) == (500, "gate.failed")
+            assert "int" not in read.json()["detail"]
+            assert "secret-word" not in read.text
+            assert [one["body"].get("error") for one in (await it.records())[before:]] == ["gate.failed"]
+            assert read.json()["receipt"]["seq"] == before
+            body = {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}], "stream": True}
+            for stream in (False, True):
+                call = await it.client.post(
+                    "/llm/anthropic/v1/messages",
+                    json={**body, "stream": stream},
+                    headers={**agent, "Wicketgate-Session": session},
+                )
+                assert (call.status_code, call.json()["wicketgate"]["code"]) == (500, "gate.failed")
+            assert len(await it.records()) == before + 3
+            assert it.models.seen == []
+            metrics = (await it.client.get("/metrics")).text
+            assert 'wicketgate_crashes_total{place="pipeline"} 3.0' in metrics
+            assert (await it.act(agent, "local.process.status", await it.session(agent))).status_code == 200
+
+    asyncio.run(main())
+
+
+class Broken:
+    """A connector of somebody else's with a defect."""
+
+    name = "local"
+
+    def endpoint(self, _: Any) -> Any:
+        return {"region": 1 // 0}
+
+
+def test_a_defect_in_gathering_facts_refuses_on_record(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent = await it.agent()
+            session = await it.session(agent)
+            connectors: Any = it.gate.connectors
+            whole, connectors["local"] = connectors["local"], Broken()
+            before = len(await it.records())
+            failed = await it.act(agent, "local.process.status", session)
+            connectors["local"] = whole
+            assert (failed.status_code, failed.json()["code"]) == (500, "gate.failed")
+            assert "division" not in failed.text
+            (kept,) = (await it.records())[before:]
+            assert (kept["kind"], kept["body"]["error"]) == ("refusal", "gate.failed")
+            assert kept["body"]["action"]["name"] == "local.process.status"
 
     asyncio.run(main())
