@@ -17,11 +17,13 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._waiting: asyncio.Future[int] | None = None
         self.body = b""
+        self.closed = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
         if self._waiting and not self._waiting.done():
             self._waiting.set_exception(exc or ConnectionResetError("the server closed the connection"))
 

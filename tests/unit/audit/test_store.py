@@ -1,6 +1,7 @@
 """The storage contract, on every database that the log runs on."""
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from audit.errors import GuardsMissing
 from audit.merkle import EMPTY_ROOT, fold, leaf_hash
 from audit.postgres import PostgresStore
 from audit.record import Placed
-from audit.sqlite import MemoryStore, SqliteStore
+from audit.sqlite import MemoryStore, SqliteSession, SqliteStore
 from audit.store import Place, Row, Session, Store
 from tests.parts import fresh_database
 from tests.unit.audit.room import ORIGIN, TENANT
@@ -54,6 +55,29 @@ def test_what_was_committed_reads_back_from_another_connection(store: Store, con
     assert session.stream_heads(ORIGIN, ["ses_1", "ses_2"]) == {"ses_1": Place(2, made[2].leaf)}
     assert [found.seq for found in session.open_intents(ORIGIN)] == [0, 1, 2]
     assert session.size("example.org/audit/other") == 0
+
+
+def test_finding_the_end_of_a_stream_takes_no_longer_when_the_stream_is_long() -> None:
+    session, steps = SqliteSession(sqlite3.connect(":memory:", isolation_level=None), threading.RLock(), shared=True), 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def asked() -> int:
+        nonlocal steps
+        steps = 0
+        session._connection.set_progress_handler(count, 1)
+        assert session.stream_heads(ORIGIN, ["ses_1"])
+        session._connection.set_progress_handler(None, 1)
+        return steps
+
+    made = rows(2_000)
+    insert(session, made[:5])
+    short = asked()
+    insert(session, made[5:])
+    assert asked() <= 2 * short
 
 
 def test_a_rolled_back_transaction_leaves_nothing(store: Store, connect: Connect) -> None:
