@@ -8,6 +8,7 @@ switch, which needs a configured role and the log only.
 import asyncio
 import base64
 import hashlib
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector, EffectStatus
-from broker.errors import BadRequest, Denied, NotFound, Reason
+from broker.errors import BadRequest, Denied, NotFound, Reason, StoreUnavailable
 from broker.killswitch import KillSwitch
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
 from broker.policy.activations import Activation, ActivationRows
@@ -31,6 +32,7 @@ from broker.sessions import Opening, Sessions
 from broker.store import Store
 from broker.store import approvals as proposal_rows
 
+FOR_EVERY_TENANT = ("gate.policy.activate", "gate.policy.rollback")
 OPEN_STATES = ("waiting", "approved", "executing")
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 
@@ -101,6 +103,8 @@ class Acts:
 
     async def plan(self, request: ActionRequest, action: Action) -> Plan:
         """What the act would change; for policies, from which digest to which."""
+        if action.name in FOR_EVERY_TENANT:
+            self._kills.check_operator(request.tenant)
         active = self._policy.active
         before = {"digest": active.digest, "revision": active.revision} if active else None
         shown = {key: value for key, value in request.arguments.items() if isinstance(value, (str, int, bool))}
@@ -145,12 +149,17 @@ class Acts:
         return body
 
     async def kill(self, principal: Principal, *, scope: str, target: str, reason: str) -> dict[str, Json]:
-        """Pull the switch first, then record it: stopping must not wait for anything."""
-        pulled = await self._kills.pull(principal, scope, target, reason)
-        event = f"kill.{scope}.{hashlib.sha256(f'{target}{self._clock.now_ns()}'.encode()).hexdigest()[:20]}"
-        receipt = await self._records.kill(
-            principal, scope=scope, target=target or scope, reason=reason, event=event, pulled=True
-        )
+        """Who may, then the record, then the switch: nothing is stopped off the record, and no refusal either."""
+        told = {"scope": scope, "target": target or scope, "reason": reason}
+        event = f"kill.{secrets.token_hex(13)}"
+        try:
+            self._kills.check(principal, scope, target)
+            receipt = await self._records.kill(principal, "kill", event=event, **told)
+            pulled = await self._kills.pull(principal, scope, target, reason)
+        except (BadRequest, Denied, StoreUnavailable) as error:
+            refused, code = f"{event}.refusal", error.error_code
+            error.receipt = await self._records.kill(principal, "refusal", event=refused, error=code, **told)
+            raise
         return {"scope": scope, "target": target, "changed": pulled, "receipt": receipt_body(receipt)}
 
     async def notify(self) -> None:
@@ -312,15 +321,16 @@ class Acts:
         )
         return request.digest
 
-    async def _policies(self, _principal: Principal, _arguments: Mapping[str, Any]) -> Json:
-        active = self._policy.active
+    async def _policies(self, principal: Principal, _arguments: Mapping[str, Any]) -> Json:
+        """What is active and was; who did it is told to people of the operator's tenant."""
+        active, named = self._policy.active, self._kills.is_operator(principal)
         history = [
             {
                 "seq": one.seq,
                 "digest": one.digest,
                 "revision": one.revision,
                 "kind": one.kind,
-                "by": one.by,
+                "by": one.by if named else "",
                 "at": one.at_ns // 10**9,
             }
             for one in await self._bundles.history()
@@ -369,27 +379,26 @@ class Acts:
         )
 
     async def _activate(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """Put a staged bundle into force, through the load gate."""
+        """Put a staged bundle into force, for every tenant, through the load gate."""
+        self._kills.check_operator(principal.tenant)
         previous = self._policy.active.digest if self._policy.active else ""
         archive, signature = await self._bundles.bundle(arguments["digest"])
         done = await self._policy.activate(archive, signature, by=principal.acting.id)
         return await self._policy_changed(principal, "activate", done, previous)
 
     async def _rollback(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
+        self._kills.check_operator(principal.tenant)
         previous = self._policy.active.digest if self._policy.active else ""
         done = await self._policy.rollback(arguments["digest"], by=principal.acting.id)
         return await self._policy_changed(principal, "rollback", done, previous)
 
     async def _policy_changed(self, principal: Principal, verb: str, done: Activation, previous: str) -> Json:
-        """Put a change of policy on record under its place in the history."""
-        receipt = await self._records.policy(
-            principal.tenant,
-            verb=verb,
-            digest=done.digest,
-            previous=previous,
-            revision=done.revision,
-            event=f"policy.{done.seq}.{done.digest[:16]}",
-        )
+        """Put a change of policy on record under its place in the history, in the log of everybody whom it concerns."""
+        change = {"verb": verb, "digest": done.digest, "previous": previous, "revision": done.revision}
+        event = f"policy.{done.seq}.{done.digest[:16]}"
+        receipt = await self._records.policy(principal.tenant, event=event, **change)
+        for tenant in await self._records.tenants():
+            await self._records.policy(tenant, event=event, **change)
         return {"digest": done.digest, "revision": done.revision, "seq": done.seq, "record": receipt_body(receipt)}
 
     async def _audit(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
@@ -433,12 +442,10 @@ class Acts:
         return {"stopped": [{"scope": one.scope, "target": one.target, "at": one.pulled_at} for one in pulled]}
 
     async def _resume(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        scope, target = arguments["scope"], arguments.get("target", "")
+        scope, target, event = arguments["scope"], arguments.get("target", ""), f"resume.{secrets.token_hex(13)}"
         changed = await self._kills.resume(principal, scope, target)
-        event = f"resume.{scope}.{hashlib.sha256(f'{target}{self._clock.now_ns()}'.encode()).hexdigest()[:20]}"
-        await self._records.kill(
-            principal, scope=scope, target=target or scope, reason=arguments["reason"], event=event, pulled=False
-        )
+        told = {"scope": scope, "target": target or scope, "reason": arguments["reason"]}
+        await self._records.kill(principal, "resume", event=event, **told)
         return {"scope": scope, "target": target, "changed": changed}
 
 

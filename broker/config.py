@@ -33,6 +33,8 @@ class GateSettings(Section):
     """Host header values accepted; default the host and port of ``url`` and of the listener."""
     data: Path = Path("data")
     default_tenant: str = "default"
+    operator_tenant: str = ""
+    """Tenant whose people decide for all: they change the policy, stop and resume every tenant; empty: the default one."""
 
 
 class WebSettings(Section):

@@ -42,6 +42,7 @@ from broker.errors import (
     UpstreamFailed,
 )
 from broker.identity import Credential, Verifier
+from broker.killswitch import KillSwitch, Watch
 from broker.model import ActionRequest, Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
 from broker.parties import Parties
@@ -112,6 +113,7 @@ class Pipeline:
         parties: Parties,
         reader: Reader,
         sessions: Sessions,
+        kills: KillSwitch,
         approvals: Approvals,
         policy: PolicyDecisionPoint,
         obligations: Obligations,
@@ -128,6 +130,7 @@ class Pipeline:
         self._parties = parties
         self._reader = reader
         self._sessions = sessions
+        self._kills = kills
         self._approvals = approvals
         self._policy = policy
         self._obligations = obligations
@@ -256,6 +259,7 @@ class Pipeline:
     async def _intent(self, place: Place, asked: Asked, granted: Granted) -> Receipt:
         """The append redeems the grant: the log takes one intent an action, whoever asks."""
         try:
+            await self._still(place, asked, granted)
             return await self._records.intent(
                 place.principal,
                 asked.request,
@@ -264,9 +268,28 @@ class Pipeline:
                 declared=asked.action,
                 redacted=place.redacted,
             )
-        except Unavailable:
+        except (Unavailable, Denied):
             await self._obligations.undo(asked, granted)
             raise
+
+    async def _still(self, place: Place, asked: Asked, granted: Granted) -> None:
+        """Plans, leases and approvals take their time: what was stopped meanwhile, or ran out, does not begin."""
+        if asked.action.effect is Effect.READ and asked.proposal is None:
+            return
+        if seconds(self._clock) >= granted.grant.expires_at:
+            raise Denied("the grant ran out before it was used", code="grant.expired", remedy="send the request again")
+        if not place.gathered.killed and await self._kills.is_killed(
+            asked.principal, asked.action.connector, asked.session
+        ):
+            raise Denied(
+                "a person stopped this before it began",
+                code="kill.stopped",
+                remedy="wait until a person resumes; wicketgate agents list shows what is stopped",
+            )
+
+    def watch(self, asked: Asked) -> Watch:
+        """Whether a call that is under way must end."""
+        return self._kills.watch(asked.principal, asked.action.connector, asked.session)
 
     # -- the steps that have a body of their own --------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from broker import modelwire, provenance
 from broker.approvals import Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
-from broker.errors import BadRequest, BrokerError, Conflict, KeyReused
+from broker.errors import BadRequest, BrokerError, Conflict, KeyReused, NotFound
 from broker.model import ActionRequest, Effect, Json, Principal, Redacted, Resource
 from broker.records import Past, Records
 from broker.redaction import Redactor, Scope
@@ -100,11 +100,12 @@ class Reader:
         self._region = region
 
     async def ask(self, principal: Principal, ask: Ask) -> Place:
-        """Read a caller's ask. Raises ``NotFound`` for a session that is not theirs; other problems ride in the place."""
+        """Read a caller's ask; what is wrong with it rides in the place. A session that is not theirs stays out of it."""
         resource = self._resource(principal.tenant, ask.resource)
         action_id = self._action_id(principal, ask.idempotency_key)
-        gathered = await self._gather(principal, ask.session, ask.action, action_id)
-        scope = self._scope(principal, opened_session(action_id) if ask.action == OPENING else ask.session)
+        gathered, absent = await self._gather(principal, ask.session, ask.action, action_id)
+        session = "" if absent else ask.session
+        scope = self._scope(principal, opened_session(action_id) if ask.action == OPENING else session)
         clean = await self._clean(ask, scope)
         content = None if ask.content is None else await self._content(ask.content, scope)
         arguments, problem = self._complete(ask.action, resource, clean.value["arguments"])
@@ -116,7 +117,7 @@ class Reader:
             action_id=action_id,
             tenant=principal.tenant,
             requester=principal.acting.id,
-            session=ask.session,
+            session=session,
             action=ask.action,
             resource=resource,
             arguments=arguments,
@@ -127,13 +128,13 @@ class Reader:
             content=content.value if content is not None else None,
         )
         shown = replace(clean, value=arguments) if content is None else _joined(content, clean)
-        place = Place(principal, request, shown, scope, gathered, problem=problem or self._keyless(ask))
+        place = Place(principal, request, shown, scope, gathered, problem=absent or problem or self._keyless(ask))
         return await self._replayed(place) if ask.idempotency_key and place.problem is None else place
 
     async def proposal(self, principal: Principal, proposal: Proposal) -> Place:
         """Put a waiting request back where ``ask`` would have put it; narrowed arguments replace the proposed ones."""
         stored = proposal.request
-        gathered = await self._gather(principal, stored["session"], stored["action"], proposal.action_id)
+        gathered, absent = await self._gather(principal, stored["session"], stored["action"], proposal.action_id)
         resource = self._resource(principal.tenant, stored["resource"])
         said = stored["arguments"] if proposal.narrowed is None else proposal.narrowed
         arguments, problem = self._complete(stored["action"], resource, said)
@@ -151,10 +152,12 @@ class Reader:
         )
         scope = self._scope(principal, stored["session"])
         shown: Redacted[Json] = await self._redactor.redact(dict(arguments), profile=PROFILE, scope=scope)
-        return Place(principal, request, shown, scope, gathered, problem=problem)
+        return Place(principal, request, shown, scope, gathered, problem=absent or problem)
 
-    async def _gather(self, principal: Principal, session: str, action: str, action_id: str) -> Gathered:
-        """(3) The gate's own state about this request, from one snapshot; a session that is not theirs is ``NotFound``."""
+    async def _gather(
+        self, principal: Principal, session: str, action: str, action_id: str
+    ) -> tuple[Gathered, NotFound | None]:
+        """(3) The gate's own state about this request, from one snapshot; a session that is not theirs is absent."""
         declared = self._catalog().find(action)
         connector, acting, now = declared.connector if declared else "", principal.acting.id, seconds(self._clock)
         found = await self._store.glance(
@@ -163,14 +166,20 @@ class Reader:
                 tenant=principal.tenant,
                 session_id=session,
                 acting=acting,
+                subject=principal.subject.id,
                 connector=connector,
                 action_id=action_id,
                 now_s=now,
             )
         )
-        if session:
-            self._sessions.serving(found.session, principal)
-        return found if found.proposal is None else replace(found, proposal=found.proposal.at(now))
+        if found.proposal is not None:
+            found = replace(found, proposal=found.proposal.at(now))
+        try:
+            if session:
+                self._sessions.serving(found.session, principal)
+        except NotFound as absent:
+            return replace(found, session=None), absent
+        return found, None
 
     async def _clean(self, ask: Ask, scope: Scope) -> Redacted[dict[str, Any]]:
         """Arguments and reason, redacted. Identifiers of the gate's own acts stay: an alias would name nobody."""

@@ -240,17 +240,18 @@ class Records:
             return _receipt(already.receipt)
 
     async def kill(  # noqa: PLR0913 - one keyword a field
-        self, principal: Principal, *, scope: str, target: str, reason: str, event: str, pulled: bool
+        self, principal: Principal, kind: str, *, scope: str, target: str, reason: str, event: str, error: str = ""
     ) -> Receipt:
-        """A kill switch pulled or resumed."""
+        """A kill switch pulled or resumed (``kind`` is ``kill`` or ``resume``), or a ``refusal`` to, by ``error``."""
         body: dict[str, Any] = {
             "actor": self._actor(principal),
-            "kill": {"scope": scope, "target_ref": self.ref(principal.tenant, "tgt", target)},
+            "kill": {"scope": _word(scope), "target_ref": self.ref(principal.tenant, "tgt", target)},
+            "error": error or None,
         }
         if scope != "agent":
             body["kill"]["target"] = _word(target)
         draft = self._draft(
-            "kill" if pulled else "resume",
+            kind,
             event,
             body,
             "",

@@ -50,6 +50,7 @@ class Relay:
         self._granted = opened.granted
         self._pipeline = pipeline
         self._redactor = redactor
+        self._watch = pipeline.watch(opened.asked)
         self._facts = StreamFacts()
         self._said: list[tuple[str, str]] = []
         """What was released, by kind of delta."""
@@ -93,6 +94,7 @@ class Relay:
                 return
             splitter = SseSplitter()
             async for chunk in self._reply.chunks:
+                await self._watch.check()
                 for event in splitter.feed(chunk):
                     for out in await self._passed(event):
                         yield out

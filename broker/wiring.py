@@ -196,16 +196,22 @@ class Wiring:
         return Approvals(self.store, self.clock)
 
     @cached_property
+    def kills(self) -> KillSwitch:
+        """What is stopped."""
+        who, gate = self.settings.kill, self.settings.gate
+        tenant = gate.operator_tenant or gate.default_tenant
+        return KillSwitch(
+            self.store, self.clock, roles=who.roles, roles_for_all=who.roles_for_all, operator_tenant=tenant
+        )
+
+    @cached_property
     def acts(self) -> Acts:
         """The gate's own acts."""
-        kills = KillSwitch(
-            self.store, self.clock, roles=self.settings.kill.roles, roles_for_all=self.settings.kill.roles_for_all
-        )
         bounds = self.settings.sessions
         return Acts(
             sessions=self.sessions,
             approvals=self.approvals,
-            kills=kills,
+            kills=self.kills,
             policy=self.policy,
             bundles=self.bundles,
             records=self.records,
@@ -256,6 +262,7 @@ class Wiring:
             parties=Parties(self.store, self.clock),
             reader=reader,
             sessions=self.sessions,
+            kills=self.kills,
             approvals=self.approvals,
             policy=self.policy,
             obligations=obligations,

@@ -32,7 +32,11 @@ _FACTS = Hot(
         session,
         exists(
             select(kill_switch.c.scope).where(
-                kills.stops(bindparam("tenant_"), bindparam("acting_"), bindparam("connector_"))
+                kills.stops(
+                    bindparam("tenant_"),
+                    (bindparam("acting_"), bindparam("subject_"), session.c.opened_by),
+                    bindparam("connector_"),
+                )
             )
         ).label("killed"),
         usage_counter.c.actions,
@@ -52,13 +56,22 @@ _FACTS = Hot(
 
 
 def gather(  # noqa: PLR0913 - one argument a fact
-    connection: Connection, *, tenant: str, session_id: str, acting: str, connector: str, action_id: str, now_s: int
+    connection: Connection,
+    *,
+    tenant: str,
+    session_id: str,
+    acting: str,
+    subject: str,
+    connector: str,
+    action_id: str,
+    now_s: int,
 ) -> Gathered:
     """Read session, kill state, usage and the action's proposal; an empty ``session_id`` or ``action_id`` finds none."""
     asked = {
         "tenant_": tenant,
         "session_": session_id,
         "acting_": acting,
+        "subject_": subject,
         "connector_": connector,
         "day_": now_s // DAY_S,
     }

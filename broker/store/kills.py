@@ -1,9 +1,12 @@
 """Rows of ``kill_switch``: the last state of each switch; the audit log has its history."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, true, update
 
+from broker.store.hot import Hot
 from broker.store.rows import EVERY_TENANT, upsert
 from broker.store.tables import kill_switch
 
@@ -22,8 +25,11 @@ class Kill:
     reason: str
 
 
-def stops(tenant: object, acting: object, connector: object) -> ColumnElement[bool]:
-    """Match the pulled switches that stop an action; the arguments are values or bind parameters."""
+def stops(tenant: object, parties: Sequence[Any], connector: object) -> ColumnElement[bool]:
+    """Match the pulled switches that stop an action; the arguments are values, columns or bind parameters.
+
+    ``parties``: who acts, for whom, and who opened the session; one that is stopped stops the action.
+    """
     table = kill_switch.c
     return and_(
         table.active == true(),
@@ -33,7 +39,7 @@ def stops(tenant: object, acting: object, connector: object) -> ColumnElement[bo
                 table.tenant == tenant,
                 or_(
                     table.scope == "tenant",
-                    and_(table.scope == "agent", table.target == acting),
+                    and_(table.scope == "agent", table.target.in_(parties)),
                     and_(table.scope == "connector", table.target == connector),
                 ),
             ),
@@ -41,12 +47,17 @@ def stops(tenant: object, acting: object, connector: object) -> ColumnElement[bo
     )
 
 
-_STOPPED = select(kill_switch.c.scope).where(stops(bindparam("t"), bindparam("a"), bindparam("c"))).limit(1)
+_STOPPED = Hot(
+    select(kill_switch.c.scope)
+    .where(stops(bindparam("t"), (bindparam("a"), bindparam("s"), bindparam("o")), bindparam("c")))
+    .limit(1)
+)
 
 
-def is_killed(connection: Connection, tenant: str, acting: str, connector: str) -> bool:
-    """Say whether a pulled switch stops this agent, connector or tenant."""
-    return connection.execute(_STOPPED, {"t": tenant, "a": acting, "c": connector}).first() is not None
+def is_killed(connection: Connection, tenant: str, parties: tuple[str, str, str], connector: str) -> bool:
+    """Say whether a pulled switch stops this connector, this tenant or one of (acting, subject, session's opener)."""
+    acting, subject, opener = parties
+    return bool(_STOPPED(connection, {"t": tenant, "a": acting, "s": subject, "o": opener, "c": connector}))
 
 
 def pull(connection: Connection, kill: Kill) -> bool:

@@ -65,14 +65,26 @@ def test_a_model_sees_only_what_redaction_left(tmp_path: Path) -> None:
         async with world(tmp_path, turns=[Turn("restart checkout")]) as it:
             agent = await it.agent()
             session = await it.session(agent)
-            body = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "why does alice.miller@example.org fail? key AKIAIOSFODNN7EXAMPLE"}]}
-            answer = await it.client.post("/llm/anthropic/v1/messages", json=body, headers={**agent, "Wicketgate-Session": session})
+            body = {
+                "model": MODEL,
+                "max_tokens": 100,
+                "messages": [
+                    {"role": "user", "content": "why does alice.miller@example.org fail? key AKIAIOSFODNN7EXAMPLE"}
+                ],
+            }
+            answer = await it.client.post(
+                "/llm/anthropic/v1/messages", json=body, headers={**agent, "Wicketgate-Session": session}
+            )
             assert answer.status_code == 200, answer.text
             assert answer.json()["content"][0]["text"] == "restart checkout"
             [seen] = it.models.seen
-            assert b"alice.miller" not in seen.body and b"AKIAIOSFODNN7EXAMPLE" not in seen.body and b"EMAIL_" in seen.body
+            assert (
+                b"alice.miller" not in seen.body and b"AKIAIOSFODNN7EXAMPLE" not in seen.body and b"EMAIL_" in seen.body
+            )
             assert seen.headers["x-api-key"] == "provider-key"
-            assert agent["Authorization"].encode() not in seen.body and agent["Authorization"] not in seen.headers.values()
+            assert (
+                agent["Authorization"].encode() not in seen.body and agent["Authorization"] not in seen.headers.values()
+            )
 
     asyncio.run(main())
 
@@ -82,8 +94,15 @@ def test_a_stream_is_relayed_and_its_end_waits_for_the_outcome(tmp_path: Path) -
         async with world(tmp_path, turns=[Turn("restart checkout now")]) as it:
             agent = await it.agent()
             session = await it.session(agent)
-            body = {"model": MODEL, "max_tokens": 100, "stream": True, "messages": [{"role": "user", "content": "why?"}]}
-            answer = await it.client.post("/llm/anthropic/v1/messages", json=body, headers={**agent, "Wicketgate-Session": session})
+            body = {
+                "model": MODEL,
+                "max_tokens": 100,
+                "stream": True,
+                "messages": [{"role": "user", "content": "why?"}],
+            }
+            answer = await it.client.post(
+                "/llm/anthropic/v1/messages", json=body, headers={**agent, "Wicketgate-Session": session}
+            )
             assert answer.status_code == 200, answer.text
             assert "message_stop" in answer.text
             last = (await it.records())[-1]

@@ -29,8 +29,12 @@ URL = "http://localhost:8480"
 CODE = "TESTCODE42"
 MODEL = "claude-sonnet-5-5"
 FAR_MODEL = "claude-opus-5-5"
-PEOPLE = {**PERSONAS, "stranger": Persona("stranger", ("oncall", "security", "auditor"), "acme")}
-"""The stranger holds every role, in another tenant."""
+PEOPLE = {
+    **PERSONAS,
+    "deputy": Persona("deputy", ("security",)),
+    "stranger": Persona("stranger", ("oncall", "security", "auditor"), "acme"),
+}
+"""The deputy is a second person with the role security; the stranger holds every role, in another tenant."""
 LOG_LINES = (
     '2026-01-01T00:00:00Z level=error msg="card declined" user=alice.miller@example.org card=4111111111111111\n'
     '2026-01-01T00:00:00Z level=info msg="token" key=AKIAIOSFODNN7EXAMPLE secret=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n'
@@ -186,10 +190,10 @@ class World:
         """The action's state, waiting for it to end."""
         return await self.client.get(f"/v1/actions/{action_id}", params={"wait": 10}, headers=who)
 
-    async def records(self) -> list[dict[str, Any]]:
-        """Every record of the default tenant."""
+    async def records(self, tenant: str = "default") -> list[dict[str, Any]]:
+        """Every record of the tenant."""
         found, after = [], -1
-        while page := await self.gate.log.read("default", after=after, limit=500):
+        while page := await self.gate.log.read(tenant, after=after, limit=500):
             found.extend(dict(entry.record) for entry in page)
             after = page[-1].seq
         return found
@@ -207,7 +211,13 @@ class World:
 
 @contextlib.asynccontextmanager
 async def world(
-    folder: Path, *, turns: list[Turn] | None = None, store_url: str = "", extra: str = "", policies: Path | None = None
+    folder: Path,
+    *,
+    turns: list[Turn] | None = None,
+    store_url: str = "",
+    extra: str = "",
+    policies: Path | None = None,
+    clock: SeededClock | None = None,
 ) -> AsyncIterator[World]:
     """A running world under ``folder``; ``extra`` is more TOML."""
     async with (
@@ -220,7 +230,7 @@ async def world(
         (folder / "model.key").write_text("provider-key")
         (folder / "model.key").chmod(0o600)
         settings = config.load(_toml(folder, supervisor, models, store_url, extra), environment={})
-        made = World(folder, SeededClock(), supervisor, models, settings, store_url)
+        made = World(folder, clock or SeededClock(), supervisor, models, settings, store_url)
         if policies is not None:
             made.policies = policies
         await made.start()

@@ -1,7 +1,7 @@
 """The kill switch: who may pull it, what it stops, where and for how long."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 
 from broker.clock import SeededClock
 from broker.errors import BadRequest, Denied, StoreUnavailable
-from broker.killswitch import KillSwitch
+from broker.killswitch import POLL_SECONDS, KillSwitch
 from broker.model import Principal
 from broker.store import Store
 from tests.stores import KINDS, agent, fresh_tenant, fresh_url, human, open_store
@@ -33,7 +33,7 @@ def switch(store: Store, clock: SeededClock) -> KillSwitch:
 
 
 def killed(switch: KillSwitch, tenant: str, acting: str = "dev:agent-1", connector: str = "local") -> bool:
-    return asyncio.run(switch.is_killed(tenant, acting, connector))
+    return asyncio.run(switch.is_killed(agent(acting.removeprefix("dev:"), tenant), connector))
 
 
 def pull(switch: KillSwitch, principal: Principal, scope: str, target: str = "") -> bool:
@@ -62,8 +62,8 @@ def test_a_stopped_tenant_is_stopped_with_everything_in_it(switch: KillSwitch, t
 
 
 def test_an_agent_whose_id_is_a_connectors_name_is_told_apart(switch: KillSwitch, tenant: str) -> None:
-    pull(switch, human("ann", "oncall", tenant=tenant), "agent", "local")
-    assert not killed(switch, tenant, acting="dev:agent-1", connector="local")
+    pull(switch, human("ann", "oncall", tenant=tenant), "agent", "dev:local")
+    assert not killed(switch, tenant, acting="dev:agent-1", connector="dev:local")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,12 +72,25 @@ def test_the_switch_for_all_stops_every_tenant_and_needs_the_role_for_all(
 ) -> None:
     store = open_store(kind, tmp_path)
     switch = KillSwitch(store, clock, roles=["oncall"], roles_for_all=["security"])
-    with pytest.raises(Denied):
-        pull(switch, human("ann", "oncall"), "all")
+    refused = {
+        "kill.role": [human("ann", "oncall"), agent("agent-1", behalf=human("sec", "security"))],
+        "tenant.not_operator": [human("eve", "security", tenant="acme")],
+    }
+
+    def nobody_else(act: Callable[[Principal], object]) -> None:
+        for code, people in refused.items():
+            for principal in people:
+                with pytest.raises(Denied) as no:
+                    act(principal)
+                assert no.value.error_code == code
+
+    nobody_else(lambda principal: pull(switch, principal, "all"))
     assert not killed(switch, "default")
     assert pull(switch, human("sec", "security"), "all")
     assert killed(switch, "default")
     assert killed(switch, "another", acting="", connector="")
+    nobody_else(lambda principal: asyncio.run(switch.resume(principal, "all", "")))
+    assert killed(switch, "default")
     assert asyncio.run(switch.resume(human("sec", "security"), "all", ""))
     assert not killed(switch, "another")
     store.close()
@@ -179,3 +192,24 @@ def test_an_unreadable_switch_is_not_an_open_one(clock: SeededClock) -> None:
     away = KillSwitch(Store("postgresql+psycopg://gate@127.0.0.1:1/none"), clock, roles=["oncall"])
     with pytest.raises(StoreUnavailable):
         killed(away, "default")
+
+
+def test_a_switch_that_cannot_be_pulled_says_that_nothing_was_stopped(clock: SeededClock) -> None:
+    away = KillSwitch(Store("postgresql+psycopg://gate@127.0.0.1:1/none"), clock, roles=["oncall"])
+    with pytest.raises(StoreUnavailable) as failed:
+        pull(away, human("ann", "oncall"), "agent", "dev:agent-1")
+    assert failed.value.error_code == "kill.not_pulled"
+
+
+def test_what_is_under_way_learns_within_a_second_that_it_is_stopped(
+    switch: KillSwitch, clock: SeededClock, tenant: str
+) -> None:
+    watch = switch.watch(agent("agent-1", tenant), "llm", None)
+    other = switch.watch(agent("agent-2", tenant), "llm", None)
+    asyncio.run(watch.check())
+    pull(switch, human("ann", "oncall", tenant=tenant), "agent", "dev:agent-1")
+    clock.advance(POLL_SECONDS)
+    with pytest.raises(Denied) as stopped:
+        asyncio.run(watch.check())
+    assert stopped.value.error_code == "kill.pulled"
+    asyncio.run(other.check())

@@ -195,7 +195,16 @@ def test_usage_counts_by_party_and_day(limits: Limits, store: Store, tenant: str
     def usage(party: str, now_s: int) -> dict[str, int]:
         found = asyncio.run(
             store.read(
-                lambda c: gather(c, tenant=tenant, session_id="", acting=party, connector="", action_id="", now_s=now_s)
+                lambda c: gather(
+                    c,
+                    tenant=tenant,
+                    session_id="",
+                    acting=party,
+                    subject=party,
+                    connector="",
+                    action_id="",
+                    now_s=now_s,
+                )
             )
         )
         return dict(found.usage)

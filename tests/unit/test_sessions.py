@@ -248,14 +248,14 @@ def test_the_hot_paths_one_read_finds_what_the_separate_reads_find(
     kills = KillSwitch(store, clock, roles=["oncall"])
     now = clock.now_ns() // 10**9
 
-    async def gathered(session_id: str, connector: str) -> Gathered:
-        acting = owner.acting.id
+    async def gathered(session_id: str, connector: str, who: Principal = owner) -> Gathered:
         return await store.glance(
             lambda c: gather(
                 c,
                 tenant=tenant,
                 session_id=session_id,
-                acting=acting,
+                acting=who.acting.id,
+                subject=who.subject.id,
                 connector=connector,
                 action_id="act_1",
                 now_s=now,
@@ -270,6 +270,15 @@ def test_the_hot_paths_one_read_finds_what_the_separate_reads_find(
         assert (await gathered(opened.id, "local")).killed
         assert not (await gathered(opened.id, "kube")).killed
         assert await gathered("", "local") == Gathered(None, killed=True, usage=idle, proposal=None)
+        for_bob, by_bob = agent("agent-2", tenant, behalf=human("bob", tenant=tenant)), agent("agent-3", tenant)
+        named = await sessions.open(human("bob", tenant=tenant), Opening((TRUSTED,), 600, agent="dev:agent-3"))
+        for killed in (False, True):
+            assert (await gathered("", "kube", for_bob)).killed is killed
+            assert (await gathered(named.id, "kube", by_bob)).killed is killed
+            assert await kills.is_killed(for_bob, "kube") is killed
+            assert await kills.is_killed(by_bob, "kube", named) is killed
+            assert not await kills.is_killed(owner, "kube", opened)
+            await kills.pull(ann, "agent", "dev:bob", "the laptop is stolen")
 
     asyncio.run(main())
 

@@ -37,10 +37,10 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "approvals.begin": (lambda c, t: approvals.begin(c, t, "apr-2", "a" * 64, 1_500, 60), False),
     "approvals.page": (lambda c, t: approvals.page(c, t, ("waiting", "approved"), 10).items, ()),
     "parties.roles_of": (lambda c, t: parties.roles_of(c, t, ["dev:ann"]), {}),
-    "kills.is_killed": (lambda c, t: kills.is_killed(c, t, "dev:agent-1", "local"), False),
+    "kills.is_killed": (lambda c, t: kills.is_killed(c, t, ("dev:agent-1", "", ""), "local"), False),
     "kills.resume": (lambda c, t: kills.resume(c, t, "agent", "dev:agent-1", by="dev:ann", now_s=1), False),
     "kills.pulled": (kills.pulled, ()),
-    "kills.stops": (lambda c, t: kills.is_killed(c, t, "dev:agent-1", "local"), False),
+    "kills.stops": (lambda c, t: kills.is_killed(c, t, ("", "", "dev:agent-1"), "local"), False),
     "leases.holds": (lambda c, t: leases.holds(c, t, "h", {"k": 1}, 1), False),
     "leases.renew": (lambda c, t: leases.renew(c, t, "h", {"k": 1}, now_s=1, until=99), False),
     "leases.release": (lambda c, t: leases.release(c, t, "h"), None),
@@ -53,7 +53,14 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "vault.shred": (lambda c, t: vault.shred(c, t, "ses"), None),
     "gather.gather": (
         lambda c, t: gather.gather(
-            c, tenant=t, session_id="ses", acting="dev:agent-1", connector="local", action_id="act", now_s=1
+            c,
+            tenant=t,
+            session_id="ses",
+            acting="dev:agent-1",
+            subject="dev:agent-1",
+            connector="local",
+            action_id="act",
+            now_s=1,
         ),
         gather.Gathered(None, killed=False, usage={"actions_today": 0, "writes_today": 0}, proposal=None),
     ),
@@ -86,7 +93,8 @@ def plant(connection: Connection, tenant: str) -> None:
 
 def everything(connection: Connection, tenant: str) -> list[Any]:
     """All that the tenant can see of its own rows."""
-    now = {"session_id": "ses", "acting": "dev:agent-1", "connector": "local", "action_id": "act", "now_s": 1}
+    who = {"acting": "dev:agent-1", "subject": "dev:agent-1"}
+    now = {"session_id": "ses", **who, "connector": "local", "action_id": "act", "now_s": 1}
     return [
         gather.gather(connection, tenant=tenant, **now),
         approvals.find(connection, tenant, "apr-2"),
@@ -147,7 +155,8 @@ def test_counters_are_the_tenants_own(store: Store) -> None:
         assert await store.read(lambda c: probe(c, stranger)) == absent
         assert await store.count(lambda c: sessions.spend(c, stranger, "ses", {"actions": 1}, {"actions": 1})) == ""
         await store.count(lambda c: counters.bump(c, owner, "dev:agent-1", 1, write=True))
-        now = {"session_id": "", "acting": "dev:agent-1", "connector": "", "action_id": "", "now_s": 1}
+        who = {"acting": "dev:agent-1", "subject": ""}
+        now = {"session_id": "", **who, "connector": "", "action_id": "", "now_s": 1}
         seen = [await store.read(lambda c, t=t: gather.gather(c, tenant=t, **now).usage) for t in (owner, stranger)]
         assert seen == [{"actions_today": 1, "writes_today": 1}, {"actions_today": 0, "writes_today": 0}]
 
