@@ -7,12 +7,13 @@ bytes hashed are the bytes decided, executed and recorded.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from broker.errors import BadRequest, NotFound
 from broker.model import ActionRequest, Effect, Json, Label, Resource
@@ -44,6 +45,16 @@ class Action:
     """How a manifest-driven adapter sends it, e.g. ``{"method","path","query","body"}`` for ``http``."""
 
 
+def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+    """JSON Schema's ``$`` is the end of the text; Python's would let a line feed follow."""
+    exact = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(instance, str) and not re.search(exact, instance):
+        yield ValidationError("does not match")
+
+
+Arguments = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+
+
 class Catalog:
     """All actions of one verified bundle, by name."""
 
@@ -56,7 +67,7 @@ class Catalog:
                 msg = f"action `{action.name}` is declared twice"
                 raise BadRequest(msg, code="catalog.duplicate_action", remedy="declare each action in one manifest")
             self._actions[action.name] = action
-            self._validators[action.name] = Draft202012Validator(dict(action.schema))
+            self._validators[action.name] = Arguments(dict(action.schema))
 
     @classmethod
     def from_manifests(cls, manifests: Iterable[Mapping[str, Json]]) -> "Catalog":

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +13,11 @@ from broker.model import Json
 
 INLINE_BYTES_MAX = 131_072
 """A larger body is parsed in a thread: the event loop goes on."""
+
+
+DIGEST = "^[0-9a-f]{64}$"
+LabelName = Annotated[str, Field(min_length=1, max_length=64)]
+LabelText = Annotated[str, Field(max_length=256)]
 
 
 class Body(BaseModel):
@@ -33,9 +38,9 @@ class SessionBody(Body):
     """POST /v1/sessions."""
 
     intent: list[IntentBody] = Field(min_length=1, max_length=16)
-    agent: str = Field(default="", max_length=128)
-    incident: str = Field(default="", max_length=128)
-    labels: dict[str, str] = Field(default_factory=dict, max_length=16)
+    agent: str = Field(default="", max_length=300)
+    incident: str = Field(default="", max_length=64)
+    labels: dict[LabelName, LabelText] = Field(default_factory=dict, max_length=16)
 
 
 class ResourceBody(Body):
@@ -69,9 +74,9 @@ class ReviewBody(Body):
     """POST /v1/approvals/{id}/reviews."""
 
     verdict: Literal["approve", "deny"]
-    digest: str = Field(min_length=64, max_length=64)
+    digest: str = Field(pattern=DIGEST)
     reason: str = Field(default="", max_length=4096)
-    narrow: dict[str, Any] | None = None
+    narrow: dict[str, Any] | None = Field(default=None, max_length=64)
 
 
 class SimulateBody(Body):
@@ -80,9 +85,9 @@ class SimulateBody(Body):
     input: dict[str, Any] | None = None
     action: str = Field(default="", max_length=128)
     resource: ResourceBody | None = None
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, Any] = Field(default_factory=dict, max_length=64)
     reason: str = Field(default="", max_length=4096)
-    digest: str = Field(default="", max_length=64)
+    digest: str = Field(default="", pattern=f"{DIGEST}|^$")
 
 
 class ActivateBody(Body):
@@ -96,7 +101,7 @@ class ActivateBody(Body):
 class RollbackBody(Body):
     """POST /v1/policies/rollback: to a formerly active digest."""
 
-    digest: str = Field(min_length=64, max_length=64)
+    digest: str = Field(pattern=DIGEST)
     reason: str = Field(default="", max_length=4096)
 
 
@@ -104,7 +109,7 @@ class KillBody(Body):
     """POST /v1/kill and /v1/kill/resume."""
 
     scope: Literal["agent", "connector", "tenant", "all"]
-    target: str = Field(default="", max_length=128)
+    target: str = Field(default="", max_length=300)
     reason: str = Field(min_length=1, max_length=4096)
 
 
