@@ -28,6 +28,7 @@ from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import opened_session
 from broker.records import Records, action_of_observation, answer_of, decision_body, receipt_body
+from broker.redaction.plain import redact_text
 from broker.sessions import Opening, Sessions
 from broker.store import Store
 from broker.store import approvals as proposal_rows
@@ -150,6 +151,8 @@ class Acts:
 
     async def kill(self, principal: Principal, *, scope: str, target: str, reason: str) -> dict[str, Json]:
         """Who may, then the record, then the switch: nothing is stopped off the record, and no refusal either."""
+        # Without policy there is no profile: the standard one needs none, and what it took away nobody gets back.
+        reason, _ = redact_text(reason)
         told = {"scope": scope, "target": target or scope, "reason": reason}
         event = f"kill.{secrets.token_hex(13)}"
         try:
