@@ -157,6 +157,7 @@ def gate_toml(tool_port: int) -> str:
         for number in range(PROJECTS)
     )
     return (
+        f"[web]\nattempts_per_minute_max = {MANY}\nattempts_burst_max = {MANY}\n"
         f'[sessions]\nactions_max = {MANY}\n[[connectors]]\nname = "tickets"\nadapter = "http"\n'
         f'[connectors.settings]\nbase_url = "http://127.0.0.1:{tool_port}"\nregion = "eu-west-1"\n'
         f'allow_networks = ["127.0.0.1/32"]\n{inventory}'
