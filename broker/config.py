@@ -61,7 +61,7 @@ class IssuerSettings(Section):
     """One OIDC issuer that the gate believes, by profile."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
-    profile: Literal["rfc9068", "keycloak", "dev"] = "rfc9068"
+    profile: Literal["rfc9068", "keycloak"] = "rfc9068"
     issuer: str
     jwks_uri: str = ""
     audiences: tuple[str, ...]
@@ -72,7 +72,8 @@ class IssuerSettings(Section):
     tenant_claim: str = ""
     roles_claim: str = ""
     """Dotted path of the claim that lists groups or roles; empty: the profile's own."""
-    sender_constraint: Literal["none", "dpop", "mtls"] = "none"
+    sender_constraint: Literal["none", "dpop"] = "none"
+    """``dpop``: every token of this issuer must be bound to a key, and every request must prove it (RFC 9449)."""
     people: tuple[str, ...] = ()
     """Client ids through which people sign in; empty: every client that is no agent."""
     agents: tuple[str, ...] = ()
@@ -87,10 +88,13 @@ class IdentitySettings(Section):
     """Who is believed."""
 
     issuers: tuple[IssuerSettings, ...] = ()
-    keyset_seconds: int = 600
-    keyset_stale_seconds_max: int = 86_400
+    keyset_seconds: int = Field(default=600, ge=1)
+    """Age at which requests fetch an issuer's key set again; the background does so every minute while it can."""
+    keyset_stale_seconds_max: int = Field(default=86_400, ge=1)
+    """Age at which a key set is believed no more, and with it no token of its issuer."""
     first_administrators: tuple[str, ...] = ()
-    """Party ids that hold the role ``security`` until the identity provider says so."""
+    """People (party ids, ``<issuer name>:<sub>``) who hold the role ``security`` whatever their token says; for the
+    time before the identity provider knows who does."""
 
 
 class PolicySettings(Section):

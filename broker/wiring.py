@@ -31,7 +31,7 @@ from broker.connectors.registry import build_connector, read_settings
 from broker.datafolder import Keys, alone
 from broker.egress import Egress, UpstreamSettings
 from broker.errors import BadRequest, BrokerError
-from broker.identity import Verifier, issuer_profile
+from broker.identity import KeySetTimes, Verifier, issuer_profile
 from broker.identity.dev import PERSONAS, DevProvider, Persona, agent_key
 from broker.killswitch import KillSwitch
 from broker.leases import Leases
@@ -174,14 +174,21 @@ class Wiring:
         left_out = {"allow_networks", "ca_file"}
         tables = [one.model_dump(exclude=left_out) for one in self.settings.identity.issuers]
         if self.development is not None:
-            tables.append(_dev_issuer_settings(self.settings).model_dump(exclude=left_out))
+            tables.append({**_dev_issuer_settings(self.settings).model_dump(exclude=left_out), "profile": DEV_ISSUER})
         try:
             profiles = [issuer_profile(table, insecure_loopback=self.development is not None) for table in tables]
         except ValueError as error:
             raise BadRequest(
                 str(error), code="config.invalid", remedy="see docs/settings.md, section identity"
             ) from None
-        return Verifier(profiles, self._fetch, self.clock)
+        chosen = self.settings.identity
+        return Verifier(
+            profiles,
+            self._fetch,
+            self.clock,
+            times=KeySetTimes(ttl=chosen.keyset_seconds, stale_max=chosen.keyset_stale_seconds_max),
+            administrators=chosen.first_administrators,
+        )
 
     # -- the path -----------------------------------------------------------------------------------------------------
 
@@ -462,7 +469,6 @@ def _dev_issuer_settings(settings: Settings) -> IssuerSettings:
     """The development provider as one more issuer."""
     return IssuerSettings(
         name=DEV_ISSUER,
-        profile="dev",
         issuer=dev_issuer(settings),
         jwks_uri=dev_issuer(settings) + "/jwks",
         audiences=(audience(settings),),

@@ -6,8 +6,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from broker.clock import Clock, seconds
 from broker.errors import Unauthenticated
@@ -17,8 +17,9 @@ from broker.identity.dpop import Expected, ProofChecker, unproven
 from broker.identity.jose import bad_signature, malformed, read_json_object, take_apart, verify
 from broker.identity.keyset import Fetch, IssuerKeys, KeySetTimes
 from broker.identity.profiles import IssuerProfile, SenderConstraint
-from broker.model import Json, Principal
+from broker.model import Json, PartyKind, Principal
 
+ADMINISTRATOR = "security"
 _CREDENTIAL = re.compile(r"(?i:(bearer|dpop)) ([A-Za-z0-9_.~+/=-]+)\Z")
 
 
@@ -42,7 +43,7 @@ class Credential:
 class Verifier:
     """Verifies access tokens of the configured issuers. One instance for each process; safe within one event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
         self,
         profiles: Iterable[IssuerProfile],
         fetch: Fetch,
@@ -50,14 +51,19 @@ class Verifier:
         *,
         times: KeySetTimes | None = None,
         revocations: Revocations | None = None,
+        administrators: Collection[str] = (),
     ) -> None:
-        """Raises ValueError when two profiles share a name or an issuer: ``iss`` must select exactly one."""
+        """``administrators`` are people who hold the role ``security`` whatever their token says.
+
+        Raises ValueError when two profiles share a name or an issuer: ``iss`` must select exactly one.
+        """
         listed = tuple(profiles)
         self._profiles = {profile.issuer: profile for profile in listed}
         self._keys = {profile.name: IssuerKeys(profile, fetch, clock, times) for profile in listed}
         if not len(listed) == len(self._profiles) == len(self._keys):
             raise ValueError("identity.issuers: each name and each issuer may be configured once")
         self._clock = clock
+        self._administrators = frozenset(administrators)
         self._cache = TokenCache()
         self._proofs = ProofChecker()
         self._revocations = revocations or Revocations()
@@ -112,7 +118,7 @@ class Verifier:
         if compact.algorithm not in profile.algorithms:
             raise bad_signature("its algorithm is not one this issuer may use")
         verify(compact, await keys.key(str(kid)), profile.algorithms)
-        who = principal(profile, compact.header, claims, seconds(self._clock), digest.hex())
+        who = self._administrator(principal(profile, compact.header, claims, seconds(self._clock), digest.hex()))
         self._check_revoked(profile, claims, who)
         now = self._clock.monotonic()
         return Verified(
@@ -123,6 +129,12 @@ class Verifier:
             expires_ns=who.expires_at * 1_000_000_000,
             thumbprint=_binding(profile, claims.get("cnf")),
         )
+
+    def _administrator(self, who: Principal) -> Principal:
+        """``who`` with the role that configuration gives a person; agents and workloads get none."""
+        if who.subject.id not in self._administrators or who.subject.kind is not PartyKind.HUMAN:
+            return who
+        return replace(who, subject=replace(who.subject, roles=who.subject.roles | {ADMINISTRATOR}))
 
     def _profile(self, issuer: Json) -> IssuerProfile:
         profile = self._profiles.get(issuer) if isinstance(issuer, str) else None

@@ -12,12 +12,14 @@ from starlette.routing import Match, Mount
 
 from broker.clock import SeededClock
 from broker.config import WebSettings
+from broker.identity import Credential, Verifier
 from broker.telemetry import Telemetry
 from broker.web import schemas
 from broker.web.app import DESCRIPTION, PROVIDER, Health
 from broker.web.guard import Guard, GuardSettings
 from broker.web.problem import problem
 from broker.web.routes import ROUTES, Route, Table
+from tests.sim.issuer import Issuer
 from tests.sim.served import exchange, request, served, status_of
 from tests.sim.world import MODEL, world
 
@@ -525,3 +527,39 @@ def test_an_intent_that_is_no_intent_opens_nothing_through_either_door(tmp_path:
             assert (await it.act(agent, "local.process.status", session)).status_code == 200
 
     asyncio.run(main())
+
+
+# -- the first administrator ----------------------------------------------------------------------------------------
+
+
+def test_the_first_administrator_of_the_configuration_may_what_security_may(tmp_path: Path) -> None:
+    """A person whose token has no role at all; the agent and everybody else named likewise get nothing."""
+    named = '[identity]\nfirst_administrators = ["dev:oncall", "dev:agent-1"]\n'
+
+    async def main(extra: str, folder: Path) -> list[int]:
+        async with world(folder, extra=extra) as it:
+            asked: list[int] = []
+            for who in (await it.person("oncall"), await it.agent(), await it.person("auditor")):
+                body = {"digest": DIGEST, "reason": "why"}
+                rollback = await it.client.post("/v1/policies/rollback", json=body, headers={**who, **it.key()})
+                kill = {"scope": "all", "reason": "why"} if not asked else {"scope": "tenant", "reason": "why"}
+                asked += [rollback.status_code, (await it.client.post("/v1/kill", json=kill, headers=who)).status_code]
+            return asked
+
+    for name in ("without", "given"):
+        (tmp_path / name).mkdir()
+    assert asyncio.run(main("", tmp_path / "without")) == [403, 403, 403, 403, 403, 403]
+    # What security asks for waits for another person, as ever; the kill switch needs the role alone.
+    assert asyncio.run(main(named, tmp_path / "given")) == [202, 200, 403, 403, 403, 403]
+
+
+def test_an_agent_for_the_first_administrator_is_bounded_by_its_own_roles() -> None:
+    issuer = Issuer(SeededClock())
+    verifier = Verifier([issuer.profile()], issuer.fetch, issuer.clock, administrators=["corp:alice", "corp:agent-1"])
+    claims = issuer.claims(client_id="agent-1", act={"sub": "agent-1", "groups": ["bots"]})
+    who = asyncio.run(verifier.authenticate(Credential(f"Bearer {issuer.token(claims)}")))
+    assert "security" in who.subject.roles
+    assert who.actor is not None
+    assert who.actor.roles == {"agent"}
+    alone = asyncio.run(verifier.authenticate(Credential(f"Bearer {issuer.token(issuer.agent_claims())}")))
+    assert alone.subject.roles == {"agent"}

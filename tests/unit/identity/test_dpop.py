@@ -99,6 +99,24 @@ def test_a_proof_works_once_even_while_the_token_is_cached(clock: SeededClock) -
         asyncio.run(verifier.authenticate(Credential(f"Bearer {token}")))
 
 
+def test_recognising_a_token_before_its_request_is_read_does_not_use_up_the_proof(clock: SeededClock) -> None:
+    issuer = Issuer(clock)
+    verifier = Verifier([issuer.profile(sender_constraint="dpop")], issuer.fetch, clock)
+    token = issuer.token(issuer.claims(cnf={"jkt": thumbprint(KEY)}))
+    shown = Credential(f"DPoP {token}", dpop_proof(KEY, clock, token, "POST", URL), "POST", URL)
+
+    async def main() -> None:
+        await verifier.recognise(shown)
+        await verifier.authenticate(shown)
+        for wrong in ("", "DPoP x", f"DPoP {token[:-4]}AAAA"):
+            with pytest.raises(Unauthenticated):
+                await verifier.recognise(Credential(wrong))
+        with pytest.raises(Unauthenticated, match="used before"):
+            await verifier.authenticate(shown)
+
+    asyncio.run(main())
+
+
 def test_a_proof_signed_with_a_shared_secret_is_refused(clock: SeededClock) -> None:
     secret = OctKey.import_key("s" * 32)
     header = compact({"typ": "dpop+jwt", "alg": "HS256", "jwk": secret.as_dict(private=True)})
@@ -124,7 +142,7 @@ def test_a_token_bound_to_a_certificate_needs_that_certificate_at_every_request(
     issuer = Issuer(clock)
     verifier = Verifier([issuer.profile(sender_constraint="mtls")], issuer.fetch, clock)
     bearer = f"Bearer {issuer.token(issuer.claims(cnf={'x5t#S256': 'thumb'}))}"
-    assert asyncio.run(verifier.authenticate(Credential(bearer, certificate="thumb")))
+    assert asyncio.run(verifier.authenticate(Credential(bearer, certificate="thumb"))).subject.id == "corp:alice"
     for credential in (
         Credential(bearer),
         Credential(bearer, certificate="other"),
