@@ -145,7 +145,6 @@ def measured_gate(folder: Path, engine: str, policies: Path, tool_port: int) -> 
                 + toml
             )
         # A bench is no longer a burst of attempts, either.
-        toml += f"[web]\nattempts_per_minute_max = {MANY}\nattempts_burst_max = {MANY}\n"
         gate = stack.enter_context(running_gate(place, toml, port=port, options=["--policies", str(policies)]))
         yield MeasuredGate(engine, gate, opa)
 
