@@ -243,7 +243,6 @@ async def world(
 @contextlib.asynccontextmanager
 async def replica(it: World, folder: Path) -> AsyncIterator[World]:
     """A second gate on the same database, keys, clock and parts as ``it``, with a data folder of its own."""
-    folder.mkdir()
     shutil.copytree(it.data / "keys", folder / "data" / "keys")
     gate = it.settings.gate.model_copy(update={"data": folder / "data"})
     settings = it.settings.model_copy(update={"gate": gate})
