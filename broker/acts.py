@@ -147,6 +147,8 @@ class Acts:
                         body = await self._own(principal, action_id)
             except TimeoutError:
                 pass
+        if principal.acting.kind is not PartyKind.HUMAN and body.get("result", {}).get("untrusted"):
+            await self._sessions.taint(principal.tenant, party=principal.acting.id)
         return body
 
     async def kill(self, principal: Principal, *, scope: str, target: str, reason: str) -> dict[str, Json]:

@@ -43,7 +43,7 @@ from broker.errors import (
 )
 from broker.identity import Credential, Verifier
 from broker.killswitch import KillSwitch, Watch
-from broker.model import ActionRequest, Decision, Effect, Json, Principal, Redacted, Result, ResultStatus
+from broker.model import ActionRequest, Decision, Effect, Json, PartyKind, Principal, Redacted, Result, ResultStatus
 from broker.obligations import Asked, Granted, Obligations, Pending, Planned, Shown
 from broker.parties import Parties
 from broker.policy.engine import NOT_LOADED, unavailable
@@ -399,8 +399,10 @@ class Pipeline:
         """(8) What could not be redacted, or whose taint not be kept, is withheld; the effect and its outcome stand."""
         try:
             shown = await self._obligations.after(asked, granted, result)
-            if shown.taints and asked.session is not None and not asked.session.tainted:
-                await self._sessions.taint(asked.session.tenant, asked.session.id)
+            if shown.taints:
+                acting = asked.principal.acting
+                machine = acting.id if acting.kind is not PartyKind.HUMAN else ""
+                await self._sessions.taint(asked.request.tenant, asked.request.session, party=machine)
         except BrokerError as error:
             withheld: Redacted[Json] = Redacted({"withheld": error.error_code}, granted.profile, {}, withheld=1)
             shown = Shown(withheld, withheld.value, capped=False, taints=False)

@@ -47,14 +47,22 @@ class Sessions:
         """Open a session for ``principal``, or for the agent that it names.
 
         It starts tainted if a piece of its intent is untrusted, or if a session of its incident is: a new session does
-        not wash taint away. Raises ``Denied`` (``session.naming``) where anybody but a human names an agent.
+        not wash taint away. Raises ``Denied`` (``session.naming``, ``session.incident``) where anybody but a human names
+        an agent or an incident: an agent comes into an incident's session by its work.
         """
         acting = principal.acting
-        if opening.agent and opening.agent != acting.id and (acting.kind is not PartyKind.HUMAN or principal.actor):
+        person = acting.kind is PartyKind.HUMAN and principal.actor is None
+        if opening.agent and opening.agent != acting.id and not person:
             raise Denied(
                 "only a human may open a session for another agent",
                 code="session.naming",
                 remedy="leave `agent` out, or let a person open the session",
+            )
+        if opening.incident and not person:
+            raise Denied(
+                "only a human may open a session in an incident",
+                code="session.incident",
+                remedy="leave `incident` out, or let a person open the session and name the agent",
             )
         named = bool(opening.agent) and opening.agent != acting.id
         draft = self._draft(principal.tenant, opening)
@@ -96,12 +104,16 @@ class Sessions:
         if not await self._store.write(lambda c: rows.close(c, principal.tenant, session_id, subject, acting, now)):
             raise _absent()
 
-    async def taint(self, tenant: str, session_id: str) -> None:
+    async def taint(self, tenant: str, session_id: str = "", *, party: str = "") -> None:
         """Mark that untrusted content entered, before it is shown: for good, and in every session of the incident.
 
-        Raises ``NotFound`` where there is no such session.
+        It reaches every session that ``party`` runs now, too: who read it carries it along. Raises ``NotFound`` where
+        there is no such session.
         """
-        if not await self._store.write(lambda c: rows.taint(c, tenant, session_id)):
+        now = seconds(self._clock)
+        if await self._store.glance(lambda c: rows.is_settled(c, tenant, session_id, party, now)):
+            return
+        if not await self._store.write(lambda c: rows.taint(c, tenant, session_id, party, now)):
             raise _absent()
 
     async def spend(self, session: Session, units: Mapping[str, int]) -> None:

@@ -99,6 +99,7 @@ def _action(request: ActionRequest, action: Action | None) -> dict[str, Any]:
             "cost": 1,
             "destinations": [],
             "data_classes": [],
+            "untrusted_result": True,
             "properties": said,
         }
     return {
@@ -111,6 +112,7 @@ def _action(request: ActionRequest, action: Action | None) -> dict[str, Any]:
         "cost": action.cost,
         "destinations": list(action.destinations),
         "data_classes": list(action.data_classes),
+        "untrusted_result": bool(action.attacker_writable),
         "properties": said,
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, literal, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, false, insert, literal, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.model import Intent, Session
@@ -27,6 +27,24 @@ _NEW_USE = Hot(
     postgresql.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
     sqlite=sqlite.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
 )
+
+_REACHED = (
+    session.c.tenant == bindparam("t"),
+    session.c.tainted == false(),
+    or_(
+        session.c.id == bindparam("i"),
+        and_(session.c.incident != "", session.c.incident == bindparam("incident_")),
+        and_(
+            session.c.agent != "",
+            session.c.agent == bindparam("p"),
+            session.c.closed_at.is_(None),
+            session.c.expires_at > bindparam("now_"),
+        ),
+    ),
+)
+"""The clean sessions that untrusted content reaches."""
+_CLEAN = Hot(select(session.c.id).where(*_REACHED).limit(1))
+_TAINT = Hot(update(session).where(*_REACHED).values(tainted=true()))
 
 
 def add(connection: Connection, opened: Session) -> None:
@@ -98,20 +116,38 @@ def close(connection: Connection, tenant: str, session_id: str, subject: str, ac
     return changed.rowcount == 1
 
 
-def taint(connection: Connection, tenant: str, session_id: str) -> bool:
-    """Mark that untrusted content entered, in every session of the incident; False where there is no such session.
-
-    Nothing takes the mark away. ``tainted_incident`` and this wait for each other, so that no session slips between.
-    """
-    found = find(connection, tenant, session_id)
-    if found is None:
+def is_settled(connection: Connection, tenant: str, session_id: str, party: str, now_s: int) -> bool:
+    """Say whether ``taint`` would change nothing."""
+    found = find(connection, tenant, session_id) if session_id else None
+    if session_id and found is None:
         return False
-    touched = session.c.id == session_id
-    if found.incident:
+    return not _CLEAN(connection, _reach(tenant, found, party, now_s))
+
+
+def taint(connection: Connection, tenant: str, session_id: str, party: str, now_s: int) -> bool:
+    """Mark that untrusted content entered: the session, all of its incident, and what ``party`` runs now.
+
+    Either name may be empty. False where there is no such session. Nothing takes the mark away. ``tainted_incident``
+    and this wait for each other, so that no session slips between.
+    """
+    found = find(connection, tenant, session_id) if session_id else None
+    if session_id and found is None:
+        return False
+    if found is not None and found.incident:
         lock(connection, "incident", tenant, found.incident)
-        touched = or_(touched, session.c.incident == found.incident)
-    connection.execute(update(session).where(session.c.tenant == tenant, touched).values(tainted=True))
+    _TAINT(connection, _reach(tenant, found, party, now_s))
     return True
+
+
+def _reach(tenant: str, found: Session | None, party: str, now_s: int) -> dict[str, Any]:
+    """Values of ``_REACHED``."""
+    return {
+        "t": tenant,
+        "i": found.id if found else "",
+        "incident_": found.incident if found else "",
+        "p": party,
+        "now_": now_s,
+    }
 
 
 def assign(connection: Connection, tenant: str, session_id: str, agent: str, now_s: int) -> bool:

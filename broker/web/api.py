@@ -86,8 +86,10 @@ class Api:
         return await self._gate(request, "gate.session.close", {"session": request.path_params["id"]})
 
     async def observation(self, request: Request) -> Response:
-        """GET /v1/observations/{id}."""
-        return await self._gate(request, "gate.observation.read", {"observation": request.path_params["id"]})
+        """GET /v1/observations/{id}; an agent says in which ``session`` it reads what an outsider may have written."""
+        session = request.query_params.get("session", "")
+        arguments = {"observation": request.path_params["id"]}
+        return await self._gate(request, "gate.observation.read", arguments, session=session)
 
     async def approvals(self, request: Request) -> Response:
         """GET /v1/approvals."""
@@ -189,11 +191,18 @@ class Api:
         """The body as ``model``; raises ``BadRequest`` that names the field and the rule, never the value."""
         return schemas.check(model, await schemas.read_object(await request.body(), self._settings.web))
 
-    async def _gate(
-        self, request: Request, action: str, arguments: dict[str, Any], *, reason: str = "", status: int = 200
+    async def _gate(  # noqa: PLR0913 - one keyword a part of the ask
+        self,
+        request: Request,
+        action: str,
+        arguments: dict[str, Any],
+        *,
+        session: str = "",
+        reason: str = "",
+        status: int = 200,
     ) -> Response:
         """One of the gate's own acts; its result is the body, beside the receipt."""
-        ask = Ask(action=action, resource=_GATE, arguments=arguments, reason=reason, idempotency_key=_key(request))
+        ask = Ask(action, _GATE, arguments, session=session, reason=reason, idempotency_key=_key(request))
         answer = await self._pipeline.act(self.credential(request), ask)
         if answer.status != "done":
             return answered(answer)

@@ -94,9 +94,10 @@ class Actions(Area):
 class Observations(Area):
     """``/v1/observations``."""
 
-    async def get(self, observation_id: str) -> Observation:
-        """A stored result of one's own action, redacted and whole."""
-        return Observation.model_validate(await self._get(f"/v1/observations/{observation_id}"))
+    async def get(self, observation_id: str, session: str = "") -> Observation:
+        """A stored result of one's own action, redacted and whole; an agent names the ``session`` in which it reads it."""
+        query = {"session": session} if session else None
+        return Observation.model_validate(await self._get(f"/v1/observations/{observation_id}", query))
 
 
 class Approvals(Area):

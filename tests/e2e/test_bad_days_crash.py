@@ -127,7 +127,9 @@ def test_a_crash_in_the_middle_is_closed_by_what_the_target_says_and_never_repea
                 assert (shown.status_code, shown.json()["status"]) == (200, status), shown.text
                 again = ask(agent, session, name, f"restart-{name}")
                 assert (again.status_code, again.json()["status"]) == (200, status), again.text
-                seen = agent.get(f"/v1/observations/obs_{actions[name].removeprefix('act_')}")
+                seen = agent.get(
+                    f"/v1/observations/obs_{actions[name].removeprefix('act_')}", params={"session": session}
+                )
                 assert (seen.status_code, seen.json()["code"]) == (404, "observation.none"), seen.text
             assert agent.get(f"/v1/actions/{finished}").json()["receipt"] == receipt
             assert ask(agent, session, "payments", "restart-payments").json()["receipt"] == receipt

@@ -21,7 +21,12 @@ def test_an_agent_reads_for_bob_nothing_that_it_made_for_alice(tmp_path: Path) -
                 closed = await it.client.delete(f"/v1/sessions/{session}", headers={**other, **it.key()})
                 assert closed.status_code == (200 if other is alice else 404), closed.text
             assert (await it.client.get(action, headers=for_alice)).json()["receipt"] == done["receipt"]
-            assert (await it.client.get(kept, headers=for_alice)).json()["value"] == done["result"]["value"]
+            other, again = await it.session(for_bob), await it.session(for_alice)
+            for who, where in ((for_bob, other), (alone, await it.session(alone))):
+                seen = await it.client.get(kept, params={"session": where}, headers=who)
+                assert (seen.status_code, seen.json()["code"]) == (404, "observation.not_found")
+            seen = await it.client.get(kept, params={"session": again}, headers=for_alice)
+            assert seen.json()["value"] == done["result"]["value"]
             # And the other way round: what it did for itself is not the person's agent's.
             own = (await it.act(alone, "local.process.status", await it.session(alone))).json()
             assert (await it.client.get(f"/v1/actions/{own['action_id']}", headers=for_bob)).status_code == 404

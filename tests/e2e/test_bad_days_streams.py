@@ -40,7 +40,8 @@ async def ended(it: World, number: int = 1) -> dict[str, Any]:
 
 
 async def observed(it: World, who: Mapping[str, str], outcome: Mapping[str, Any]) -> Any:
-    answer = await it.client.get(f"/v1/observations/{outcome['body']['outcome']['observation']}", headers=who)
+    kept, session = outcome["body"]["outcome"]["observation"], outcome["body"]["session"]
+    answer = await it.client.get(f"/v1/observations/{kept}", params={"session": session}, headers=who)
     return answer.json()["value"]
 
 

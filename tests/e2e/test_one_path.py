@@ -22,7 +22,9 @@ def test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt(tmp_
             assert kinds == [("intent", None), ("outcome", body["action_id"])]
             assert body["receipt"]["seq"] == len(await it.records()) - 1
             assert body["decision"]["tier"] == 0
-            kept = await it.client.get(f"/v1/observations/{body['observation']}", headers=agent)
+            kept = await it.client.get(
+                f"/v1/observations/{body['observation']}", params={"session": session}, headers=agent
+            )
             assert kept.json()["value"] == body["result"]["value"]
         stored = it.everything_stored()
         assert b"alice.miller" not in stored and b"wJalrXUtnFEMI" not in stored

@@ -97,6 +97,8 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
     for prefix, name in ids.items():
         if path.startswith(prefix):
             path = path.replace("{id}", things.get(name, "-"))
+    if route.handler == "observation":
+        path += f"?session={things['session']}"
     body = _body(route, things)
     headers = {**who, **it.key()}
     return (

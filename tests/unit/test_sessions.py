@@ -44,7 +44,7 @@ def serves(sessions: Sessions, principal: Principal, session_id: str) -> bool:
 
 def test_a_session_comes_back_as_it_was_opened(sessions: Sessions, tenant: str) -> None:
     owner = agent("agent-1", tenant)
-    opening = Opening((TRUSTED,), 600, labels={"ticket": "T\x00-1"}, budgets={"actions": 3}, incident="inc_1")
+    opening = Opening((TRUSTED,), 600, labels={"ticket": "T\x00-1"}, budgets={"actions": 3})
     opened = asyncio.run(sessions.open(owner, opening))
     assert asyncio.run(sessions.get(owner, opened.id)) == opened
     assert (opened.intent, opened.labels, opened.budgets) == ((TRUSTED,), {"ticket": "T\x00-1"}, {"actions": 3})
@@ -151,7 +151,7 @@ def test_untrusted_intent_taints_and_taint_stays(sessions: Sessions, tenant: str
 
 
 def test_a_new_session_does_not_wash_an_incidents_taint_away(sessions: Sessions, tenant: str) -> None:
-    owner = agent("agent-1", tenant)
+    owner = human("ann", tenant=tenant)
     first = asyncio.run(sessions.open(owner, Opening((TRUSTED,), 600, incident="inc_1")))
     assert not asyncio.run(sessions.open(owner, Opening((TRUSTED,), 600, incident="inc_1"))).tainted
     asyncio.run(sessions.taint(tenant, first.id))
@@ -161,7 +161,7 @@ def test_a_new_session_does_not_wash_an_incidents_taint_away(sessions: Sessions,
 
 
 def test_taint_reaches_every_session_of_the_incident_and_no_other(sessions: Sessions, tenant: str) -> None:
-    owner = agent("agent-1", tenant)
+    owner = human("ann", tenant=tenant)
     names = ("inc_1", "inc_1", "inc_2", "", "")
     opened = [asyncio.run(sessions.open(owner, Opening((TRUSTED,), 600, incident=name))) for name in names]
     asyncio.run(sessions.taint(tenant, opened[0].id))
@@ -170,7 +170,7 @@ def test_taint_reaches_every_session_of_the_incident_and_no_other(sessions: Sess
 
 
 def test_a_session_that_opens_while_its_incident_is_tainted_is_tainted(sessions: Sessions, tenant: str) -> None:
-    owner = agent("agent-1", tenant)
+    owner = human("ann", tenant=tenant)
 
     async def main() -> None:
         for number in range(10):
@@ -180,6 +180,36 @@ def test_a_session_that_opens_while_its_incident_is_tainted_is_tainted(sessions:
             assert (await sessions.get(owner, later.id)).tainted
 
     asyncio.run(main())
+
+
+def test_taint_reaches_what_the_reader_runs_now_and_nobody_elses(
+    sessions: Sessions, clock: SeededClock, tenant: str
+) -> None:
+    ann, owner, other = human("ann", tenant=tenant), agent("agent-1", tenant), agent("agent-2", tenant)
+
+    def opened(who: Principal, name: str = "", seconds: int = 600) -> str:
+        return asyncio.run(sessions.open(who, Opening((TRUSTED,), seconds, agent=name))).id
+
+    read_in, named, foreign = opened(owner), opened(ann, "dev:agent-1"), opened(other)
+    closed, elsewhere = opened(owner), opened(agent("agent-1", fresh := fresh_tenant()))
+    asyncio.run(sessions.close(owner, closed))
+    asyncio.run(sessions.open_for_incident(tenant, Opening((TRUSTED,), 600, incident="inc_1")))
+    asyncio.run(sessions.taint(tenant, read_in, party="dev:agent-1"))
+    assert [asyncio.run(sessions.get(owner, one)).tainted for one in (read_in, named)] == [True, True]
+    assert not asyncio.run(sessions.get(other, foreign)).tainted
+    assert not asyncio.run(sessions.get(agent("agent-1", fresh), elsewhere)).tainted
+    later = opened(ann, "dev:agent-1")
+    asyncio.run(sessions.taint(tenant, party="dev:agent-1"))
+    assert asyncio.run(sessions.get(owner, later)).tainted, "a session that was tainted before does not shield it"
+
+
+def test_only_a_human_opens_a_session_in_an_incident(sessions: Sessions, tenant: str) -> None:
+    opening = Opening((TRUSTED,), 600, incident="inc_1")
+    for principal in (agent("agent-1", tenant), agent("agent-1", tenant, behalf=human("ann", tenant=tenant))):
+        with pytest.raises(Denied) as refused:
+            asyncio.run(sessions.open(principal, opening))
+        assert refused.value.error_code == "session.incident"
+    assert asyncio.run(sessions.open(human("ann", tenant=tenant), opening)).incident == "inc_1"
 
 
 def test_an_incidents_session_serves_the_agent_it_is_assigned_to_and_no_earlier_one(

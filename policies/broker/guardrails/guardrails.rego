@@ -127,6 +127,16 @@ deny contains {"code": "taint.untrusted_destination", "params": {"argument": nam
 }
 
 # METADATA
+# title: An agent would read what an attacker may have written, and no session would know
+# custom:
+#   reason: taint.session_required
+deny contains {"code": "taint.session_required", "params": {}} if {
+	lib.machine_involved
+	input.action.untrusted_result
+	input.subject.session == ""
+}
+
+# METADATA
 # title: A write says why
 # custom:
 #   reason: reason.missing

@@ -76,6 +76,14 @@ test_taint if {
 	fixture.codes(guardrails.deny) == {"taint.untrusted_destination"} with input as sending({})
 }
 
+test_an_agent_reads_untrusted_text_in_a_session if {
+	inside := fixture.changed(fixture.read, {"action/untrusted_result": true})
+	guardrails.deny == set() with input as inside
+	outside := fixture.changed(inside, {"subject/session": ""})
+	fixture.codes(guardrails.deny) == {"taint.session_required"} with input as outside
+	guardrails.deny == set() with input as fixture.changed(outside, {"subject/parties": [fixture.person]})
+}
+
 test_a_write_says_why if {
 	asked := fixture.changed(fixture.write, {"action/properties/reason": " "})
 	fixture.codes(guardrails.deny) == {"reason.missing"} with input as asked

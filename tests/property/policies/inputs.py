@@ -81,6 +81,7 @@ def _coherent(source: random.Random, role: str, action: Action) -> Input:
             "cost": action.cost,
             "destinations": list(action.destinations),
             "data_classes": list(action.data_classes),
+            "untrusted_result": bool(action.attacker_writable),
             "properties": {
                 "arguments": {name: source.choice(WORDS) for name in action.schema["properties"]}
                 | _said_of(source, action),
@@ -288,6 +289,7 @@ FIELDS: list[Twist] = [
     *_set("action.cost", 0, 5),
     *_set("action.destinations", ["title"], ["absent"]),
     *_set("action.data_classes", [], ["pii"], ["secret", "internal"], ["health"], ["odd"], ["pii", "public"]),
+    *_set("action.untrusted_result", True),
     *_set("action.properties.reason", "", "  ", "\u0000"),
     *_set("action.properties.arguments", {}, {"target": "dev:agent-1"}, {"deep": [{"a": [1, None, True]}]}),
     *_set("resource.type", "database", "config", "host"),

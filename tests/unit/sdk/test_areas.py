@@ -39,6 +39,8 @@ CALLS: list[tuple[str, Callable[[Gate], Awaitable[Any]], Any, str, str, Any, Cal
     ("catalog", lambda g: g.actions.catalog(), {"actions": [{"name": "a"}]}, "GET", "/v1/actions", None, lambda r: r == [{"name": "a"}]),
     ("observation", lambda g: g.observations.get("obs_1"), {"observation": "obs_1", "value": {"x": 1}, "receipt": RECEIPT},
      "GET", "/v1/observations/obs_1", None, lambda r: (r.id, r.value) == ("obs_1", {"x": 1})),
+    ("observation in a session", lambda g: g.observations.get("obs_1", "ses_1"), {"observation": "obs_1", "value": 1, "receipt": RECEIPT},
+     "GET", "/v1/observations/obs_1?session=ses_1", None, lambda r: r.value == 1),
     ("show", lambda g: g.approvals.show("apr_1"), FULL, "GET", "/v1/approvals/apr_1", None, lambda r: r.plan == {"summary": "s"}),
     ("review", lambda g: g.approvals.review("apr_1", "approve", digest="d", reason="ok", narrow={"grace_s": 1}),
      {"approval": {**APPROVAL, "state": "approved"}, "receipt": RECEIPT}, "POST", "/v1/approvals/apr_1/reviews",
