@@ -39,11 +39,10 @@ def main() -> None:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run())
-        print(table(bench.variants, bench.disk))
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         path = given.out / f"{stamp}.json"
         path.write_text(json.dumps(report(bench.variants, bench.disk, vars(given) | {"out": str(given.out)})))
-        print(f"\nsamples: {path}")
+        print(f"{table(bench.variants, bench.disk)}\n\nsamples: {path}")
 
 
 if __name__ == "__main__":
