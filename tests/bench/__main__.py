@@ -41,7 +41,13 @@ def main() -> None:
             runner.run(run())
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         path = given.out / f"{stamp}.json"
-        path.write_text(json.dumps(report(bench.variants, bench.disk, vars(given) | {"out": str(given.out)})))
+        path.write_text(
+            json.dumps(
+                report(
+                    bench.variants, bench.disk, {"rounds": given.rounds, "alone": given.alone, "at_once": given.at_once}
+                )
+            )
+        )
         print(f"{table(bench.variants, bench.disk)}\n\nsamples: {path}")
 
 
