@@ -113,7 +113,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("bad-day:model", "broker/streams.py", "no position of a prompt and no event of a stream carries what redaction hides", BAD_DAYS + "model.py", "unit/test_model_relay.py"),
     _("bad-day:owners", "broker", "what an agent did for one person is no other person's", BAD_DAYS + "owners.py"),
     _("drill:crash", "tests/drill", "kill -9 under load on both databases: nothing acknowledged is lost, nothing is done without an intent, nothing twice", "e2e/test_drill.py"),
+    _("bad-day:policy", "broker/policy", "OPA stopped, frozen, lying; a bundle unsigned, tampered, unfit: denied, and the last good one goes on", BAD_DAYS + "policy.py"),
+    _("bad-day:kill", "broker", "a pull is on record before it stops; what cannot be recorded says so", BAD_DAYS + "kill.py"),
+    _("bad-day:secrets", "broker", "tokens and planted values stay out of every place; bursts are refused on record", BAD_DAYS + "secrets_and_limits.py"),
+    _("bad-day:taint", "broker/provenance.py", "what an attacker can write taints, again when it is read again, and over an incident", BAD_DAYS + "taint.py", "unit/test_provenance.py"),
+    _("bad-day:two-doors", "broker/web", "what one route refuses, the other refuses too", BAD_DAYS + "two_doors.py"),
     # -- tenants and state
+    _("tenant:strangers", "broker", "a stranger with every role meets nothing of another tenant; keys answer their own party", BAD_DAYS + "tenants_and_keys.py", BAD_DAYS + "tenants.py"),
+    _("config:settings", "broker/config.py", "every setting is read somewhere, and what the gate does not do cannot be configured", "unit/test_config.py"),
+    _("obligation:bounds", "broker/obligations.py", "bounds, residency and caps as policy says them", "unit/test_obligations.py"),
+    _("bench:ratios", "broker", "a gated action costs at most so many raw requests", "bench/test_ratios.py"),
     _("tenant:isolation", "broker/store", "nothing of one tenant is visible or touchable from another", "unit/store/test_isolation.py"),
     _("store:databases", "broker/store", "SQLite and PostgreSQL: same tables, same queries, faults told apart", "unit/store/test_engine.py", "unit/store/test_migrations.py"),
     # -- surfaces
