@@ -198,6 +198,34 @@ def test_an_effect_whose_end_cannot_be_stored_is_owed_its_outcome(tmp_path: Path
     asyncio.run(main())
 
 
+def test_an_approved_effect_whose_row_cannot_be_closed_is_done_all_the_same(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with at_work(tmp_path) as (it, agent, session):
+            arrived, released = asyncio.Event(), asyncio.Event()
+            restart = it.supervisor.restart
+
+            async def held(child: object, asked: dict[str, object]) -> bytes:
+                arrived.set()
+                await released.wait()
+                return await restart(child, asked)  # type: ignore[arg-type]
+
+            it.supervisor.restart = held  # type: ignore[method-assign, assignment]
+            waiting = (await it.act(agent, RESTART, session)).json()
+            assert (await it.review(await it.person("security"), waiting["approval"])).status_code == 200
+            await arrived.wait()
+            with locked(it.data / "gate.db"):
+                released.set()
+                done = await it.outcome(agent, waiting["action_id"])
+                assert (done.status_code, done.json()["status"]) == (200, "done"), done.text
+                await it.gate.pipeline.drain()
+                assert await it.gate.log.open_intents("default") == []
+            await it.gate.background.sweep()
+            assert (await it.gate.approvals.get("default", waiting["approval"]["id"])).state == "done"
+            assert it.restarts() == 1
+
+    asyncio.run(main())
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a few megabytes."""
