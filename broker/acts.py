@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from broker.answers import action_of_observation, answer_of, brief, decision_body, full, receipt_body
 from broker.approvals import Answer as Review
 from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Action
@@ -27,7 +28,7 @@ from broker.policy.explain import Simulation
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import opened_session
-from broker.records import Records, action_of_observation, answer_of, decision_body, receipt_body
+from broker.records import Records
 from broker.redaction.plain import redact_text
 from broker.sessions import Opening, Sessions
 from broker.store import Store
@@ -458,45 +459,3 @@ def simulated(found: Simulation) -> dict[str, Json]:
     """A simulation as it is answered: the decision, and each rule that held, with its title and place."""
     rules = [{"rule": one.rule, "title": one.title, "file": one.file, "line": one.line} for one in found.held]
     return {"decision": decision_body(found.decision), "rules": rules, "digest": found.decision.policy_digest}
-
-
-def brief(proposal: Proposal) -> dict[str, Json]:
-    """A proposal in a list or in an answer to its requester."""
-    return {
-        "id": proposal.id,
-        "action_id": proposal.action_id,
-        "action": proposal.action,
-        "resource": dict(proposal.resource),
-        "requester": proposal.requester,
-        "state": proposal.state,
-        "tier": proposal.tier,
-        "digest": proposal.digest,
-        "quorum": proposal.quorum,
-        "expires_at": proposal.expires_at,
-        "url": f"/v1/approvals/{proposal.id}",
-    }
-
-
-def full(proposal: Proposal) -> dict[str, Json]:
-    """Everything a reviewer must see: the exact arguments, the plan, who answered what."""
-    arguments = proposal.narrowed if proposal.narrowed is not None else proposal.request["arguments"]
-    reviews = [
-        {
-            "reviewer": one.reviewer,
-            "verdict": one.verdict,
-            "reason": one.reason,
-            "at": one.at,
-            "counts": one.digest == proposal.digest,
-        }
-        for one in proposal.reviews
-    ]
-    return {
-        **brief(proposal),
-        "arguments": dict(arguments),
-        "reason": proposal.request["reason"],
-        "plan": dict(proposal.plan),
-        "roles": list(proposal.roles),
-        "separation": proposal.separation,
-        "policy_revision": proposal.policy_revision,
-        "reviews": reviews,
-    }

@@ -14,6 +14,7 @@ from audit.errors import AuditError, HistoryConflict
 from audit.log import Entry, Log
 from audit.publisher import Publisher
 from broker.acts import Acts
+from broker.answers import finished
 from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
@@ -23,7 +24,7 @@ from broker.identity import Verifier
 from broker.obligations import GRANT_SECONDS
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
-from broker.records import Records, finished
+from broker.records import Records
 from broker.telemetry import Telemetry
 
 SWEEP_SECONDS = 5.0

@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from broker.answers import Past, answer_of, decision_body, done_body, finished, receipt_body
 from broker.approvals import Approvals, Proposal, stored_principal
 from broker.attempts import Attempts
 from broker.clock import Clock, seconds
@@ -50,7 +51,7 @@ from broker.policy.engine import NOT_LOADED, unavailable
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import GATE, PROFILE, Ask, Place, Reader
-from broker.records import Past, Records, answer_of, decision_body, done_body, finished, receipt_body
+from broker.records import Records
 from broker.redaction import Redactor
 from broker.sessions import Sessions
 from broker.telemetry import Telemetry

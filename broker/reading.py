@@ -14,12 +14,13 @@ from typing import Any
 import orjson
 
 from broker import modelwire, provenance
+from broker.answers import Past
 from broker.approvals import Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, BrokerError, Conflict, KeyReused, NotFound
 from broker.model import ActionRequest, Effect, Json, Principal, Redacted, Resource
-from broker.records import Past, Records
+from broker.records import Records
 from broker.redaction import Redactor, Scope
 from broker.sessions import Sessions
 from broker.store import Store

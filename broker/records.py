@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ import orjson
 from audit import errors as log_errors
 from audit.log import Entry, Log
 from audit.record import Draft, pseudonym
+from broker.answers import Past, observation_id
 from broker.catalog import Action
 from broker.clock import Clock
 from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
@@ -25,21 +26,6 @@ from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, 
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_*-][A-Za-z0-9_.:/+*-]{0,127}", re.ASCII)
 _OBSERVATION_BYTES_MAX = 8_388_608
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """An action as the log holds it: its intent's request digest, and the outcome where there is one."""
-
-    request_digest: str
-    actor: str
-    """Keyed pseudonym of the acting party."""
-    on_behalf_of: str
-    """Keyed pseudonym of the person whom an agent acted for; empty where nobody stands behind the acting party."""
-    intent: Receipt
-    outcome: Receipt | None
-    status: str
-    payload: Mapping[str, Json] | None
 
 
 class Records:
@@ -424,59 +410,6 @@ class Records:
             return await awaitable
         except (log_errors.LogUnavailable, log_errors.HistoryConflict, log_errors.PayloadCorrupt) as error:
             raise AuditUnavailable(f"the audit log cannot be read: {type(error).__name__}", retry_after=1) from None
-
-
-def observation_id(action_id: str) -> str:
-    """The observation that an action's outcome keeps."""
-    return "obs_" + action_id.removeprefix("act_")
-
-
-def action_of_observation(observation: str) -> str:
-    """The action whose outcome keeps this observation."""
-    return "act_" + observation.removeprefix("obs_")
-
-
-def decision_body(decision: Decision) -> dict[str, Json]:
-    """A decision as answers carry it."""
-    return {
-        "id": decision.id,
-        "effect": decision.effect,
-        "tier": decision.tier,
-        "reasons": [{"code": reason.code, "remedy": reason.remedy} for reason in decision.reasons],
-        "obligations": sorted({type(duty).__name__.lower() for duty in decision.obligations}),
-    }
-
-
-def receipt_body(receipt: Receipt) -> dict[str, Json]:
-    """A receipt as answers carry it."""
-    return {"log": receipt.log, "seq": receipt.seq, "leaf": receipt.leaf}
-
-
-def finished(status: str) -> str:
-    """The end of an approval whose action's outcome is ``status``."""
-    return status if status in ("done", "unknown") else "failed"
-
-
-def done_body(action_id: str, status: str, answer: Mapping[str, Json], receipt: Receipt) -> dict[str, Json]:
-    """The answer of an action that ended as ``status``."""
-    return {
-        "action_id": action_id,
-        "status": status,
-        "observation": observation_id(action_id),
-        **answer,
-        "receipt": receipt_body(receipt),
-    }
-
-
-def answer_of(action_id: str, past: Past) -> dict[str, Json]:
-    """The stored answer of an action that ended before; its result is gone where its session's key was destroyed."""
-    assert past.outcome is not None
-    known = past.payload.get("answer") if past.payload else None
-    # Without one: the session's key was destroyed, or a crash left only what the target says of the effect.
-    nothing: dict[str, Json] = {
-        "result": {"status": "unknown" if past.payload else "erased", "value": None, "capped": False, "untrusted": []}
-    }
-    return done_body(action_id, past.status, known or nothing, past.outcome)
 
 
 def _decision(decision: Decision) -> dict[str, Json]:

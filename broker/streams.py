@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from broker import modelwire
+from broker.answers import decision_body
 from broker.connectors.base import ModelConnector, ModelReply
 from broker.connectors.llm_sse import SseEvent, SseSplitter, StreamFacts
 from broker.errors import BrokerError, Receipt, UpstreamFailed
@@ -19,7 +20,6 @@ from broker.identity import Credential
 from broker.model import Json, Redacted, Result, ResultStatus
 from broker.pipeline import Answer, End, Opened, Pipeline
 from broker.reading import Ask
-from broker.records import decision_body
 from broker.redaction import Redactor, TextStream
 
 

@@ -13,12 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from broker import modelwire
+from broker.answers import receipt_body
 from broker.config import Settings
 from broker.errors import BadRequest, BrokerError
 from broker.model import Json
 from broker.pipeline import Answer, Pipeline
 from broker.reading import Ask
-from broker.records import receipt_body
 from broker.streams import Relay, Streams
 from broker.web import schemas
 from broker.web.api import Api

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from broker.answers import receipt_body
 from broker.errors import (
     BadRequest,
     BrokerError,
@@ -20,7 +21,6 @@ from broker.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from broker.records import receipt_body
 
 TYPE_PREFIX = "urn:wicketgate:problem:"
 

@@ -80,7 +80,9 @@ class ApprovalPending(GateError):
             code, detail, remedy = "action.running", "the action runs just now", "read the action again"
         else:
             code = "approval.pending"
-            detail = f"approval {approval.id} waits for {approval.quorum} to approve" if approval else "waits for approval"
+            detail = (
+                f"approval {approval.id} waits for {approval.quorum} to approve" if approval else "waits for approval"
+            )
             remedy = "ask a person who is not the requester to review it, then read the action again"
         super().__init__(_stopped(202, code, detail, remedy, waiting))
         self.decision: Decision | None = waiting.decision

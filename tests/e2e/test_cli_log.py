@@ -89,6 +89,12 @@ def test_tail_shows_the_newest_records_of_the_gate_and_of_a_published_log(gate: 
     assert len(published.stdout.splitlines()) == 2
 
 
+def _act_until(gate: RunningGate, following: subprocess.Popen[str]) -> None:
+    """Something happens again and again: the follower may not have found its start yet."""
+    while following.poll() is None:
+        gate.command("act", "local.nonsense.do", "--id", "checkout", "--as", "agent")
+
+
 def test_follow_shows_new_records_and_none_of_its_own_reading(gate: RunningGate) -> None:
     command = [wicketgate(), "audit", "tail", "-f", "-n", "0", *AUDITOR, "--json"]
     with subprocess.Popen(command, env=dict(gate.environment), stdout=subprocess.PIPE, text=True) as following:
@@ -97,8 +103,9 @@ def test_follow_shows_new_records_and_none_of_its_own_reading(gate: RunningGate)
         try:
             assert following.stdout is not None
             actions: list[str] = []
+            acting = threading.Thread(target=_act_until, args=(gate, following), daemon=True)
+            acting.start()
             while len(actions) < 2:
-                gate.command("act", "local.nonsense.do", "--id", "checkout", "--as", "agent")
                 line = following.stdout.readline()
                 assert line, "the following ended by itself"
                 actions.append(json.loads(line)["record"]["body"].get("action", {}).get("name", ""))

@@ -1,4 +1,4 @@
-"""Every route × method × caller, checked in as text: a new route without rows fails, and so does any changed answer.
+"""Every route x method x caller, checked in as text: a new route without rows fails, and so does any changed answer.
 
 Rewrite the reviewed artefact with ``WICKETGATE_UPDATE=1`` and read its difference.
 """

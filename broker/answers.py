@@ -1,0 +1,118 @@
+"""The shapes of the API's answers, wherever they are given: at once, later, at a repetition, or to a reviewer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.errors import Receipt
+from broker.model import Decision, Json
+from broker.store.approvals import Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An action as the log holds it: its intent's request digest, and the outcome where there is one."""
+
+    request_digest: str
+    actor: str
+    """Keyed pseudonym of the acting party."""
+    on_behalf_of: str
+    """Keyed pseudonym of the person whom an agent acted for; empty where nobody stands behind the acting party."""
+    intent: Receipt
+    outcome: Receipt | None
+    status: str
+    payload: Mapping[str, Json] | None
+
+
+def observation_id(action_id: str) -> str:
+    """The observation that an action's outcome keeps."""
+    return "obs_" + action_id.removeprefix("act_")
+
+
+def action_of_observation(observation: str) -> str:
+    """The action whose outcome keeps this observation."""
+    return "act_" + observation.removeprefix("obs_")
+
+
+def decision_body(decision: Decision) -> dict[str, Json]:
+    """A decision as answers carry it."""
+    return {
+        "id": decision.id,
+        "effect": decision.effect,
+        "tier": decision.tier,
+        "reasons": [{"code": reason.code, "remedy": reason.remedy} for reason in decision.reasons],
+        "obligations": sorted({type(duty).__name__.lower() for duty in decision.obligations}),
+    }
+
+
+def receipt_body(receipt: Receipt) -> dict[str, Json]:
+    """A receipt as answers carry it."""
+    return {"log": receipt.log, "seq": receipt.seq, "leaf": receipt.leaf}
+
+
+def finished(status: str) -> str:
+    """The end of an approval whose action's outcome is ``status``."""
+    return status if status in ("done", "unknown") else "failed"
+
+
+def done_body(action_id: str, status: str, answer: Mapping[str, Json], receipt: Receipt) -> dict[str, Json]:
+    """The answer of an action that ended as ``status``."""
+    return {
+        "action_id": action_id,
+        "status": status,
+        "observation": observation_id(action_id),
+        **answer,
+        "receipt": receipt_body(receipt),
+    }
+
+
+def answer_of(action_id: str, past: Past) -> dict[str, Json]:
+    """The stored answer of an action that ended before; its result is gone where its session's key was destroyed."""
+    assert past.outcome is not None
+    known = past.payload.get("answer") if past.payload else None
+    # Without one: the session's key was destroyed, or a crash left only what the target says of the effect.
+    nothing: dict[str, Json] = {
+        "result": {"status": "unknown" if past.payload else "erased", "value": None, "capped": False, "untrusted": []}
+    }
+    return done_body(action_id, past.status, known or nothing, past.outcome)
+
+
+def brief(proposal: Proposal) -> dict[str, Json]:
+    """A proposal in a list or in an answer to its requester."""
+    return {
+        "id": proposal.id,
+        "action_id": proposal.action_id,
+        "action": proposal.action,
+        "resource": dict(proposal.resource),
+        "requester": proposal.requester,
+        "state": proposal.state,
+        "tier": proposal.tier,
+        "digest": proposal.digest,
+        "quorum": proposal.quorum,
+        "expires_at": proposal.expires_at,
+        "url": f"/v1/approvals/{proposal.id}",
+    }
+
+
+def full(proposal: Proposal) -> dict[str, Json]:
+    """Everything a reviewer must see: the exact arguments, the plan, who answered what."""
+    arguments = proposal.narrowed if proposal.narrowed is not None else proposal.request["arguments"]
+    reviews = [
+        {
+            "reviewer": one.reviewer,
+            "verdict": one.verdict,
+            "reason": one.reason,
+            "at": one.at,
+            "counts": one.digest == proposal.digest,
+        }
+        for one in proposal.reviews
+    ]
+    return {
+        **brief(proposal),
+        "arguments": dict(arguments),
+        "reason": proposal.request["reason"],
+        "plan": dict(proposal.plan),
+        "roles": list(proposal.roles),
+        "separation": proposal.separation,
+        "policy_revision": proposal.policy_revision,
+        "reviews": reviews,
+    }
