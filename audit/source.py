@@ -47,7 +47,8 @@ class Folder(Source):
     def partials(self, path: str) -> list[int]:
         """See Source."""
         folder = self._root / f"{path}.p"
-        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        # A name with a leading dot is a file that a crash left half written; no reader ever asks for it.
+        names = [entry.name for entry in folder.iterdir() if entry.name[0] != "."] if folder.is_dir() else []
         strange = [name for name in names if not (name.isascii() and name.isdigit() and 0 < int(name) < TILE_WIDTH)]
         if strange:
             raise Malformed(f"{path}.p holds `{strange[0][:40]}`, which is no partial form of it")

@@ -20,4 +20,5 @@ def test_ten_kills_lose_no_acknowledged_record_and_repeat_no_effect(tmp_path: Pa
     assert row["violations"] == []
     assert row["kills"] == KILLS
     assert row["acknowledged"] >= KILLS, row
-    assert row["effects"] >= row["acknowledged"], row
+    # Not one effect an acknowledgement: an action may be answered as failed, and answered again after a restart.
+    assert row["effects"] >= KILLS, row
