@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from broker.policy import keys as policy_keys
 from broker.policy.bundle import build_bundle
 from broker.policy.delivery import BundleShelf
 from broker.policy.keys import SigningKey
+from broker.policy.regorus import RegorusEngine
 from tests.parts import ROOT, require
 from tests.sim.opa import RunningOpa, running_opa
 from tests.sim.upstream import Seen, UpstreamSim, whole
@@ -246,12 +246,12 @@ def test_a_bundle_tampered_on_disk_is_not_loaded_and_nothing_is_decided(tmp_path
     asyncio.run(main())
 
 
-def _children() -> list[int]:
-    """Pids of this process's own policy workers."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
-    ).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if "worker" in line]
+def _workers(it: World) -> list[int]:
+    """Pids of the policy workers that decide now."""
+    active = it.gate.policy._active
+    assert active is not None
+    assert isinstance(active.engine, RegorusEngine)
+    return [worker._process.pid for worker in active.engine._workers if worker._process is not None]
 
 
 def test_a_killed_policy_worker_is_replaced_under_way(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_killed_policy_worker_is_replaced_under_way(tmp_path: Path) -> None:
             agent = await it.agent()
             session = await it.session(agent)
             for _ in range(3):
-                workers = _children()
+                workers = _workers(it)
                 assert workers
                 for pid in workers:
                     with contextlib.suppress(ProcessLookupError):

@@ -95,7 +95,7 @@ def test_the_story_shows_each_step(kept: tuple[Path, dict[str, Any], str]) -> No
 
 def processes_of(text: str) -> list[str]:
     """Command lines on this machine that hold ``text``."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if text in line]
 
 
