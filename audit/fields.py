@@ -75,6 +75,11 @@ follows.size count public
 follows.root digest commitment
 body.session id pseudonym
 body.incident id pseudonym
+body.event.kind code public
+body.event.seq count public
+body.event.from code public
+body.event.to code public
+body.event.by keyed keyed
 body.error code public
 body.request_digest digest commitment
 body.argument_commit digest commitment
@@ -206,6 +211,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "refusal": Kind(("body.error",)),
     "proposal": Kind(("body.actor", "body.approval.id", "body.approval.digest")),
     "review": Kind(("about", "body.actor", "body.approval.id", "body.approval.verdict")),
+    "incident": Kind(("body.incident", "body.event.kind")),
     "session_open": Kind(("body.actor", "body.session")),
     "session_close": Kind(("body.session",)),
     "policy": Kind(("body.policy.digest", "body.policy.verb")),

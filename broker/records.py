@@ -246,6 +246,42 @@ class Records:
         )
         return await self._append(principal.tenant, draft)
 
+    async def incident(  # noqa: PLR0913 - one keyword a field
+        self,
+        tenant: str,
+        *,
+        event: str,
+        incident: str,
+        session: str,
+        kind: str,
+        seq: int,
+        by: str,
+        at: int,
+        states: tuple[str, str] = ("", ""),
+        body: Mapping[str, Json],
+    ) -> Receipt:
+        """Put one event of an incident on record, under its own id: again is the same record.
+
+        ``by`` is a party's id or the gate; ``at`` in seconds; ``states`` are those before and after, or empty; ``body``
+        was redacted when it came in.
+        """
+        told: dict[str, Json] = {"kind": _word(kind), "seq": seq, "by": self.ref(tenant, "per", by)}
+        told |= {name: _word(state) for name, state in zip(("from", "to"), states, strict=True) if state}
+        draft = Draft(
+            kind="incident",
+            id=event,
+            time_ns=at * 10**9,
+            body={"incident": incident, "event": told},
+            stream=session or None,
+            streams=(incident,),
+            payload=orjson.dumps({"who": [by], "body": dict(body)}),
+            payload_key=session or incident,
+        )
+        try:
+            return await self._append(tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return _receipt(already.receipt)
+
     async def recovery(self, tenant: str, action_id: str, *, status: str, detail: str) -> Receipt:
         """Close an intent that a crash left open: ``status`` is ``unknown``, ``done`` or ``not_done``."""
         body = {"action": {"id": action_id}, "outcome": {"status": status, "code": "recovery.after_restart"}}

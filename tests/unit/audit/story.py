@@ -87,6 +87,14 @@ def drafts() -> list[Draft]:
         ("key_change", None, {"key": {"purpose": "log", "name": ORIGIN, "fingerprint": DIGEST}}),
         ("export", None, {"actor": JANE, "export": {"digest": DIGEST, "entries": 13, "first": 0, "last": 12}}),
         ("erasure", None, {"actor": JANE, "erasure": {"key": "ses_1", "basis": "request"}}),
+        (
+            "incident",
+            None,
+            {
+                "incident": "inc_1",
+                "event": {"kind": "note", "seq": 1, "by": JANE["ref"], "from": "triaging", "to": "noise"},
+            },
+        ),
     ]
     made = []
     for number, (kind, about, body) in enumerate(bodies):
