@@ -44,6 +44,67 @@ TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
 )
 """Every change of a proposal's state that may happen; a trigger in the database holds the same pairs."""
 
+LIVE_INCIDENT_STATES = (
+    "received",
+    "triaging",
+    "investigating",
+    "diagnosed",
+    "inconclusive",
+    "noise",
+    "proposed",
+    "awaiting_approval",
+    "auto_ok",
+    "leased",
+    "executing",
+    "verifying",
+    "mitigated",
+    "rolling_back",
+    "rolled_back",
+    "escalated",
+    "human_hold",
+    "learning",
+)
+INCIDENT_STATES = (*LIVE_INCIDENT_STATES, "linked", "closed")
+INCIDENT_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("received", "triaging"),
+        ("received", "linked"),
+        ("triaging", "investigating"),
+        ("triaging", "noise"),
+        ("triaging", "linked"),
+        ("investigating", "diagnosed"),
+        ("investigating", "inconclusive"),
+        ("investigating", "noise"),
+        ("investigating", "linked"),
+        ("diagnosed", "proposed"),
+        ("diagnosed", "noise"),  # the alert ended by itself, and nothing was done
+        ("proposed", "awaiting_approval"),
+        ("proposed", "auto_ok"),
+        ("awaiting_approval", "leased"),
+        ("auto_ok", "leased"),
+        ("leased", "executing"),
+        ("executing", "verifying"),
+        ("verifying", "mitigated"),
+        ("verifying", "rolling_back"),
+        ("rolling_back", "rolled_back"),
+        ("mitigated", "learning"),
+        ("noise", "learning"),
+        ("escalated", "learning"),
+        ("learning", "closed"),
+        ("human_hold", "triaging"),
+        ("human_hold", "investigating"),
+        ("human_hold", "learning"),
+    }
+    | {(state, "escalated") for state in LIVE_INCIDENT_STATES if state != "escalated"}
+    | {(state, "human_hold") for state in LIVE_INCIDENT_STATES if state != "human_hold"}
+)
+"""Every change of an incident's state that may happen; a trigger in the database holds the same pairs."""
+
+LIVE_INCIDENT_SQL = "state NOT IN ('linked', 'closed')"
+"""Of one fingerprint there is at most one incident for which this holds."""
+
+WORK_STATES = ("due", "idle", "done", "aside")
+
 COUNTER_TABLES = ("limit_counter", "session_use", "usage_counter")
 """Kept without a sync per commit; on SQLite in a file of their own."""
 
@@ -231,6 +292,159 @@ policy_activation = Table(
     ForeignKeyConstraint(["digest"], ["policy_bundle.digest"], name="activation_of_bundle"),
     CheckConstraint("seq >= 1", name="activation_seq"),
 )
+
+incident = Table(
+    "incident",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _text("state"),
+    _big("version"),
+    _blob("title"),
+    _text("service"),
+    _text("env"),
+    Column("severity", Integer, nullable=False),
+    _text("fingerprint"),
+    _text("session"),
+    _text("merged_into"),
+    _text("action_id"),
+    _text("diagnosis"),
+    _big("since"),
+    Column("until", BigInteger),
+    _big("opened_at"),
+    _big("changed_at"),
+    Column("closed_at", BigInteger),
+    _text("holder"),
+    _blob("alert"),
+    _big("alerts"),
+    _big("counted_at"),
+    _one_of("state", INCIDENT_STATES, "incident_state"),
+    CheckConstraint("severity BETWEEN 1 AND 4", name="incident_severity"),
+    Index("incident_page", "tenant", "state", "opened_at", "id"),
+    Index("incident_of_service", "tenant", "env", "service"),
+    Index("incident_of_fingerprint", "tenant", "fingerprint", "opened_at"),
+    Index("incident_merged", "tenant", "merged_into"),
+    Index(
+        "incident_live",
+        "tenant",
+        "fingerprint",
+        unique=True,
+        sqlite_where=text(LIVE_INCIDENT_SQL),
+        postgresql_where=text(LIVE_INCIDENT_SQL),
+    ),
+)
+"""``version`` is the number of its last event."""
+
+incident_event = Table(
+    "incident_event",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("incident", primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _big("at"),
+    _text("actor"),
+    _text("from_state"),
+    _text("to_state"),
+    _blob("body"),
+    Column("recorded", Boolean, nullable=False),
+    ForeignKeyConstraint(["tenant", "incident"], ["incident.tenant", "incident.id"], name="event_of_incident"),
+    CheckConstraint("seq >= 1", name="incident_event_seq"),
+    Index(
+        "incident_event_unrecorded",
+        "tenant",
+        "incident",
+        "seq",
+        sqlite_where=text("NOT recorded"),
+        postgresql_where=text("NOT recorded"),
+    ),
+)
+"""Only ``recorded`` ever changes, once: the log has it."""
+
+work = Table(
+    "work",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _text("kind"),
+    _text("subject"),
+    _text("incident"),
+    _big("step"),
+    _text("state"),
+    _big("due"),
+    _text("holder"),
+    _big("fence"),
+    _big("until"),
+    Column("attempts", Integer, nullable=False),
+    Column("severity", Integer, nullable=False),
+    _big("created_at"),
+    _big("rank"),
+    _blob("body"),
+    _one_of("state", WORK_STATES, "work_state"),
+    Index("work_due", "state", "kind", "tenant", "rank", "id"),
+    Index("work_of_incident", "tenant", "incident"),
+)
+"""What is due. ``rank`` is when it was made less a bonus for its severity: the smallest comes first."""
+
+diagnosis = Table(
+    "diagnosis",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _text("incident"),
+    _text("session"),
+    _text("verdict"),
+    Column("confidence_milli", Integer, nullable=False),
+    Column("verified", Integer, nullable=False),
+    Column("refuted", Integer, nullable=False),
+    Column("sources", Integer, nullable=False),
+    Column("signals", Integer, nullable=False),
+    _text("component"),
+    _text("fault"),
+    _blob("cause"),
+    _blob("claims"),
+    _blob("ruled_out"),
+    _blob("missing"),
+    _big("at"),
+    _one_of("verdict", ("diagnosed", "inconclusive"), "diagnosis_verdict"),
+    CheckConstraint("confidence_milli BETWEEN 0 AND 1000", name="diagnosis_confidence"),
+    Index("diagnosis_of_incident", "tenant", "incident", "at"),
+)
+"""What the gate found of an agent's claims; never rewritten."""
+
+target_write = Table(
+    "target_write",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("env", primary_key=True),
+    _text("target", primary_key=True),
+    _text("action_id", primary_key=True),
+    _text("action"),
+    _text("incident"),
+    _big("at"),
+    _text("outcome"),
+    Index("target_write_recent", "tenant", "env", "target", "at"),
+    Index("target_write_of_action", "tenant", "action_id"),
+)
+"""Each write on a target and what verification found of it, empty until then."""
+
+incident_trace = Table(
+    "incident_trace",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _text("fingerprint"),
+    _text("service"),
+    _text("env"),
+    _text("fault"),
+    _text("component"),
+    _text("outcome"),
+    _blob("trace"),
+    _big("at"),
+    Index("incident_trace_of_fingerprint", "tenant", "fingerprint", "at"),
+    Index("incident_trace_of_service", "tenant", "service", "at"),
+)
+"""How an incident was solved, under the incident's id; the next investigation reads it."""
 
 limit_counter = Table(
     "limit_counter",
