@@ -5,12 +5,49 @@ stands under ``action.properties`` and nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from broker.catalog import Action
 from broker.model import ActionRequest, Json, Principal, Session
 
 NO_MODEL = {"provider": "", "name": "", "region": "", "tools": [], "max_tokens": 0}
+NO_REMEDY = {"known": False, "faults": [], "derived": False, "ready": False, "cooldown_s": 0, "per_hour_max": 0}
+NO_EVIDENCE = {
+    "diagnosis": "",
+    "verdict": "",
+    "verified": 0,
+    "refuted": 0,
+    "sources": 0,
+    "signals": 0,
+    "confidence_milli": 0,
+    "component": "",
+    "fault": "",
+    "matches": False,
+}
+NO_INCIDENT = {"id": "", "state": "", "severity": 0, "env": "", "others": []}
+NO_TARGET = {"dependents": [], "writes_hour": 0, "last_write_s": -1, "ineffective": 0, "oscillating": False}
+NO_WORK = {"given": False, "valid": False}
+NO_ROLLBACK = {"of": "", "valid": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the gate's own rows say of an incident's request: parts of the input, each in its empty form elsewhere.
+
+    What the agent cites stands under ``action.properties``; ``evidence`` is what the gate itself verified of it.
+    """
+
+    remedy: Mapping[str, Json] = field(default_factory=lambda: NO_REMEDY)
+    evidence: Mapping[str, Json] = field(default_factory=lambda: NO_EVIDENCE)
+    incident: Mapping[str, Json] = field(default_factory=lambda: NO_INCIDENT)
+    target: Mapping[str, Json] = field(default_factory=lambda: NO_TARGET)
+    work: Mapping[str, Json] = field(default_factory=lambda: NO_WORK)
+    rollback: Mapping[str, Json] = field(default_factory=lambda: NO_ROLLBACK)
+
+
+CALM = Situation()
+"""No incident."""
 
 
 def build(  # noqa: PLR0913 - one keyword per source of facts
@@ -25,13 +62,14 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
     approvals: Sequence[Mapping[str, Json]],
     now: int,
     dry_run: bool = False,
+    situation: Situation = CALM,
 ) -> dict[str, Any]:
     """One input document. ``now`` in seconds; ``approvals`` as ``approvals.facts`` gives them."""
     return {
         "schema": "broker.input/v1",
         "request_id": request.id,
         "subject": _subject(principal, request, now),
-        "action": _action(request, action),
+        "action": {**_action(request, action), "remedy": situation.remedy},
         "resource": {
             "type": request.resource.type,
             "id": request.resource.id,
@@ -48,8 +86,11 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
             "session_labels": dict(session.labels) if session and _trusted(session) else {},
             "intent_kinds": sorted({intent.kind for intent in session.intent if intent.trusted}) if session else [],
             "provenance": {path: label.value for path, label in request.labels.items()},
-            # What the agent cites stands under properties; here stands only what the gate itself verified of it.
-            "evidence": {"diagnosis": "", "verified": 0, "refuted": 0, "sources": 0},
+            "evidence": situation.evidence,
+            "incident": situation.incident,
+            "target": situation.target,
+            "work": situation.work,
+            "rollback": situation.rollback,
             "usage": {"actions_today": usage.get("actions_today", 0), "writes_today": usage.get("writes_today", 0)},
             "approvals": list(approvals),
             "killed": killed,

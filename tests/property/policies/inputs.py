@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from broker.catalog import Action, Catalog
+from broker.policy import facts
 from tests.unit.policies.engines import content
 
 CONFIG = content().config
@@ -82,6 +83,7 @@ def _coherent(source: random.Random, role: str, action: Action) -> Input:
             "destinations": list(action.destinations),
             "data_classes": list(action.data_classes),
             "untrusted_result": bool(action.attacker_writable),
+            "remedy": dict(facts.NO_REMEDY),
             "properties": {
                 "arguments": {name: source.choice(WORDS) for name in action.schema["properties"]}
                 | _said_of(source, action),
@@ -105,7 +107,11 @@ def _coherent(source: random.Random, role: str, action: Action) -> Input:
             "session_labels": {},
             "intent_kinds": source.choice([[], ["alert"], ["task", "runbook"]]),
             "provenance": {f"$.{name}": "trusted" for name in action.schema["properties"]},
-            "evidence": {"diagnosis": "", "verified": 0, "refuted": 0, "sources": 0},
+            "evidence": dict(facts.NO_EVIDENCE),
+            "incident": copy.deepcopy(facts.NO_INCIDENT),
+            "target": copy.deepcopy(facts.NO_TARGET),
+            "work": dict(facts.NO_WORK),
+            "rollback": dict(facts.NO_ROLLBACK),
             "usage": {"actions_today": source.randrange(500), "writes_today": source.choice([0, 0, 3, 49, 50])},
             "approvals": [],
             "killed": False,
@@ -203,7 +209,7 @@ def _cite(**evidence: Any) -> Twist:
         _ask_as("agent", source.choice(["local.process.restart", "local.config.write"]))(source, value)
         value["action"]["properties"]["diagnosis"] = "dia_1"
         sound = {"diagnosis": "dia_1", "verified": 1, "refuted": 0, "sources": 2}
-        value["context"]["evidence"] = sound | evidence
+        value["context"]["evidence"] |= sound | evidence
 
     return twist
 
