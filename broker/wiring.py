@@ -60,6 +60,7 @@ from broker.telemetry import Telemetry
 DEV_ISSUER = "dev"
 DEV_PATH = "/dev-idp"
 AUDIENCE_SUFFIX = "/v1"
+ALERTS_CLIENT = "alerts-1"
 KEY_BYTES = 32
 
 
@@ -155,10 +156,10 @@ class Wiring:
 
     @cached_property
     def provider(self) -> DevProvider | None:
-        """The development identity provider; the agent's private key lies in the keys folder."""
+        """The development identity provider; the private keys of the agent and of the alerts' sender lie in the keys folder."""
         if self.development is None:
             return None
-        return DevProvider(
+        provider = DevProvider(
             dev_issuer(self.settings),
             dev=True,
             audience=audience(self.settings),
@@ -167,6 +168,9 @@ class Wiring:
             agent=agent_key(self.keys.folder / "agent-1.jwk"),
             people=self.development.people,
         )
+        # A workload, because the gate's configuration does not name it as an agent: it may report alerts, nothing else.
+        provider.add_agent(ALERTS_CLIENT, agent_key(self.keys.folder / f"{ALERTS_CLIENT}.jwk"), groups=("alerts",))
+        return provider
 
     @cached_property
     def identity(self) -> Verifier:

@@ -46,8 +46,9 @@ class Caller:
         return self.kept[0]
 
     def _fresh_token(self) -> str:
-        if self.persona == signin.AGENT:
-            return signin.agent_token(self.url, self._agent_key(), "agent-1")
+        if self.persona in signin.CLIENTS:
+            client = signin.CLIENTS[self.persona]
+            return signin.agent_token(self.url, self._key(client), client)
         if self.persona:
             return signin.persona_token(self.url, self.persona, _dev_code(self.persona))
         return os.environ.get("WICKETGATE_TOKEN") or stored_login(self.url)
@@ -72,17 +73,18 @@ class Caller:
         else:
             click.echo(text if isinstance(text, str) else "\n".join(text))
 
-    def _agent_key(self) -> Path:
+    def _key(self, client: str) -> Path:
+        """The private key of ``client``: ``--key``, else in the keys folder of ``--data`` or of the gate started here."""
         if self.key is not None:
             return self.key
-        found = self.data / "keys" / "agent-1.jwk" if self.data else places.agent_key(self.url)
-        if found is None:
+        agent = self.data / "keys" / "agent-1.jwk" if self.data else places.agent_key(self.url)
+        if agent is None:
             raise Stop(
-                f"no agent key is known for {self.url}",
+                f"no key of {client} is known for {self.url}",
                 "give --data the data folder of `wicketgate serve --dev`, or --key the key file",
                 NOT_AUTHENTICATED,
             )
-        return found
+        return agent.with_name(f"{client}.jwk")
 
 
 class _Source:
@@ -146,8 +148,8 @@ url_option = click.option(
 def identity_options(command: Callable[P, R]) -> Callable[P, R]:
     """``--as``, ``--data`` and ``--key``: identities of the development provider."""
     for option in (
-        click.option("--key", type=click.Path(path_type=Path), help="With --as agent: the agent's private key."),
-        click.option("--data", type=click.Path(path_type=Path), help="With --as agent: the gate's data folder."),
+        click.option("--key", type=click.Path(path_type=Path), help="With --as agent or alerts: its private key."),
+        click.option("--data", type=click.Path(path_type=Path), help="With --as agent or alerts: the gate's data folder."),
         click.option(
             "--as", "persona", type=click.Choice(signin.PERSONAS), help="A persona of `serve --dev` instead of a login."
         ),

@@ -12,8 +12,9 @@ from typing import Any
 
 from broker.cli.exits import NOT_AUTHENTICATED, UNREACHABLE, Stop
 
-AGENT = "agent"
-PERSONAS = ("oncall", "security", "auditor", AGENT)
+CLIENTS: Mapping[str, str] = {"agent": "agent-1", "alerts": "alerts-1"}
+"""Programs of the development provider -> their client ids; each has a key of its own in the gate's keys folder."""
+PERSONAS = ("oncall", "security", "auditor", *CLIENTS)
 CLIENT = "wicketgate-cli"
 DEV_PATH = "/dev-idp"
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -52,7 +53,7 @@ def persona_token(url: str, persona: str, code: str) -> str:
 
 
 def agent_token(url: str, key: Path, client_id: str) -> str:
-    """The agent's own token from the development provider, against a signed assertion (RFC 7523)."""
+    """A program's own token from the development provider, against a signed assertion (RFC 7523)."""
     from joserfc.jwk import ECKey
 
     from broker.clock import SystemClock, seconds
@@ -62,7 +63,7 @@ def agent_token(url: str, key: Path, client_id: str) -> str:
         private = ECKey.import_key(json.loads(key.read_bytes()))
     except (OSError, ValueError) as error:
         raise Stop(
-            f"the agent's key {key} cannot be read ({type(error).__name__})",
+            f"the key {key} cannot be read ({type(error).__name__})",
             "give --data the data folder of the gate, or --key the file",
             NOT_AUTHENTICATED,
         ) from None

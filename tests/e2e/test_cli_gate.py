@@ -1,5 +1,6 @@
 """The command against a gate that it started itself, on real sockets and with a real process to restart."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,14 @@ def test_a_restart_waits_is_approved_by_another_person_and_happens_once(world: t
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert supervisor.children["checkout"].restarts == before + 1
+
+
+def test_the_sender_of_alerts_is_a_workload_that_may_touch_no_target(gate: RunningGate) -> None:
+    token = gate.command("token", "--as", "alerts", "--data", str(gate.data)).stdout.strip()
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert (claims["client_id"], claims["groups"]) == ("alerts-1", ["alerts"])
+    refused = gate.command("act", "local.process.status", *TARGET, "--as", "alerts", "--json")
+    assert refused.returncode == 5, (refused.stdout, refused.stderr)
 
 
 def test_a_denial_ends_with_five_and_names_code_and_remedy(gate: RunningGate) -> None:
