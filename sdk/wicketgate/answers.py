@@ -165,3 +165,67 @@ class Entry(Answer):
     seq: int
     leaf: str
     record: Mapping[str, Json]
+
+
+class Incident(Answer):
+    """An incident's row. Times are whole seconds since the epoch; ``severity`` is 1 (low) to 4 (critical)."""
+
+    id: str
+    state: str
+    version: int = 0
+    severity: int = 2
+    title: str = ""
+    service: str = ""
+    env: str = ""
+    fingerprint: str = ""
+    session: str = ""
+    merged_into: str = ""
+    action_id: str = ""
+    diagnosis: str = ""
+    since: int = 0
+    until: int | None = None
+    opened_at: int = 0
+    changed_at: int = 0
+    closed_at: int | None = None
+    holder: str = ""
+    alert: Mapping[str, Json] = Field(default_factory=dict)
+
+
+class IncidentPage(Answer):
+    """Incidents of one page; a non-empty ``after`` asks for the next."""
+
+    incidents: tuple[Incident, ...]
+    after: str = ""
+
+
+class IncidentDetail(Answer):
+    """All that is known of one incident; what outsiders wrote in it is untrusted text."""
+
+    incident: Incident
+    events: tuple[Mapping[str, Json], ...] = ()
+    diagnoses: tuple[Mapping[str, Json], ...] = ()
+    topology: Mapping[str, Json] = Field(default_factory=dict)
+    memory: tuple[Mapping[str, Json], ...] = ()
+    remedies: tuple[Mapping[str, Json], ...] = ()
+
+
+class Diagnosis(Answer):
+    """What the gate found of a submission: ``diagnosed`` or ``inconclusive``, the verdict of each claim, what is missing."""
+
+    id: str = Field(alias="diagnosis")
+    verdict: str
+    confidence_milli: int = 0
+    claims: tuple[Mapping[str, Json], ...] = ()
+    missing: tuple[Mapping[str, Json], ...] = ()
+
+
+class Claimed(Answer):
+    """Work that this agent holds until ``until``: its ``step`` of ``subject``, under ``fence``."""
+
+    work: str
+    kind: str
+    subject: str
+    session: str = ""
+    step: int
+    fence: int
+    until: int

@@ -6,11 +6,17 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 
+import httpx
+
 from wicketgate.answers import (
     ApprovalDetail,
+    Claimed,
+    Diagnosis,
     Done,
     Ended,
     Entry,
+    IncidentDetail,
+    IncidentPage,
     Json,
     Observation,
     Planned,
@@ -199,6 +205,96 @@ class Agents(Area):
     async def resume(self, scope: str, target: str = "", *, reason: str) -> Mapping[str, Json]:
         """Let it work again: a decided action, refused to the one that was stopped."""
         return dict(await self._post("/v1/kill/resume", {"scope": scope, "target": target, "reason": reason}))
+
+
+class Incidents(Area):
+    """``/v1/incidents``: what is wrong, what was found, and what people and agents did about it.
+
+    An agent names the ``session`` of the incident that it works on; people need none.
+    """
+
+    async def report(self, alert: Mapping[str, Json]) -> str:
+        """Report an alert (``title``, ``service``, ``env``, ``severity``, …); the id of its incident, new or live already."""
+        return str((await self._post("/v1/incidents", alert))["incident"])
+
+    async def page(self, state: str = "", after: str = "") -> IncidentPage:
+        """Incidents, the newest first; ``after`` of one page asks for the next."""
+        query = {name: value for name, value in (("state", state), ("after", after)) if value}
+        return IncidentPage.model_validate(await self._get("/v1/incidents", query))
+
+    async def get(self, incident: str, *, session: str = "") -> IncidentDetail:
+        """All that is known of one: alert, window, events, diagnoses, topology, past traces, remedies."""
+        return IncidentDetail.model_validate(await self._read(incident, "", session))
+
+    async def timeline(self, incident: str, *, session: str = "") -> Mapping[str, Json]:
+        """What happened, in order: ``entries``, and as ``markdown``."""
+        return dict(await self._read(incident, "/timeline", session))
+
+    async def postmortem(self, incident: str, *, session: str = "") -> Mapping[str, Json]:
+        """The account of a closed incident, from records only, as ``markdown``."""
+        return dict(await self._read(incident, "/postmortem", session))
+
+    async def impact(self, incident: str, *, session: str = "") -> Mapping[str, Json]:
+        """What all is affected: by the topology, and by incidents that are live now."""
+        return dict(await self._read(incident, "/impact", session))
+
+    async def experts(self, incident: str, *, session: str = "") -> Mapping[str, Json]:
+        """Who knows about this: owners, and who acted in incidents like it."""
+        return dict(await self._read(incident, "/experts", session))
+
+    async def event(  # noqa: PLR0913 - one keyword a field
+        self, incident: str, kind: str, text: str = "", *, component: str = "", fault: str = "", session: str = ""
+    ) -> Mapping[str, Json]:
+        """Add a ``note``; or, as a person, ``rule_out``, ``correct``, ``take_over``, ``hand_back``, ``outside_change``, ``close``."""
+        body = {"kind": kind, "text": text, "component": component, "fault": fault, "session": session}
+        return dict(await self._post(f"/v1/incidents/{incident}/events", body))
+
+    async def diagnose(  # noqa: PLR0913 - one keyword a field
+        self,
+        incident: str,
+        *,
+        cause: Mapping[str, Json],
+        claims: Sequence[Mapping[str, Json]],
+        ruled_out: Sequence[Mapping[str, Json]] = (),
+        session: str = "",
+        key: str = "",
+    ) -> Diagnosis:
+        """Submit claims for a cause; the gate recomputes each on its own observations and says what stands."""
+        body: dict[str, Json] = {"cause": dict(cause), "claims": [dict(one) for one in claims], "session": session}
+        body["ruled_out"] = [dict(one) for one in ruled_out]
+        return Diagnosis.model_validate(await self._post(f"/v1/incidents/{incident}/diagnoses", body, key))
+
+    async def _read(self, incident: str, part: str, session: str) -> Json:
+        return await self._get(f"/v1/incidents/{incident}{part}", {"session": session} if session else None)
+
+
+class Work(Area):
+    """``/v1/work``: claim what is due, hold it, finish it."""
+
+    async def claim(self, kinds: Sequence[str] = ("incident",), *, hold_seconds: int = 60) -> Claimed | None:
+        """What is most urgent, held by this agent for ``hold_seconds``; None where nothing is due."""
+        status, body = await self._wire.send(
+            Sending(
+                "POST",
+                "/v1/work/claim",
+                body={"kinds": list(kinds), "hold_seconds": hold_seconds},
+                key=uuid.uuid4().hex,
+            )
+        )
+        return Claimed.model_validate(body) if status == httpx.codes.OK else None
+
+    async def renew(self, claimed: Claimed, *, hold_seconds: int = 60) -> int:
+        """Hold it for longer; until when. Raises ``GateError`` ``work.stale`` for a claim that somebody else has now."""
+        body = {"fence": claimed.fence, "hold_seconds": hold_seconds, "session": claimed.session}
+        return int((await self._post(f"/v1/work/{claimed.work}/renew", body))["until"])
+
+    async def finish(
+        self, claimed: Claimed, to: str, body: Mapping[str, Json] | None = None, *, key: str = ""
+    ) -> Mapping[str, Json]:
+        """End the step: the incident goes to state ``to``. Raises ``GateError`` ``work.stale`` for a lost claim."""
+        said = {"fence": claimed.fence, "step": claimed.step, "to": to, "session": claimed.session}
+        said["body"] = dict(body or {})
+        return dict(await self._post(f"/v1/work/{claimed.work}/finish", said, key))
 
 
 _KINDS: Mapping[str, type[Done | Waiting | Planned | Ended]] = {

@@ -19,7 +19,18 @@ from typing import Self
 import httpx
 
 from wicketgate.answers import Done, Json, Session
-from wicketgate.areas import Actions, Agents, Approvals, Audit, Observations, Policies, Sessions, read_action
+from wicketgate.areas import (
+    Actions,
+    Agents,
+    Approvals,
+    Audit,
+    Incidents,
+    Observations,
+    Policies,
+    Sessions,
+    Work,
+    read_action,
+)
 from wicketgate.errors import ApprovalPending, GateError
 from wicketgate.tokens import TokenSource
 from wicketgate.wire import Sending, Sleep, Wire, is_loopback
@@ -69,6 +80,8 @@ class Gate:
         self.policies = Policies(self.wire)
         self.audit = Audit(self.wire)
         self.agents = Agents(self.wire)
+        self.incidents = Incidents(self.wire)
+        self.work = Work(self.wire)
 
     async def __aenter__(self) -> Self:
         return self
