@@ -423,10 +423,11 @@ target_write = Table(
     _text("incident"),
     _big("at"),
     _text("outcome"),
+    _blob("plan"),
     Index("target_write_recent", "tenant", "env", "target", "at"),
     Index("target_write_of_action", "tenant", "action_id"),
 )
-"""Each write on a target and what verification found of it, empty until then."""
+"""Each write on a target and what verification found of it, empty until then; ``plan`` is what it was, and its undoing."""
 
 incident_trace = Table(
     "incident_trace",

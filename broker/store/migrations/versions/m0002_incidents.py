@@ -171,7 +171,7 @@ def _findings() -> None:
     _refuse("diagnosis_kept", "OLD.id = OLD.id", "DELETE", "diagnosis")
     op.create_table(
         "target_write",
-        *_columns(key="tenant env target action_id", words="action incident outcome", numbers="at"),
+        *_columns(key="tenant env target action_id", words="action incident outcome", numbers="at", blobs="plan"),
     )
     op.create_index("target_write_recent", "target_write", ["tenant", "env", "target", "at"])
     op.create_index("target_write_of_action", "target_write", ["tenant", "action_id"])
