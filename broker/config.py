@@ -152,11 +152,29 @@ class KillSettings(Section):
     """Who may stop every tenant at once."""
 
 
+class IncidentSettings(Section):
+    """How alerts become incidents."""
+
+    service_labels: tuple[str, ...] = ("service", "app", "job")
+    """Labels that name the service; the first that is there counts."""
+    env_labels: tuple[str, ...] = ("env", "environment")
+    default_env: str = "prod"
+    severity_labels: tuple[str, ...] = ("severity",)
+    trusted_labels: tuple[str, ...] = ("alertname", "service", "env", "severity")
+    """Labels that only the monitoring's own rules set; every other label and every annotation is untrusted text."""
+    open_max: int = Field(default=500, ge=1)
+    """Live incidents of one tenant; further alerts are refused."""
+    session_seconds: int = Field(default=86_400, ge=60)
+    """How long an incident's session lives."""
+    notify: tuple[str, ...] = ()
+    """Receivers (resources of type ``webhook``) that are told of escalations."""
+
+
 class ConnectorSettings(Section):
     """One outside system. ``settings`` are checked by its adapter; credentials only as ``*_file``."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
-    adapter: Literal["http", "local", "llm"]
+    adapter: Literal["http", "local", "llm", "notify"]
     settings: Mapping[str, Json] = Field(default_factory=dict)
 
 
@@ -184,6 +202,7 @@ class Settings(Section):
     sessions: SessionSettings = SessionSettings()
     redaction: RedactionSettings = RedactionSettings()
     kill: KillSettings = KillSettings()
+    incidents: IncidentSettings = IncidentSettings()
     connectors: tuple[ConnectorSettings, ...] = ()
     inventory: tuple[InventoryItem, ...] = ()
 

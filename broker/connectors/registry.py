@@ -10,15 +10,17 @@ from broker.connectors.base import Connector
 from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.llm import LlmConnector, LlmSettings
 from broker.connectors.local import LocalConnector, LocalSettings
+from broker.connectors.notify import NotifyConnector, NotifySettings
 from broker.egress import Egress
 from broker.errors import BadRequest
 from broker.model import Json
 
-ConnectorSettings = HttpSettings | LocalSettings | LlmSettings
+ConnectorSettings = HttpSettings | LocalSettings | LlmSettings | NotifySettings
 ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "http": HttpSettings,
     "local": LocalSettings,
     "llm": LlmSettings,
+    "notify": NotifySettings,
 }
 
 
@@ -54,3 +56,5 @@ def build_connector(settings: ConnectorSettings, egress: Egress, clock: Clock) -
             return LocalConnector(settings, egress, clock)
         case LlmSettings():
             return LlmConnector(settings, egress)
+        case NotifySettings():
+            return NotifyConnector(settings, egress, clock)

@@ -54,7 +54,7 @@ class Api:
 
     async def act(self, request: Request) -> Response:
         """POST /v1/actions."""
-        body: schemas.ActionBody = await self._body(request, schemas.ActionBody)
+        body: schemas.ActionBody = await self.body(request, schemas.ActionBody)
         ask = Ask(
             action=body.action,
             resource={"type": body.resource.type, "id": body.resource.id, "env": body.resource.env},
@@ -74,26 +74,26 @@ class Api:
 
     async def actions(self, request: Request) -> Response:
         """GET /v1/actions: the catalog."""
-        return await self._gate(request, "gate.catalog.read", {})
+        return await self.gate(request, "gate.catalog.read", {})
 
     async def open_session(self, request: Request) -> Response:
         """POST /v1/sessions."""
-        body: schemas.SessionBody = await self._body(request, schemas.SessionBody)
-        return await self._gate(request, "gate.session.open", body.model_dump(), status=201)
+        body: schemas.SessionBody = await self.body(request, schemas.SessionBody)
+        return await self.gate(request, "gate.session.open", body.model_dump(), status=201)
 
     async def close_session(self, request: Request) -> Response:
         """DELETE /v1/sessions/{id}."""
-        return await self._gate(request, "gate.session.close", {"session": request.path_params["id"]})
+        return await self.gate(request, "gate.session.close", {"session": request.path_params["id"]})
 
     async def observation(self, request: Request) -> Response:
         """GET /v1/observations/{id}; an agent says in which ``session`` it reads what an outsider may have written."""
         session = request.query_params.get("session", "")
         arguments = {"observation": request.path_params["id"]}
-        return await self._gate(request, "gate.observation.read", arguments, session=session)
+        return await self.gate(request, "gate.observation.read", arguments, session=session)
 
     async def approvals(self, request: Request) -> Response:
         """GET /v1/approvals."""
-        return await self._gate(
+        return await self.gate(
             request,
             "gate.approvals.read",
             {"state": request.query_params.get("state", "waiting"), "after": request.query_params.get("after", "")},
@@ -101,11 +101,11 @@ class Api:
 
     async def approval(self, request: Request) -> Response:
         """GET /v1/approvals/{id}."""
-        return await self._gate(request, "gate.approvals.read", {"approval": request.path_params["id"]})
+        return await self.gate(request, "gate.approvals.read", {"approval": request.path_params["id"]})
 
     async def review(self, request: Request) -> Response:
         """POST /v1/approvals/{id}/reviews."""
-        body: schemas.ReviewBody = await self._body(request, schemas.ReviewBody)
+        body: schemas.ReviewBody = await self.body(request, schemas.ReviewBody)
         arguments: dict[str, Json] = {
             "approval": request.path_params["id"],
             "verdict": body.verdict,
@@ -113,31 +113,31 @@ class Api:
         }
         if body.narrow is not None:
             arguments["narrow"] = body.narrow
-        return await self._gate(request, "gate.review.create", arguments, reason=body.reason)
+        return await self.gate(request, "gate.review.create", arguments, reason=body.reason)
 
     async def simulate(self, request: Request) -> Response:
         """POST /v1/policies/simulate."""
-        body: schemas.SimulateBody = await self._body(request, schemas.SimulateBody)
+        body: schemas.SimulateBody = await self.body(request, schemas.SimulateBody)
         asked = body.model_dump(exclude_none=True, exclude={"digest"})
-        return await self._gate(request, "gate.policy.simulate", {"request": asked, "digest": body.digest})
+        return await self.gate(request, "gate.policy.simulate", {"request": asked, "digest": body.digest})
 
     async def policies(self, request: Request) -> Response:
         """GET /v1/policies."""
-        return await self._gate(request, "gate.policy.read", {})
+        return await self.gate(request, "gate.policy.read", {})
 
     async def activate(self, request: Request) -> Response:
         """POST /v1/policies/activate."""
-        body: schemas.ActivateBody = await self._body(request, schemas.ActivateBody)
+        body: schemas.ActivateBody = await self.body(request, schemas.ActivateBody)
         await self._identity.recognise(self.credential(request))
         digest, revision = await self._acts.stage(_decoded(body.bundle), body.signature)
-        return await self._gate(
+        return await self.gate(
             request, "gate.policy.activate", {"digest": digest, "revision": revision}, reason=body.reason
         )
 
     async def rollback(self, request: Request) -> Response:
         """POST /v1/policies/rollback."""
-        body: schemas.RollbackBody = await self._body(request, schemas.RollbackBody)
-        return await self._gate(request, "gate.policy.rollback", {"digest": body.digest}, reason=body.reason)
+        body: schemas.RollbackBody = await self.body(request, schemas.RollbackBody)
+        return await self.gate(request, "gate.policy.rollback", {"digest": body.digest}, reason=body.reason)
 
     async def entries(self, request: Request) -> Response:
         """GET /v1/audit/entries."""
@@ -148,15 +148,15 @@ class Api:
             "kinds": [kind for kind in request.query_params.get("kinds", "").split(",") if kind],
             "session": request.query_params.get("session", ""),
         }
-        return await self._gate(request, "gate.audit.read", arguments)
+        return await self.gate(request, "gate.audit.read", arguments)
 
     async def checkpoint(self, request: Request) -> Response:
         """GET /v1/audit/checkpoint."""
-        return await self._gate(request, "gate.audit.read", {"what": "checkpoint"})
+        return await self.gate(request, "gate.audit.read", {"what": "checkpoint"})
 
     async def proof(self, request: Request) -> Response:
         """GET /v1/audit/proof/{seq}."""
-        return await self._gate(
+        return await self.gate(
             request, "gate.audit.read", {"what": "proof", "seq": _whole(request.path_params["seq"], "seq")}
         )
 
@@ -168,30 +168,30 @@ class Api:
             "after": _number(request, "after", -1),
             "session": query.get("session", ""),
         }
-        return await self._gate(request, "gate.audit.export", arguments)
+        return await self.gate(request, "gate.audit.export", arguments)
 
     async def agents(self, request: Request) -> Response:
         """GET /v1/agents."""
-        return await self._gate(request, "gate.agents.read", {})
+        return await self.gate(request, "gate.agents.read", {})
 
     async def kill(self, request: Request) -> Response:
         """POST /v1/kill: needs a configured role and the log, but no policy answer."""
-        body: schemas.KillBody = await self._body(request, schemas.KillBody)
+        body: schemas.KillBody = await self.body(request, schemas.KillBody)
         principal = await self._identity.authenticate(self.credential(request))
         return json_response(await self._acts.kill(principal, scope=body.scope, target=body.target, reason=body.reason))
 
     async def resume(self, request: Request) -> Response:
         """POST /v1/kill/resume: an ordinary decided action."""
-        body: schemas.KillBody = await self._body(request, schemas.KillBody)
-        return await self._gate(
+        body: schemas.KillBody = await self.body(request, schemas.KillBody)
+        return await self.gate(
             request, "gate.kill.resume", {"scope": body.scope, "target": body.target}, reason=body.reason
         )
 
-    async def _body(self, request: Request, model: type[schemas.Body]) -> Any:
+    async def body(self, request: Request, model: type[schemas.Body]) -> Any:
         """The body as ``model``; raises ``BadRequest`` that names the field and the rule, never the value."""
         return schemas.check(model, await schemas.read_object(await request.body(), self._settings.web))
 
-    async def _gate(  # noqa: PLR0913 - one keyword a part of the ask
+    async def gate(  # noqa: PLR0913 - one keyword a part of the ask
         self,
         request: Request,
         action: str,
@@ -204,12 +204,23 @@ class Api:
         """One of the gate's own acts; its result is the body, beside the receipt."""
         ask = Ask(action, _GATE, arguments, session=session, reason=reason, idempotency_key=_key(request))
         answer = await self._pipeline.act(self.credential(request), ask)
-        if answer.status != "done":
-            return answered(answer)
-        result = answer.body["result"]["value"]
-        return json_response(
-            {**(result if isinstance(result, dict) else {"result": result}), "receipt": answer.body["receipt"]}, status
-        )
+        return answered(answer) if answer.status != "done" else json_response(_result(answer), status)
+
+    async def own_act(self, request: Request, action: str, arguments: dict[str, Any]) -> dict[str, Json]:
+        """The result of one of the gate's own acts that nobody has to approve."""
+        ask = Ask(action, _GATE, arguments, idempotency_key=_key(request))
+        return _result(await self._pipeline.act(self.credential(request), ask))
+
+    @staticmethod
+    def number(request: Request, name: str, default: int) -> int:
+        """A whole-number query parameter; raises ``BadRequest``."""
+        return _number(request, name, default)
+
+
+def _result(answer: Answer) -> dict[str, Json]:
+    """What an act gave, beside its receipt."""
+    result = answer.body["result"]["value"]
+    return {**(result if isinstance(result, dict) else {"result": result}), "receipt": answer.body["receipt"]}
 
 
 def own(body: dict[str, Json]) -> Response:

@@ -18,6 +18,8 @@ INLINE_BYTES_MAX = 131_072
 DIGEST = "^[0-9a-f]{64}$"
 LabelName = Annotated[str, Field(min_length=1, max_length=64)]
 LabelText = Annotated[str, Field(max_length=256)]
+AlertName = Annotated[str, Field(min_length=1, max_length=128)]
+AlertText = Annotated[str, Field(max_length=4096)]
 
 
 class Body(BaseModel):
@@ -111,6 +113,97 @@ class KillBody(Body):
     scope: Literal["agent", "connector", "tenant", "all"]
     target: str = Field(default="", max_length=300)
     reason: str = Field(min_length=1, max_length=4096)
+
+
+class IncidentBody(Body):
+    """POST /v1/incidents: an alert in the gate's own words."""
+
+    title: str = Field(min_length=1, max_length=512)
+    service: str = Field(min_length=1, max_length=256)
+    env: str = Field(min_length=1, max_length=64)
+    severity: Literal["critical", "high", "warning", "info"] = "warning"
+    status: Literal["firing", "resolved"] = "firing"
+    fingerprint: str = Field(default="", max_length=128)
+    starts_at: int = Field(default=0, ge=0)
+    ends_at: int = Field(default=0, ge=0)
+    labels: dict[AlertName, Annotated[str, Field(max_length=1024)]] = Field(default_factory=dict, max_length=64)
+    annotations: dict[AlertName, AlertText] = Field(default_factory=dict, max_length=64)
+    source: str = Field(default="", max_length=256)
+
+
+class EventBody(Body):
+    """POST /v1/incidents/{id}/events: a note, or what a person does in an incident."""
+
+    kind: Literal["note", "rule_out", "correct", "take_over", "hand_back", "outside_change", "close"]
+    text: str = Field(default="", max_length=4000)
+    component: str = Field(default="", max_length=256)
+    fault: str = Field(default="", max_length=64)
+    session: str = Field(default="", max_length=64)
+
+
+class CauseBody(Body):
+    """What is said to be broken, and how."""
+
+    component: str = Field(min_length=1, max_length=256)
+    fault: str = Field(min_length=1, max_length=64)
+    summary: str = Field(default="", max_length=4000)
+
+
+class ClaimBody(Body):
+    """A typed statement about one observation; the gate recomputes it. Decimals are exact text."""
+
+    observation: str = Field(pattern="^obs_[a-z0-9]{1,40}$")
+    selector: str = Field(min_length=1, max_length=1024)
+    op: Literal["eq", "ne", "gt", "ge", "lt", "le", "contains", "not_contains", "matches", "exists", "absent"]
+    value: str | int | bool | None = None
+    tolerance: str = Field(default="0", pattern=r"^(0|[1-9][0-9]{0,17})([.][0-9]{1,9})?$")
+    text: str = Field(default="", max_length=2000)
+    role: Literal["symptom", "cause", "prediction", "context"] = "context"
+    component: str = Field(default="", max_length=256)
+    at: str = Field(default="", max_length=1024)
+
+
+class RuledOutBody(Body):
+    """A rival cause, and the claims (by position) that speak against it."""
+
+    component: str = Field(max_length=256)
+    fault: str = Field(max_length=64)
+    claims: list[Annotated[int, Field(ge=0, le=63)]] = Field(default_factory=list, max_length=16)
+    why: str = Field(default="", max_length=2000)
+
+
+class DiagnosisBody(Body):
+    """POST /v1/incidents/{id}/diagnoses."""
+
+    cause: CauseBody
+    claims: list[ClaimBody] = Field(max_length=64)
+    ruled_out: list[RuledOutBody] = Field(default_factory=list, max_length=32)
+    session: str = Field(default="", max_length=64)
+
+
+class ClaimWorkBody(Body):
+    """POST /v1/work/claim."""
+
+    kinds: list[Literal["incident"]] = Field(min_length=1, max_length=4)
+    hold_seconds: int = Field(default=60, ge=5, le=600)
+
+
+class RenewWorkBody(Body):
+    """POST /v1/work/{id}/renew; ``session`` is the claimed incident's."""
+
+    fence: int = Field(ge=0)
+    hold_seconds: int = Field(default=60, ge=5, le=600)
+    session: str = Field(default="", max_length=64)
+
+
+class FinishWorkBody(Body):
+    """POST /v1/work/{id}/finish: the step is done, and this is where the incident goes."""
+
+    fence: int = Field(ge=0)
+    step: int = Field(ge=0)
+    to: str = Field(min_length=1, max_length=32)
+    body: dict[str, Any] = Field(default_factory=dict, max_length=32)
+    session: str = Field(default="", max_length=64)
 
 
 async def read_object(data: bytes, web: WebSettings, *, model_call: bool = False) -> dict[str, Json]:
