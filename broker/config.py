@@ -166,6 +166,14 @@ class IncidentSettings(Section):
     """Live incidents of one tenant; further alerts are refused."""
     session_seconds: int = Field(default=86_400, ge=60)
     """How long an incident's session lives."""
+    actions_max: int = Field(default=2_000, ge=1)
+    """Actions in an incident's session, reads among them."""
+    tokens_max: int = Field(default=500_000, ge=0)
+    """Model tokens in an incident's session."""
+    merge_seconds: int = Field(default=3600, ge=0)
+    """How long after its opening an incident takes in alerts of its own service and of what depends on it."""
+    quiet_seconds: int = Field(default=300, ge=0)
+    """How long after its closing an alert that still fires is counted there and opens nothing new."""
     notify: tuple[str, ...] = ()
     """Receivers (resources of type ``webhook``) that are told of escalations."""
 
@@ -188,6 +196,10 @@ class InventoryItem(Section):
     labels: Mapping[str, str] = Field(default_factory=dict)
     tenants: tuple[str, ...] = ()
     """Tenants that may see it; empty means the default tenant only."""
+    depends_on: tuple[str, ...] = ()
+    """Ids of items in the same environment without which it cannot work."""
+    owners: tuple[str, ...] = ()
+    """Who knows it: party ids (``<issuer name>:<sub>``) or names of teams."""
 
 
 class Settings(Section):
