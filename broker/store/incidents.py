@@ -1,0 +1,314 @@
+"""Rows of ``incident`` and ``incident_event``.
+
+An incident's state moves only along ``tables.INCIDENT_TRANSITIONS``. Every change of an incident is one event: ``change``
+writes both in the transaction of its caller, and the incident's ``version`` is the number of that event. Locks are
+taken in one order everywhere: incident, then work, then session.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, literal_column, or_, select, true, update
+
+from broker.errors import Conflict
+from broker.model import Json
+from broker.store.rows import Page, cursor, pack, place, unpack
+from broker.store.tables import INCIDENT_STATES, INCIDENT_TRANSITIONS, LIVE_INCIDENT_SQL, incident, incident_event
+
+JSON_COLUMNS = ("alert",)
+_LIVE: ColumnElement[bool] = literal_column(LIVE_INCIDENT_SQL)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One incident as it stands; ``version`` is the number of its last event."""
+
+    id: str
+    tenant: str
+    state: str
+    version: int
+    title: str
+    service: str
+    env: str
+    severity: int
+    """1 (info) to 4 (critical)."""
+    fingerprint: str
+    session: str
+    merged_into: str
+    action_id: str
+    diagnosis: str
+    since: int
+    """When the alert began, by its own word."""
+    until: int | None
+    """When the alert ended; None while it fires."""
+    opened_at: int
+    changed_at: int
+    closed_at: int | None
+    holder: str
+    """The person who took it over, or empty."""
+    alert: Mapping[str, Json]
+    alerts: int = 1
+    """How often the alert came."""
+    counted_at: int = 0
+    """When a repetition was last put down as an event."""
+
+    @property
+    def live(self) -> bool:
+        """Neither linked into another one nor closed."""
+        return self.state not in {"linked", "closed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened in an incident, never changed; ``recorded`` once the log has it."""
+
+    tenant: str
+    incident: str
+    seq: int
+    kind: str
+    at: int
+    actor: str
+    from_state: str
+    to_state: str
+    body: Mapping[str, Json]
+    recorded: bool = False
+
+    @property
+    def id(self) -> str:
+        """Its name in the log."""
+        return f"{self.incident}.{self.seq}"
+
+
+def add(connection: Connection, draft: Incident) -> None:
+    """Insert a new incident in the state ``received``; its first event follows by ``change``."""
+    values = {column.name: getattr(draft, column.name) for column in incident.columns}
+    connection.execute(insert(incident).values(values | {"title": draft.title.encode(), "alert": pack(draft.alert)}))
+
+
+def find(connection: Connection, tenant: str, incident_id: str, *, lock: str = "") -> Incident | None:
+    """Return one incident; ``lock`` is ``wait`` to hold its row until the end, ``skip`` to give up if another does."""
+    statement = select(incident).where(incident.c.tenant == tenant, incident.c.id == incident_id)
+    if lock:
+        statement = statement.with_for_update(skip_locked=lock == "skip")
+    row = connection.execute(statement).one_or_none()
+    return _incident_of(row) if row else None
+
+
+def of_fingerprint(connection: Connection, tenant: str, fingerprint: str) -> Incident | None:
+    """Return the live incident of this fingerprint, else its newest."""
+    statement = (
+        select(incident)
+        .where(incident.c.tenant == tenant, incident.c.fingerprint == fingerprint)
+        .order_by(_LIVE.desc(), incident.c.opened_at.desc(), incident.c.id.desc())
+        .limit(1)
+        .with_for_update()
+    )
+    row = connection.execute(statement).one_or_none()
+    return _incident_of(row) if row else None
+
+
+def live(connection: Connection, tenant: str, env: str = "", services: Collection[str] = ()) -> list[Incident]:
+    """Live incidents of the tenant, oldest first; of ``services`` in ``env`` where they are named."""
+    statement = select(incident).where(incident.c.tenant == tenant, _LIVE)
+    if env:
+        statement = statement.where(incident.c.env == env, incident.c.service.in_(sorted(services)))
+    rows = connection.execute(statement.order_by(incident.c.opened_at, incident.c.id)).all()
+    return [_incident_of(row) for row in rows]
+
+
+def merged(connection: Connection, tenant: str, incident_id: str, *, firing: bool = False) -> list[Incident]:
+    """Incidents linked into this one, oldest first; ``firing`` leaves out those whose alert has ended."""
+    statement = select(incident).where(incident.c.tenant == tenant, incident.c.merged_into == incident_id)
+    if firing:
+        statement = statement.where(incident.c.until.is_(None))
+    rows = connection.execute(statement.order_by(incident.c.opened_at, incident.c.id)).all()
+    return [_incident_of(row) for row in rows]
+
+
+def count(connection: Connection, tenant: str, *, merged_into: str = "") -> int:
+    """Count the tenant's live incidents, or those that are linked into one."""
+    which = incident.c.merged_into == merged_into if merged_into else _LIVE
+    statement = select(func.count()).select_from(incident).where(incident.c.tenant == tenant, which)
+    return int(connection.execute(statement).scalar_one())
+
+
+def page(connection: Connection, tenant: str, states: Iterable[str], limit: int, after: str = "") -> Page[Incident]:
+    """Return one page of the tenant's incidents in ``states`` (all, if none is named), newest first."""
+    table = incident.c
+    wanted = sorted(set(states) & set(INCIDENT_STATES)) if states else sorted(INCIDENT_STATES)
+    statement = select(incident).where(table.tenant == tenant, table.state.in_(wanted))
+    if after:
+        at, row_id = place(after)
+        statement = statement.where(or_(table.opened_at < at, and_(table.opened_at == at, table.id < row_id)))
+    rows = connection.execute(statement.order_by(table.opened_at.desc(), table.id.desc()).limit(limit + 1)).all()
+    items = tuple(_incident_of(row) for row in rows[:limit])
+    return Page(items, cursor(items[-1].opened_at, items[-1].id) if len(rows) > limit else "")
+
+
+def change(  # noqa: PLR0913 - one keyword a part of the event
+    connection: Connection,
+    stands: Incident,
+    *,
+    kind: str,
+    by: str,
+    now_s: int,
+    body: Mapping[str, Json] | None = None,
+    to: str = "",
+    **columns: Any,
+) -> tuple[Incident, Event]:
+    """Write one event and what it changes: the state ``to``, and ``columns`` of the incident.
+
+    Raises ``Conflict``: ``incident.transition`` for a pair that is not in the table, ``incident.version`` if somebody
+    changed the incident since ``stands`` was read.
+    """
+    to_state = to or stands.state
+    if to and (stands.state, to) not in INCIDENT_TRANSITIONS:
+        raise refused(stands, to)
+    after = replace(stands, version=stands.version + 1, state=to_state, changed_at=now_s, **columns)
+    stored = {name: _stored(name, getattr(after, name)) for name in ("version", "state", "changed_at", *columns)}
+    changed = connection.execute(
+        update(incident)
+        .where(incident.c.tenant == stands.tenant, incident.c.id == stands.id, incident.c.version == stands.version)
+        .values(stored)
+    )
+    if changed.rowcount != 1:
+        raise Conflict(
+            "the incident changed meanwhile", code="incident.version", remedy="read the incident and decide again"
+        )
+    event = Event(
+        tenant=stands.tenant,
+        incident=stands.id,
+        seq=after.version,
+        kind=kind,
+        at=now_s,
+        actor=by,
+        from_state=stands.state,
+        to_state=to_state,
+        body=dict(body or {}),
+    )
+    connection.execute(
+        insert(incident_event).values(
+            tenant=event.tenant,
+            incident=event.incident,
+            seq=event.seq,
+            kind=event.kind,
+            at=event.at,
+            actor=event.actor,
+            from_state=event.from_state,
+            to_state=event.to_state,
+            body=pack(event.body),
+            recorded=False,
+        )
+    )
+    return after, event
+
+
+def counted(connection: Connection, stands: Incident) -> Incident:
+    """Count one more coming of the alert, without an event."""
+    connection.execute(
+        update(incident)
+        .where(incident.c.tenant == stands.tenant, incident.c.id == stands.id)
+        .values(alerts=incident.c.alerts + 1)
+    )
+    return replace(stands, alerts=stands.alerts + 1)
+
+
+def renew_session(connection: Connection, tenant: str, incident_id: str, session_id: str) -> None:
+    """Name the session that goes on where the one before ended."""
+    connection.execute(
+        update(incident).where(incident.c.tenant == tenant, incident.c.id == incident_id).values(session=session_id)
+    )
+
+
+def events(connection: Connection, tenant: str, incident_id: str, after: int = 0) -> list[Event]:
+    """Events of one incident in order, after the number ``after``."""
+    table = incident_event.c
+    rows = connection.execute(
+        select(incident_event)
+        .where(table.tenant == tenant, table.incident == incident_id, table.seq > after)
+        .order_by(table.seq)
+    ).all()
+    return [_event_of(row) for row in rows]
+
+
+def acts_of_people(
+    connection: Connection, tenant: str, services: Sequence[str], kinds: Sequence[str], most: int
+) -> list[tuple[str, str, str, int]]:
+    """Newest acts of ``kinds`` in incidents of ``services``: (actor, kind, incident, at)."""
+    table = incident_event.c
+    rows = connection.execute(
+        select(table.actor, table.kind, table.incident, table.at)
+        .join(incident, and_(incident.c.tenant == table.tenant, incident.c.id == table.incident))
+        .where(table.tenant == tenant, incident.c.service.in_(sorted(services)), table.kind.in_(sorted(kinds)))
+        .order_by(table.at.desc(), table.incident, table.seq.desc())
+        .limit(most)
+    ).all()
+    return [(row.actor, row.kind, row.incident, row.at) for row in rows]
+
+
+def unrecorded(connection: Connection, most: int) -> list[Event]:
+    """Events of any tenant that the log does not have yet, each incident's in order."""
+    table = incident_event.c
+    rows = connection.execute(
+        select(incident_event)
+        .where(literal_column("NOT recorded"))
+        .order_by(table.tenant, table.incident, table.seq)
+        .limit(most)
+    ).all()
+    return [_event_of(row) for row in rows]
+
+
+def has_unrecorded(connection: Connection, tenant: str, incident_id: str) -> bool:
+    """Say whether the log still lacks an event of this incident."""
+    table = incident_event.c
+    found = connection.execute(
+        select(table.seq)
+        .where(table.tenant == tenant, table.incident == incident_id, literal_column("NOT recorded"))
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+def recorded(connection: Connection, tenant: str, incident_id: str, seq: int) -> bool:
+    """Mark that the log has this event; False where it was marked before, or there is none."""
+    table = incident_event.c
+    changed = connection.execute(
+        update(incident_event)
+        .where(
+            table.tenant == tenant,
+            table.incident == incident_id,
+            table.seq == seq,
+            literal_column("NOT recorded"),
+        )
+        .values(recorded=true())
+    )
+    return changed.rowcount == 1
+
+
+def refused(stands: Incident, to: str) -> Conflict:
+    """Build the answer to a transition that may not happen."""
+    return Conflict(
+        f"an incident in the state `{stands.state}` cannot become `{to}`",
+        code="incident.transition",
+        remedy="read the incident and ask for a step that its state allows",
+    )
+
+
+def _stored(name: str, value: Any) -> Any:
+    """Write one value of an incident as its column holds it."""
+    if name == "title":
+        return str(value).encode()
+    return pack(value) if name in JSON_COLUMNS else value
+
+
+def _incident_of(row: Row[Any]) -> Incident:
+    """Build an incident from a row of its table."""
+    values = dict(row._mapping)  # noqa: SLF001 - the public name of a row's columns
+    return Incident(**values | {"title": values["title"].decode(), "alert": unpack(values["alert"])})
+
+
+def _event_of(row: Row[Any]) -> Event:
+    """Build an event from a row of its table."""
+    values = dict(row._mapping)  # noqa: SLF001 - the public name of a row's columns
+    return Event(**values | {"body": unpack(values["body"]), "recorded": bool(values["recorded"])})
