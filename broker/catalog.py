@@ -38,6 +38,8 @@ class Action:
     attacker_writable: tuple[str, ...] = ()
     """Result paths (``$.lines[*].text``) that an outsider can write."""
     data_classes: tuple[str, ...] = ()
+    signal: str = ""
+    """What kind of evidence the result is: metric, log, change, state, config, trace, alert; empty: none."""
     cost: int = 1
     rollback: Mapping[str, Json] | None = None
     verification: Mapping[str, Json] | None = None
@@ -195,11 +197,17 @@ def _actions_of(manifest: Mapping[str, Any]) -> Iterable[Action]:
             destinations=tuple(spec.get("destinations", ())),
             attacker_writable=tuple(spec.get("result", {}).get("attacker_writable", ())),
             data_classes=tuple(spec.get("result", {}).get("data_classes", ())),
+            signal=_signal(spec.get("result", {}).get("signal", "none")),
             cost=spec.get("cost", 1),
             rollback=spec.get("rollback"),
             verification=spec.get("verification"),
             transport=spec.get("transport", {}),
         )
+
+
+def _signal(word: str) -> str:
+    """The class of evidence, empty for ``none``."""
+    return "" if word == "none" else word
 
 
 def _argument_schema(rule: Mapping[str, Any]) -> dict[str, Json]:

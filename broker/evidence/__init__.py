@@ -1,0 +1,1 @@
+"""Observations, claims over them, and the verdicts that code gives; README.md is the specification."""
