@@ -97,6 +97,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("egress:addresses", "broker/egress", "no address that is not named: by redirect, rebinding or spelling", "unit/test_egress.py", "unit/test_egress_addresses.py", "e2e/test_egress_boundary.py"),
     _("connector:http", "broker/connectors", "any REST server by a manifest, bounded, without code", "unit/connectors/test_http.py", "unit/connectors/test_registry.py", "test_docs.py::test_the_prometheus_lines_of_the_readme_make_a_connector_that_answers"),
     _("connector:local", "broker/connectors", "metrics, logs, configuration and restart of real processes, bounded", "unit/connectors/test_local.py"),
+    _("connector:local-repairs", "broker/connectors", "the kept past of a metric, bounded; starts, caches moved aside and back, indexes: once an id, on the state that was planned on", "unit/connectors/test_local_repairs.py"),
     _("connector:llm", "Anthropic Messages API", "relayed byte for byte, streaming and not; the provider's key stays here", "unit/connectors/test_llm.py", "property/test_sse_splitter.py"),
     _("connector:notify", "Standard Webhooks 1", "people's systems are told by a signed message that they can check", "unit/connectors/test_notify.py"),
     _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),

@@ -1,31 +1,21 @@
 """Real processes on this machine: their metrics, logs, configuration, and the supervisor that restarts them.
 
-Actions (arguments in README.md): ``local.metrics.query``, ``local.logs.search``, ``local.process.status``,
-``local.process.restart`` on resources of type ``process``; ``local.config.read`` and ``local.config.write`` on ``config``.
+Actions (arguments in README.md) on resources of type ``process``: ``local.metrics.query``, ``local.metrics.range``,
+``local.logs.search``, ``local.process.status``, ``local.process.restart``, ``local.process.start``, ``local.cache.clear``,
+``local.cache.restore``, ``local.index.create``; on ``config``: ``local.config.read`` and ``local.config.write``.
 
-The supervisor's control protocol, HTTP/1.1 with JSON on a unix socket or a loopback port::
-
-    GET  /processes/{name}                                        200 {"name","pid","state","started_at_ns","restarts"} | 404
-    POST /processes/{name}/restart  {"action_id","expected_pid"}  200 {"action_id","state":"done","process":{…as above}}
-                                                                  409 the pid is another one: nothing was done
-    GET  /actions/{action_id}                                     200 {"action_id","state":"running|done|failed"} | 404
-
-``state`` of a process is ``running``, ``starting``, ``stopped`` or ``failed``; ``pid`` is 0 where there is none. The
-supervisor remembers action ids: a restart with an id it has seen does nothing again and answers what it did. It may
-ask for a bearer token (``supervisor_token_file``).
+``local_supervisor.py`` is the protocol of the supervisor.
 """
 
 import asyncio
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import orjson
 from pydantic import with_config
 
@@ -35,11 +25,19 @@ from broker.connectors import local_logs, local_metrics
 from broker.connectors.base import STRICT, EffectStatus
 from broker.connectors.http import credential_headers
 from broker.connectors.local_git import ConfigFile, GitRepository
+from broker.connectors.local_supervisor import SupervisorClient, nothing_sent, shown, shown_cache
 from broker.egress import Egress, UpstreamSettings, httpx_client
-from broker.errors import BadRequest, BrokerError, Conflict, NotFound, UpstreamFailed
+from broker.errors import BadRequest, BrokerError, Conflict, NotFound
 from broker.model import ActionRequest, Grant, Json, Plan, Result, ResultStatus
 
-_SUPERVISOR_KEYS: Final = ("name", "pid", "state", "started_at_ns", "restarts")
+_REPAIRS: Final = {
+    "process.restart": "restart",
+    "process.start": "start",
+    "cache.clear": "cache/clear",
+    "cache.restore": "cache/restore",
+    "index.create": "index",
+}
+"""Verbs that the supervisor carries out -> the path of its protocol."""
 
 
 @with_config(STRICT)
@@ -71,6 +69,8 @@ class LocalSettings:
     answer_bytes_max: int = 1_048_576
     series_max: int = 200
     window_seconds_max: int = 86_400
+    history_seconds_max: int = 900
+    points_max: int = 1000
     lines_max: int = 1000
     line_bytes_max: int = 4096
     scan_bytes_max: int = 16_777_216
@@ -91,8 +91,9 @@ class LocalConnector:
             if process.metrics_url
         }
         kind = "bearer" if settings.supervisor_token_file else "none"
-        self._supervisor = httpx_client(egress.upstream(self._upstream(settings.supervisor_url, settings)))
-        self._supervisor.headers.update(credential_headers(settings.name, kind, settings.supervisor_token_file, ""))
+        control = httpx_client(egress.upstream(self._upstream(settings.supervisor_url, settings)))
+        control.headers.update(credential_headers(settings.name, kind, settings.supervisor_token_file, ""))
+        self._supervisor = SupervisorClient(control)
         for process in settings.processes:
             if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", process.id):
                 raise BadRequest(
@@ -119,15 +120,8 @@ class LocalConnector:
         match _verb(action):
             case "config.write":
                 return await self._plan_write(request)
-            case "process.restart":
-                process = await self._process(request.resource.id)
-                return Plan(
-                    summary=f"restart {request.resource.id} (pid {process['pid']}, {process['state']})",
-                    fingerprint=await self._fingerprint(process),
-                    before={"process": process},
-                    after={"process": {"name": request.resource.id, "state": "running", "pid": "new"}},
-                    affected=(request.resource.id,),
-                )
+            case verb if verb in _REPAIRS:
+                return await self._plan_repair(verb, request)
             case verb:
                 digest = hashlib.sha256(
                     orjson.dumps([verb, request.resource.id, dict(request.arguments)], option=_SORTED)
@@ -140,24 +134,12 @@ class LocalConnector:
 
     async def execute(self, grant: Grant, action: Action) -> Result:
         """Do it once; reads are bounded, writes compare the state that was planned on."""
-        resource, arguments = grant.request.resource.id, grant.arguments
-        match _verb(action):
-            case "metrics.query":
-                return await self._query(resource, arguments)
-            case "logs.search":
-                return await self._search(resource, arguments)
-            case "config.read":
-                return _config_result(await self._git.read(self._path(resource)))
-            case "config.write":
-                return await self._write(grant)
-            case "process.status":
-                return Result(ResultStatus.OK, await self._process(resource))
-            case "process.restart":
-                return await self._restart(grant)
-            case _:
-                raise NotFound(
-                    f"connector `{self.name}` has no action `{action.name}`", code="connector.unknown_action"
-                )
+        verb = _verb(action)
+        if verb in _REPAIRS:
+            return await self._repair(verb, grant)
+        if verb == "config.write":
+            return await self._write(grant)
+        return await self._read(verb, grant.request.resource.id, grant.arguments)
 
     async def status_of(self, action_id: str, action: Action | None = None) -> EffectStatus:
         """Ask the repository for the commit, or the supervisor for the action; without ``action``, both."""
@@ -169,8 +151,8 @@ class LocalConnector:
                 asked.append(
                     EffectStatus("done", f"commit {commit}") if commit else EffectStatus("not_done", "no commit")
                 )
-            if verb in {"", "process.restart"}:
-                asked.append(await self._supervisor_status(action_id))
+            if verb in {"", *_REPAIRS}:
+                asked.append(await self._supervisor.status_of(action_id))
         except BrokerError as error:
             asked.append(EffectStatus("unknown", f"asking failed: {error.error_code}"))
         for status in ("done", "unknown", "not_done"):
@@ -184,6 +166,23 @@ class LocalConnector:
 
     # -- reads ------------------------------------------------------------------------------------------------------
 
+    async def _read(self, verb: str, resource: str, arguments: Mapping[str, Any]) -> Result:
+        match verb:
+            case "metrics.query":
+                return await self._query(resource, arguments)
+            case "metrics.range":
+                return await self._range(resource, arguments)
+            case "logs.search":
+                return await self._search(resource, arguments)
+            case "config.read":
+                return _config_result(await self._git.read(self._path(resource)))
+            case "process.status":
+                return Result(ResultStatus.OK, await self._process(resource))
+            case _:
+                raise NotFound(
+                    f"connector `{self.name}` has no action `{self.name}.{verb}`", code="connector.unknown_action"
+                )
+
     async def _query(self, resource: str, arguments: Mapping[str, Any]) -> Result:
         client = self._metrics.get(resource)
         if client is None:
@@ -196,6 +195,24 @@ class LocalConnector:
         most = min(arguments.get("series_max", self._settings.series_max), self._settings.series_max)
         value = {"metric": arguments["metric"], "at": seconds(self._clock), "series": found[:most]}
         units = {"bytes": len(answer.content), "rows": min(len(found), most)}
+        if len(found) > most:
+            return Result(ResultStatus.TRUNCATED, value, f"{most} of {len(found)} series", units)
+        return Result(ResultStatus.OK if found else ResultStatus.EMPTY, value, "", units)
+
+    async def _range(self, resource: str, arguments: Mapping[str, Any]) -> Result:
+        """The kept past of one metric; a window or a number of points beyond the bounds is refused before it leaves."""
+        self._known(resource)
+        since, until, step = arguments["since_s"], arguments["until_s"], arguments["step_s"]
+        longest, most = self._settings.history_seconds_max, self._settings.points_max
+        if not 0 < until - since <= longest:
+            raise _bounds("since_s", f"1 to {longest} seconds before until_s")
+        if step < 1 or (until - since) // step + 1 > most:
+            raise _bounds("step_s", f"large enough for {most} points at most")
+        asked = {"metric": arguments["metric"], "labels": dict(arguments.get("labels", {}))}
+        found = await self._supervisor.history(resource, {**asked, "since_s": since, "until_s": until, "step_s": step})
+        most = min(arguments.get("series_max", self._settings.series_max), self._settings.series_max)
+        value = {"metric": arguments["metric"], "from": since, "to": until, "series": found[:most]}
+        units = {"rows": sum(len(one["points"]) for one in found[:most])}
         if len(found) > most:
             return Result(ResultStatus.TRUNCATED, value, f"{most} of {len(found)} series", units)
         return Result(ResultStatus.OK if found else ResultStatus.EMPTY, value, "", units)
@@ -256,7 +273,7 @@ class LocalConnector:
     async def _write(self, grant: Grant) -> Result:
         path, content = self._path(grant.request.resource.id), self._content(grant.arguments)
         if grant.plan_fingerprint:
-            with _nothing_sent():
+            with nothing_sent():
                 now = await self._git.read(path)
             _same(grant, _digest({"head": now.head, "blob": now.blob}))
         written = await self._git.write(
@@ -286,39 +303,68 @@ class LocalConnector:
 
     # -- processes --------------------------------------------------------------------------------------------------
 
-    async def _restart(self, grant: Grant) -> Result:
-        """Restart exactly the process that is there now, and, where there was a plan, the one it was made on."""
-        name = grant.request.resource.id
-        with _nothing_sent():
-            process = await self._process(name)
-            if grant.plan_fingerprint:
-                _same(grant, await self._fingerprint(process))
-        answer = await self._supervisor.post(
-            f"/processes/{name}/restart",
-            json={"action_id": grant.request.id, "expected_pid": process["pid"]},
+    async def _plan_repair(self, verb: str, request: ActionRequest) -> Plan:
+        """What the supervisor would do, on the process and, where it is about that, the cache that are there now."""
+        name = request.resource.id
+        process = await self._process(name)
+        before: dict[str, Json] = {"process": process}
+        after: dict[str, Json] = {"process": {"name": name, "state": "running", "pid": "new"}}
+        rollback: dict[str, Json] | None = None
+        summary = f"{verb.replace('.', ' ')}: {name} (pid {process['pid']}, {process['state']})"
+        if verb.startswith("cache."):
+            before["cache"] = cache = await self._supervisor.cache(name)
+            after["cache"] = {"present": verb == "cache.restore"}
+            if verb == "cache.clear" and cache["present"]:
+                where = {"type": request.resource.type, "id": name, "env": request.resource.env}
+                rollback = {
+                    "action": f"{self.name}.cache.restore",
+                    "resource": where,
+                    "arguments": {"digest": cache["digest"]},
+                }
+        return Plan(
+            summary=summary,
+            fingerprint=await self._state_of(verb, process, before.get("cache")),
+            before=before,
+            after=after,
+            affected=(name,),
+            rollback=rollback,
         )
-        if answer.status_code == 409:
-            raise Conflict("the process changed at the last moment; nothing was done", code="process.changed")
-        value = _object(answer)
-        if answer.status_code != 200 or value.get("state") != "done":
-            return Result(ResultStatus.ERROR, {"status": answer.status_code}, "the supervisor could not restart it")
-        return Result(ResultStatus.OK, {"before": process, "after": _shown(value.get("process", {}))})
+
+    async def _repair(self, verb: str, grant: Grant) -> Result:
+        """Do it to exactly the process that is there now, and, where there was a plan, the one it was made on."""
+        name, wish = grant.request.resource.id, {**grant.arguments, "action_id": grant.request.id}
+        with nothing_sent():
+            process = await self._process(name)
+            cache = await self._supervisor.cache(name) if verb.startswith("cache.") else None
+            if grant.plan_fingerprint:
+                _same(grant, await self._state_of(verb, process, cache))
+        if verb == "process.restart":
+            wish["expected_pid"] = process["pid"]
+        if verb == "cache.clear" and cache is not None:
+            wish["expected_digest"] = cache["digest"]
+        status, value = await self._supervisor.do(name, _REPAIRS[verb], wish)
+        if status != 200 or value.get("state") != "done":
+            return Result(ResultStatus.ERROR, {"status": status}, f"the supervisor could not do it: {verb}")
+        done = {"before": process, "after": shown(value.get("process", {}))}
+        if cache is not None:
+            done["cache"] = {"before": cache, "after": shown_cache(value.get("cache", {}))}
+        return Result(ResultStatus.OK, done)
+
+    async def _state_of(self, verb: str, process: Mapping[str, Json], cache: Json) -> str:
+        """Fingerprint of what the plan rests on: a process that crashes in a loop is no other one with every crash."""
+        if verb.startswith("cache."):
+            return _digest({"cache": cache})
+        if verb == "process.restart":
+            return await self._fingerprint(process)
+        return _digest({"name": process["name"], "running": process["state"] == "running"})
 
     async def _process(self, name: str) -> dict[str, Json]:
+        self._known(name)
+        return await self._supervisor.process(name)
+
+    def _known(self, name: str) -> None:
         if name not in self._processes:
             raise _unknown("supervised process")
-        answer = await self._supervisor.get(f"/processes/{name}")
-        if answer.status_code != 200:
-            raise UpstreamFailed(f"the supervisor answered {answer.status_code}", sent=False, code="upstream.status")
-        return _shown(_object(answer))
-
-    async def _supervisor_status(self, action_id: str) -> EffectStatus:
-        answer = await self._supervisor.get(f"/actions/{action_id}")
-        if answer.status_code == 404:
-            return EffectStatus("not_done", "the supervisor has not seen this action")
-        state = _object(answer).get("state") if answer.status_code == 200 else ""
-        status = {"done": "done", "failed": "unknown"}.get(str(state), "unknown")
-        return EffectStatus(status, f"the supervisor says {state}")
 
     async def _fingerprint(self, process: Mapping[str, Json]) -> str:
         head = await self._git.head() if self._settings.config_repository else ""
@@ -337,16 +383,6 @@ class LocalConnector:
 
 
 _SORTED: Final = orjson.OPT_SORT_KEYS
-
-
-@contextmanager
-def _nothing_sent() -> Iterator[None]:
-    """Reads before an effect: their failure leaves nothing in doubt."""
-    try:
-        yield
-    except UpstreamFailed as error:
-        error.sent = False
-        raise
 
 
 def _verb(action: Action) -> str:
@@ -373,19 +409,8 @@ def _config_result(file: ConfigFile) -> Result:
     )
 
 
-def _object(answer: httpx.Response) -> dict[str, Json]:
-    try:
-        value = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise UpstreamFailed("the supervisor answered with something else than its protocol", code="upstream.garbage")
-    return value
-
-
-def _shown(process: Mapping[str, Json]) -> dict[str, Json]:
-    """The protocol's own members and nothing else, so that a supervisor cannot slip text into a result."""
-    return {key: process.get(key, 0) for key in _SUPERVISOR_KEYS}
+def _bounds(name: str, allowed: str) -> BadRequest:
+    return BadRequest(f"field `arguments.{name}` must be {allowed}", code="request.arguments")
 
 
 def _unknown(what: str) -> NotFound:

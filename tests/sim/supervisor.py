@@ -1,10 +1,11 @@
 """A supervisor of real child processes that speaks the control protocol of ``broker/connectors/local.py``."""
 
 import asyncio
+import hashlib
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
@@ -30,6 +31,9 @@ class Child:
             "state": "running" if alive else "failed",
             "started_at_ns": self.started_at_ns,
             "restarts": self.restarts,
+            "exits": 0,
+            "exit_code": 0,
+            "last_exit_s": 0,
             "note": "text that the protocol does not know",
         }
 
@@ -43,6 +47,13 @@ class Supervisor:
     token: str = ""
     children: dict[str, Child] = field(default_factory=dict)
     actions: dict[str, dict[str, object]] = field(default_factory=dict)
+    caches: dict[str, bytes] = field(default_factory=dict)
+    """The cache of a process, where it has one; what was moved aside is in ``aside`` by digest."""
+    aside: dict[str, bytes] = field(default_factory=dict)
+    indexes: set[str] = field(default_factory=set)
+    series: Any = ()
+    """What the history answers; ``asked`` is what it was asked."""
+    asked: Any = None
     refusing: set[str] = field(default_factory=set)
     """Processes whose restart answers 500 and does nothing."""
 
@@ -66,6 +77,13 @@ class Supervisor:
                 writer.write(whole(200, self.children[name].shown()))
             case ("POST", "processes", name, "restart") if name in self.children:
                 writer.write(await self.restart(self.children[name], orjson.loads(seen.body)))
+            case ("GET", "processes", name, "cache") if name in self.children:
+                writer.write(whole(200, self.cache(name)))
+            case ("POST", "processes", name, "metrics") if name in self.children:
+                self.asked = orjson.loads(seen.body)
+                writer.write(whole(200, {"series": self.series}))
+            case ("POST", "processes", name, *verb) if name in self.children:
+                writer.write(await self.repair(self.children[name], "/".join(verb), orjson.loads(seen.body)))
             case ("GET", "actions", action_id) if action_id in self.actions:
                 writer.write(whole(200, self.actions[action_id]))
             case _:
@@ -82,6 +100,33 @@ class Supervisor:
             child.running, child.started_at_ns, child.restarts = await _start(), time.time_ns(), child.restarts + 1
             self.actions[action_id] = {"action_id": action_id, "state": "done", "process": child.shown()}
         return whole(200, self.actions[action_id])
+
+    def cache(self, name: str) -> dict[str, object]:
+        content = self.caches.get(name)
+        digest = hashlib.sha256(content).hexdigest() if content is not None else ""
+        return {"present": content is not None, "digest": digest, "bytes": len(content or b"")}
+
+    async def repair(self, child: Child, verb: str, asked: dict[str, object]) -> bytes:
+        action_id, held = str(asked["action_id"]), self.cache(child.name)
+        if child.name in self.refusing:
+            return whole(500, {})
+        if action_id in self.actions:
+            return whole(200, self.actions[action_id])
+        match verb:
+            case "cache/clear":
+                if asked["expected_digest"] != held["digest"]:
+                    return whole(409, {})
+                if child.name in self.caches:
+                    self.aside[str(held["digest"])] = self.caches.pop(child.name)
+            case "cache/restore":
+                self.caches[child.name] = self.aside.pop(str(asked["digest"]))
+            case "index":
+                self.indexes.add(str(asked["index"]))
+            case "start" if child.running.returncode is not None:
+                child.running, child.started_at_ns = await _start(), time.time_ns()
+        done = {"action_id": action_id, "state": "done", "process": child.shown(), "cache": self.cache(child.name)}
+        self.actions[action_id] = done
+        return whole(200, done)
 
 
 async def _start() -> asyncio.subprocess.Process:
