@@ -365,3 +365,7 @@ _SEARCHING: dict[str, Callable[[list[Any], Sequence[Any], Budget], list[Any]]] =
     "series": _make_series,
     "onset": lambda nodes, given, budget: _onset(_series(nodes), given[0] if given else None, budget),
 }
+
+
+ALWAYS_ONE = frozenset([*_REDUCE, *_ON_POINTS, "count", "grew", "shrank"])
+"""Stages that give one node or an error: existence of their result says nothing."""

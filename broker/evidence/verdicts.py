@@ -1,0 +1,228 @@
+"""One claim on one observation: verified, refuted, or unverifiable with a code.
+
+Pure: the same claim on the same observation has the same verdict for ever.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from broker.evidence.claims import Claim
+from broker.evidence.evaluate import Budget, Point, ordered, search
+from broker.evidence.observations import Absent, Observation
+from broker.evidence.quantities import EXACT, Instant, Unverifiable, instant_of, number_of, plain
+from broker.evidence.stages import ALWAYS_ONE, WHOLE_ONLY, evaluate
+from broker.evidence.syntax import Condition, Index, Selector, Slice, Where, parse, pattern_of
+from broker.model import Json, ResultStatus
+
+VERIFIED, REFUTED, UNVERIFIABLE = "verified", "refuted", "unverifiable"
+_ORDER = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_SHOWN_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The verdict on one claim. ``actual`` is what the selector gave; ``reason`` a code, empty if verified."""
+
+    verdict: str
+    reason: str = ""
+    actual: Json = None
+    onset: int | None = None
+    """Unix second that the claim's ``at`` gives."""
+
+
+def judge_claim(claim: Claim, seen: Observation | Absent) -> Finding:
+    """The verdict on ``claim``; never raises for anything that a claim or a result can hold."""
+    if isinstance(seen, Absent):
+        return Finding(UNVERIFIABLE, seen.code)
+    try:
+        selector = parse(claim.selector)
+        nodes = evaluate(selector, seen.value, empty=_empty(seen))
+        if _vacuous(claim, selector):
+            return Finding(UNVERIFIABLE, "claim.vacuous")
+        holds = _holds(claim, nodes)
+        if seen.status is ResultStatus.TRUNCATED and _needs_whole(claim, selector, holds=holds):
+            return Finding(UNVERIFIABLE, "observation.truncated")
+        onset = _onset(claim, seen)
+    except Unverifiable as reason:
+        return Finding(UNVERIFIABLE, reason.code)
+    actual = shown(nodes, claim.op)
+    return Finding(VERIFIED, "", actual, onset) if holds else Finding(REFUTED, "claim.differs", actual, onset)
+
+
+def _empty(seen: Observation) -> bool:
+    """An empty answer has no nodes, whatever the shape that the connector gives it."""
+    return seen.status is ResultStatus.EMPTY
+
+
+def _onset(claim: Claim, seen: Observation) -> int | None:
+    """The instant that ``at`` selects, in whole unix seconds."""
+    if not claim.at:
+        return None
+    if seen.status is ResultStatus.TRUNCATED and _looks_at_all(parse(claim.at)):
+        raise Unverifiable("observation.truncated")
+    nodes = evaluate(parse(claim.at), seen.value, empty=_empty(seen))
+    at = instant_of(_bare(nodes[0])) if len(nodes) == 1 else None
+    if at is None:
+        raise Unverifiable("claim.at")
+    return int(at.seconds)
+
+
+# -- operators ------------------------------------------------------------------------------------------------------
+
+
+def _holds(claim: Claim, nodes: list[Any]) -> bool:
+    """Whether the operator holds on the nodes."""
+    match claim.op:
+        case "exists":
+            return bool(nodes)
+        case "absent":
+            return not nodes
+        case "contains":
+            return any(_contains(_bare(node), claim.value) for node in nodes)
+        case "not_contains":
+            return not any(_contains(_bare(node), claim.value) for node in nodes)
+        case "matches":
+            return _matches(claim.value, nodes)
+        case _:
+            return _compares(_only(nodes), claim)
+
+
+def _only(nodes: list[Any]) -> Any:
+    """The one node."""
+    if not nodes:
+        raise Unverifiable("selector.none")
+    if len(nodes) > 1:
+        raise Unverifiable("selector.many")
+    return _bare(nodes[0])
+
+
+def _bare(node: Any) -> Any:
+    """A point's value, a pair's value, any other node itself."""
+    return node.value if isinstance(node, Point) else node
+
+
+def _contains(node: Any, value: Json) -> bool:
+    """A text in a text; elsewhere equality."""
+    if isinstance(node, str):
+        return isinstance(value, str) and value in node
+    if isinstance(node, list):
+        return any(_same(child, value) for child in node)
+    return _same(node, value)
+
+
+def _matches(value: Json, nodes: list[Any]) -> bool:
+    """Whether RE2 ``value`` is found in some text."""
+    if not isinstance(value, str):
+        raise Unverifiable("op.kind")
+    pattern, budget = pattern_of(value), Budget()
+    return any(isinstance(_bare(node), str) and search(pattern, _bare(node), budget) is not None for node in nodes)
+
+
+def _compares(node: Any, claim: Claim) -> bool:
+    """``eq ne gt ge lt le`` on one node."""
+    sign = _ORDER[claim.op]
+    if isinstance(node, Instant) or (claim.op not in ("eq", "ne") and _is_instant_text(claim.value)):
+        left, right = instant_of(node), instant_of(claim.value)
+        if left is None or right is None or claim.tolerance is not None:
+            raise Unverifiable("op.kind")
+        return ordered(left.seconds, sign, right.seconds)
+    if claim.op in ("eq", "ne") and claim.tolerance is None:
+        return _same(node, claim.value) is (claim.op == "eq")
+    number, wanted = number_of(node), number_of(claim.value)
+    if number is None or wanted is None:
+        raise Unverifiable("op.kind")
+    if claim.tolerance is None:
+        return ordered(number, sign, wanted)
+    room = EXACT.multiply(EXACT.abs(wanted), claim.tolerance)
+    near = EXACT.abs(EXACT.subtract(number, wanted)) <= room
+    return near is (claim.op == "eq")
+
+
+def _is_instant_text(value: Json) -> bool:
+    """Whether ``value`` is the text of an instant, not a number."""
+    return isinstance(value, str) and number_of(value) is None and instant_of(value) is not None
+
+
+def _same(node: Any, value: Json) -> bool:
+    """Equality: texts as texts, numbers as numbers, nothing across kinds."""
+    if isinstance(node, bool) or isinstance(value, bool) or node is None or value is None:
+        return type(node) is type(value) and bool(node == value)
+    if isinstance(node, Instant):
+        at = instant_of(value)
+        return at is not None and at == node
+    if isinstance(node, str) and isinstance(value, str):
+        return node == value
+    left, right = number_of(node), number_of(value)
+    return left is not None and right is not None and left == right
+
+
+# -- what proves nothing --------------------------------------------------------------------------------------------
+
+
+def _vacuous(claim: Claim, selector: Selector) -> bool:
+    """Whether the claim would hold of nearly any result, and so says nothing."""
+    if claim.op in ("exists", "absent") and selector.stages and selector.stages[-1].name in ALWAYS_ONE:
+        return True
+    if claim.op == "exists":
+        return not selector.stages and selector.pattern is None and not selector.path
+    if claim.op == "contains":
+        return claim.value == ""
+    if claim.op == "matches":
+        return isinstance(claim.value, str) and search(pattern_of(claim.value), "", Budget()) is not None
+    counts = bool(selector.stages) and selector.stages[-1].name in ("count", "length", "span")
+    wanted = number_of(claim.value)
+    if counts and wanted is not None:
+        return (claim.op == "ge" and wanted <= 0) or (claim.op in ("gt", "ne") and wanted < 0)
+    return False
+
+
+def _needs_whole(claim: Claim, selector: Selector, *, holds: bool) -> bool:
+    """Whether what a truncated answer left out could change the verdict."""
+    if claim.op in ("absent", "not_contains", "ne"):
+        return True
+    if claim.op in ("exists", "contains", "matches") and not holds:
+        return True
+    return _looks_at_all(selector)
+
+
+def _looks_at_all(selector: Selector) -> bool:
+    """Whether the selector aggregates, or counts from the end."""
+    from_end = any((isinstance(step, Index) and step.at < 0) or isinstance(step, Slice) for step in selector.path)
+    return from_end or any(stage.name in WHOLE_ONLY for stage in selector.stages)
+
+
+# -- display --------------------------------------------------------------------------------------------------------
+
+
+def shown(nodes: list[Any], op: str) -> Json:
+    """What the selector gave, as pages show it: one value, or how many nodes there are."""
+    if op in ("exists", "absent") or len(nodes) != 1:
+        return {"nodes": len(nodes)}
+    node = _bare(nodes[0])
+    if isinstance(node, (Decimal, float)):
+        number = number_of(node)
+        return plain(number) if number is not None else None
+    if isinstance(node, Instant):
+        return str(node)
+    if isinstance(node, (list, dict)):
+        return {"size": len(node)}
+    if isinstance(node, str) and len(node) > _SHOWN_MAX:
+        return node[:_SHOWN_MAX] + "…"
+    return node
+
+
+def specificity(claim: Claim) -> int:
+    """How much a claim rules out, 0 to 4: equality over order over existence, and a selection by name over none."""
+    try:
+        selector = parse(claim.selector)
+    except Unverifiable:
+        return 0
+    points = {"eq": 2, "contains": 1, "matches": 1}.get(claim.op, 1 if claim.op in _ORDER else 0)
+    narrow = any(isinstance(step, Where) for step in selector.path) or selector.pattern is not None
+    narrow = narrow or any(
+        any(not isinstance(argument, str) or isinstance(argument, Condition) for argument in stage.arguments)
+        for stage in selector.stages
+        if stage.name in ("where", "lines", "onset")
+    )
+    return points + int(narrow) + int(bool(claim.at))
