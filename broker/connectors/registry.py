@@ -11,16 +11,18 @@ from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.llm import LlmConnector, LlmSettings
 from broker.connectors.local import LocalConnector, LocalSettings
 from broker.connectors.notify import NotifyConnector, NotifySettings
+from broker.connectors.prometheus import PrometheusConnector, PrometheusSettings
 from broker.egress import Egress
 from broker.errors import BadRequest
 from broker.model import Json
 
-ConnectorSettings = HttpSettings | LocalSettings | LlmSettings | NotifySettings
+ConnectorSettings = HttpSettings | LocalSettings | LlmSettings | NotifySettings | PrometheusSettings
 ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "http": HttpSettings,
     "local": LocalSettings,
     "llm": LlmSettings,
     "notify": NotifySettings,
+    "prometheus": PrometheusSettings,
 }
 
 
@@ -58,3 +60,5 @@ def build_connector(settings: ConnectorSettings, egress: Egress, clock: Clock) -
             return LlmConnector(settings, egress)
         case NotifySettings():
             return NotifyConnector(settings, egress, clock)
+        case PrometheusSettings():
+            return PrometheusConnector(settings, egress)
