@@ -214,10 +214,10 @@ def split_start(event: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:
     return block, start, text
 
 
-def delta_event(index: int, kind: str, carried: Json) -> bytes:
-    """A delta, written anew."""
+def delta_event(index: int, kind: str, carried: Json) -> dict[str, Any]:
+    """A delta, made anew."""
     field = {**DELTAS, "signature_delta": "signature", "citations_delta": "citation"}[kind]
-    return written({"type": "content_block_delta", "index": index, "delta": {"type": kind, field: carried}})
+    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, field: carried}}
 
 
 def written(event: Mapping[str, Json]) -> bytes:
@@ -225,12 +225,12 @@ def written(event: Mapping[str, Json]) -> bytes:
     return b"event: " + str(event["type"]).encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
 
 
-def error_event(message: str, event: Mapping[str, Json] | None = None) -> bytes:
+def error_event(message: str, event: Mapping[str, Json] | None = None) -> dict[str, Any]:
     """The wire's own way to say that a stream broke off; of the provider's own ``event`` only the type of error stays."""
     error = (event or {}).get("error")
     kind = error.get("type") if isinstance(error, dict) else None
     shown = kind if isinstance(kind, str) and kind in _ERRORS else "api_error"
-    return written({"type": "error", "error": {"type": shown, "message": message}})
+    return {"type": "error", "error": {"type": shown, "message": message}}
 
 
 def _garbage(what: str) -> UpstreamFailed:

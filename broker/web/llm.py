@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from broker import modelwire
+from broker import modelmessage, modelwire
 from broker.answers import receipt_body
 from broker.config import Settings
-from broker.errors import BadRequest, BrokerError
+from broker.errors import BadRequest, BrokerError, Conflict
 from broker.model import Json
 from broker.pipeline import Answer, Pipeline
 from broker.reading import Ask
@@ -53,15 +53,9 @@ class ModelApi:
             ask = await self._ask(request, "llm.messages.create")
             if not ask.arguments["stream"]:
                 return _message(await self._pipeline.act(self._api.credential(request), ask))
-            if ask.idempotency_key:
-                raise BadRequest(
-                    "header `Idempotency-Key`: a stream cannot be given a second time",
-                    code="idempotency.not_for_streams",
-                    remedy="leave the header out, or ask without `stream`",
-                )
             relay = await self._streams.open(self._api.credential(request), ask)
             if isinstance(relay, Answer):
-                return _message(relay)
+                return _stream(relay)
             return Relayed(relay)
         except BrokerError as error:
             return provider_error(error)
@@ -140,14 +134,38 @@ def provider_error(error: BrokerError) -> Response:
 def _message(answer: Answer) -> Response:
     """The provider's JSON out of an answer."""
     result: Mapping[str, Json] = answer.body["result"]
-    value = result["value"]
-    headers = {
+    value = _there(result["value"])
+    if result["status"] == "error" and "status" in value:
+        return Response(orjson.dumps(value["body"]), value["status"], _marks(answer), media_type="application/json")
+    return Response(orjson.dumps(value), 200, _marks(answer), media_type="application/json")
+
+
+def _stream(answer: Answer) -> Response:
+    """The stored answer of a streamed call, once more: its stream, or the provider's refusal."""
+    kept = _there(answer.body["result"]["value"])
+    if "message" not in kept:
+        return _message(answer)
+    events = b"".join(modelwire.written(event) for event in modelmessage.replay(kept))
+    return Response(events, 200, _marks(answer), media_type="text/event-stream; charset=utf-8")
+
+
+def _there(value: Json) -> Mapping[str, Any]:
+    """A stored answer; raises ``Conflict`` where there is none to give again."""
+    if isinstance(value, dict):
+        return value
+    raise Conflict(
+        "this call was made before, and its answer is not there",
+        code="model.answer_gone",
+        remedy="ask again under a fresh key: what the provider said is not known",
+    )
+
+
+def _marks(answer: Answer) -> dict[str, str]:
+    """Action and receipt, as headers."""
+    return {
         "wicketgate-action": str(answer.body["action_id"]),
         "wicketgate-receipt": str(answer.body["receipt"]["seq"]),
     }
-    if result["status"] == "error" and isinstance(value, dict) and "status" in value:
-        return Response(orjson.dumps(value["body"]), value["status"], headers, media_type="application/json")
-    return Response(orjson.dumps(value), 200, headers, media_type="application/json")
 
 
 def _headers(request: Request) -> dict[str, Json]:

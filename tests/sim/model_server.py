@@ -7,7 +7,7 @@ serves code that has no event loop of its own or blocks it.
 import asyncio
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -16,6 +16,7 @@ import orjson
 
 from tests.sim.upstream import Seen, UpstreamSim, whole
 
+HELD = 3
 MODELS = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
 
 
@@ -39,6 +40,10 @@ class Turn:
     """A stream's bytes instead of the wire's own events."""
     tokens_in: int = 25
     tokens_out: int = 15
+    stop_reason: str = ""
+    """Instead of the one that fits the content."""
+    hold: asyncio.Event | None = None
+    """A stream waits for it after its third event."""
 
 
 @dataclass
@@ -47,6 +52,8 @@ class ModelServer:
 
     turns: list[Turn] = field(default_factory=lambda: [Turn("hello")])
     key: str = ""
+    script: Callable[[Any], Turn] | None = None
+    """Chooses the turn by the request's body; then ``turns`` do not count."""
 
     def __post_init__(self) -> None:
         self._next = itertools.chain(self.turns[:-1], itertools.repeat(self.turns[-1]))
@@ -91,7 +98,7 @@ class ModelServer:
                 writer.write(_error(Turn(status=404, error_type="not_found_error")))
 
     async def _messages(self, seen: Seen, writer: asyncio.StreamWriter) -> None:
-        turn = next(self._next)
+        turn = self.script(seen.json) if self.script else next(self._next)
         if turn.hang:
             await asyncio.Event().wait()
         if turn.status != 200:
@@ -107,6 +114,8 @@ class ModelServer:
         )
         events = list(turn.raw or _events(turn, message))
         for number, event in enumerate(events[: turn.cut_after]):
+            if number == HELD and turn.hold is not None:
+                await turn.hold.wait()
             while number == turn.hang_after:
                 # Alive, but with nothing more to say, until the reader goes away.
                 writer.write(b"%x\r\n" % len(PING) + PING + b"\r\n")
@@ -133,7 +142,7 @@ def _message(turn: Turn, model: str, id_: str) -> dict[str, object]:
         "role": "assistant",
         "model": model,
         "content": content,
-        "stop_reason": "tool_use" if turn.tools else "end_turn",
+        "stop_reason": turn.stop_reason or ("tool_use" if turn.tools else "end_turn"),
         "stop_sequence": None,
         "usage": {
             "input_tokens": turn.tokens_in,
