@@ -38,8 +38,6 @@ WHOLE_ONLY = frozenset(
     ]
 )
 """Stages whose result the unseen rest of a truncated answer could change."""
-_SCALED_MAD = Decimal("8.8956")
-"""Six median absolute deviations, each scaled by 1.4826 to a standard deviation of normal noise."""
 
 
 def evaluate(selector: Selector, value: Any, *, empty: bool = False) -> list[Any]:
@@ -335,18 +333,14 @@ def _onset(points: list[Point], condition: Condition | None, budget: Budget) -> 
     if condition is not None:
         return [point.at for point in points if meets(point, condition, budget)][:1]
     numbers = _numbers(list(points))
-    quiet = numbers[: max(3, len(numbers) // 4)]
-    if len(numbers) <= len(quiet):
+    steps = [EXACT.abs(EXACT.subtract(after, before)) for before, after in pairwise(numbers)]
+    if len(steps) < 2:
         raise Unverifiable("selector.few_points")
-    base = _median(quiet)
-    noise = _median([EXACT.abs(EXACT.subtract(number, base)) for number in quiet])
-    swing = EXACT.subtract(max(numbers), min(numbers))
-    bound = max(
-        EXACT.multiply(noise, _SCALED_MAD),
-        EXACT.multiply(EXACT.abs(base), Decimal("0.1")),
-        EXACT.multiply(swing, Decimal("0.01")),
-    )
-    sides = [_side(number, base, bound) for number in numbers]
+    jitter, swing = _median(steps), EXACT.subtract(max(numbers), min(numbers))
+    if not swing or swing < EXACT.multiply(jitter, Decimal(8)):
+        return []
+    bound = max(EXACT.multiply(swing, Decimal("0.1")), EXACT.multiply(jitter, Decimal(3)))
+    sides = [_side(number, numbers[0], bound) for number in numbers]
     for place, side in enumerate(sides):
         if side and (place + 1 == len(sides) or sides[place + 1] == side):
             return [points[place].at]

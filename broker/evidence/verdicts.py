@@ -150,11 +150,11 @@ def _same(node: Any, value: Json) -> bool:
         return type(node) is type(value) and bool(node == value)
     if isinstance(node, Instant):
         at = instant_of(value)
-        return at is not None and at == node
+        return at is not None and ordered(at.seconds, "==", node.seconds)
     if isinstance(node, str) and isinstance(value, str):
         return node == value
     left, right = number_of(node), number_of(value)
-    return left is not None and right is not None and left == right
+    return left is not None and right is not None and ordered(left, "==", right)
 
 
 # -- what proves nothing --------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def _vacuous(claim: Claim, selector: Selector) -> bool:
     if claim.op == "exists":
         return not selector.stages and selector.pattern is None and not selector.path
     if claim.op == "contains":
-        return claim.value == ""
+        return bool(claim.value == "")
     if claim.op == "matches":
         return isinstance(claim.value, str) and search(pattern_of(claim.value), "", Budget()) is not None
     counts = bool(selector.stages) and selector.stages[-1].name in ("count", "length", "span")
