@@ -5,20 +5,12 @@ Plumbing only: no checkout, no hooks, no network, no user configuration. The one
 """
 
 import asyncio
-import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from broker.connectors.git_runner import TRAILER, Git, failed
 from broker.errors import Conflict, UpstreamFailed
-
-TRAILER: Final = "Wicketgate-Action"
-_QUIET: Final = (
-    "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false", "-c", "protocol.allow=never",
-    "-c", "commit.gpgSign=false",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +28,10 @@ class GitRepository:
 
     def __init__(self, folder: Path, *, branch: str, timeout_seconds: float, bytes_max: int) -> None:
         """``bytes_max`` bounds one file; ``timeout_seconds`` one git command."""
-        self._folder, self._ref = folder, f"refs/heads/{branch}"
-        self._timeout_seconds, self._bytes_max = timeout_seconds, bytes_max
+        self._ref = f"refs/heads/{branch}"
+        self._bytes_max = bytes_max
+        # A little more than the file, so that one which is too large is refused by name.
+        self._git = Git(folder, timeout_seconds=timeout_seconds, bytes_max=bytes_max + 4096).text
         self._lock = asyncio.Lock()
 
     async def head(self) -> str:
@@ -52,9 +46,9 @@ class GitRepository:
             return ConfigFile(head, "", "100644", "")
         mode, kind, blob = entry[0], entry[1], entry[2]
         if kind != "blob" or mode == "120000":
-            raise _failed("the configured path is not a plain file in the repository")
+            raise failed("the configured path is not a plain file in the repository")
         if int(await self._git("cat-file", "-s", blob)) > self._bytes_max:
-            raise _failed(f"the file is larger than {self._bytes_max} bytes")
+            raise failed(f"the file is larger than {self._bytes_max} bytes")
         return ConfigFile(head, blob, mode, await self._git("cat-file", "blob", blob))
 
     async def blob_of(self, content: str) -> str:
@@ -114,48 +108,6 @@ class GitRepository:
                 remedy="someone edited the work tree by hand: mend it there and check the commit out",
             ) from error
 
-    async def _git(self, *arguments: str, stdin: bytes | None = None, extra: Mapping[str, str] | None = None) -> str:
-        environment = {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "LC_ALL": "C",
-            "HOME": "/nonexistent",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_AUTHOR_NAME": "wicketgate",
-            "GIT_AUTHOR_EMAIL": "wicketgate@localhost",
-            "GIT_COMMITTER_NAME": "wicketgate",
-            "GIT_COMMITTER_EMAIL": "wicketgate@localhost",
-            **(extra or {}),
-        }
-        command = ("git", *_QUIET, "-c", f"safe.directory={self._folder}", "-C", str(self._folder), *arguments)
-        try:
-            child = await asyncio.create_subprocess_exec(
-                *command,
-                env=environment,
-                # No pipe where nothing is written: uvloop raises when git has closed its end before we write.
-                stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-        except FileNotFoundError:
-            raise _failed("git is not on this machine") from None
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                out, _ = await child.communicate(stdin)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            child.kill()
-            await child.wait()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise UpstreamFailed("git did not finish in time", code="upstream.timeout") from None
-        if child.returncode != 0:
-            raise _failed(f"git {arguments[0]} failed")
-        try:
-            return out.decode()
-        except UnicodeDecodeError:
-            raise _failed("the file is not UTF-8 text") from None
-
 
 def _changed() -> Conflict:
     return Conflict(
@@ -163,7 +115,3 @@ def _changed() -> Conflict:
         code="config.changed",
         remedy="read it again with local.config.read and send the blob it names as expected_blob",
     )
-
-
-def _failed(detail: str) -> UpstreamFailed:
-    return UpstreamFailed(detail, sent=False, code="upstream.git", remedy="check the repository that the settings name")

@@ -418,6 +418,19 @@ class Egress:
             self._upstreams[settings] = Upstream(settings, self._resolve)
         return self._upstreams[settings]
 
+    async def addresses(self, name: str, host: str, port: int, *, allow_networks: Sequence[str]) -> Sequence[str]:
+        """Numeric addresses of ``host``, each judged: for a program that opens its own socket and is pinned to them.
+
+        Raises ``Denied`` (``egress.forbidden``) where any address is out of bounds, ``UpstreamFailed`` where none is known.
+        """
+        resolver = _PinnedResolver(name, AddressRule(tuple(allow_networks)), self._resolve)
+        try:
+            return [found["host"] for found in await resolver.resolve(host, port)]
+        except OSError:
+            raise UpstreamFailed(
+                f"`{name}` could not be reached; nothing was sent", sent=False, code="upstream.unreachable"
+            ) from None
+
     async def aclose(self) -> None:
         """Close every pool."""
         for upstream in self._upstreams.values():
