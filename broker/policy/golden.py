@@ -105,7 +105,8 @@ def _input(case: Mapping[str, Json], bases: Mapping[str, Json], where: str, dept
         copy.deepcopy(case["input"]) if base is None else _input(bases[base], bases, where, depth + 1)
     )
     for path, item in case.get("set", {}).items():
-        _set(value, path, item, where)
+        # A base's own values are shared by all that build on it.
+        _set(value, path, copy.deepcopy(item), where)
     return value
 
 

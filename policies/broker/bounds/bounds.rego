@@ -16,10 +16,28 @@ constrain := {"arguments": data.config.bounds.arguments[input.action.name]}
 cap := object.get(data.config.bounds.cap.actions, input.action.name, data.config.bounds.cap.otherwise)
 
 # METADATA
+# title: What a write holds
+# description: Its target; in an incident all that goes by the target's name, too, and all that directly depends on it.
+# scope: document
+held contains concat("/", [input.resource.type, input.resource.env, input.resource.id])
+
+held contains concat("/", [kind, input.resource.env, name]) if {
+	input.context.incident.id != ""
+	some kind in data.config.bounds.lease_types_in_incidents
+	some name in names
+}
+
+# METADATA
+# title: The target and its direct dependents
+# scope: document
+names contains input.resource.id
+
+names contains name if some name in input.context.target.dependents
+
+# METADATA
 # title: A write holds its target alone
-lease := {"keys": [key], "seconds": seconds} if {
+lease := {"keys": held, "seconds": seconds} if {
 	lib.writing
 	seconds := object.get(data.config.bounds.lease_seconds, input.action.connector, data.config.bounds.lease_seconds.otherwise)
 	seconds > 0
-	key := concat("/", [input.resource.type, input.resource.env, input.resource.id])
 }

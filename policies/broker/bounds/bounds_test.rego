@@ -14,7 +14,14 @@ test_cap if {
 }
 
 test_lease if {
-	bounds.lease == {"keys": ["process/prod/checkout"], "seconds": 120} with input as fixture.write
+	bounds.lease == {"keys": {"process/prod/checkout"}, "seconds": 120} with input as fixture.write
 	not bounds.lease with input as fixture.read
 	not bounds.lease with input as fixture.changed(fixture.write, {"action/connector": "gate"})
+}
+
+test_a_remedy_holds_the_dependents_too if {
+	held := {"process/prod/checkout", "process/prod/storefront"}
+	bounds.lease.keys == held with input as fixture.remedy
+	settings := {"resource/type": "config"}
+	bounds.lease.keys == held | {"config/prod/checkout"} with input as fixture.changed(fixture.remedy, settings)
 }

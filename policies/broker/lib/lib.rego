@@ -20,7 +20,22 @@ roles[position] contains role if {
 	some position, party in input.subject.parties
 	some role in party.roles
 	party.type in data.config.roles[role].holders
+	bears(role, party)
 }
+
+# METADATA
+# title: The role is kept for parties that configuration names
+reserved contains role if {
+	some role, declared in data.config.roles
+	declared.only
+}
+
+# METADATA
+# title: The party may bear the role
+# scope: document
+bears(role, _) if not reserved[role]
+
+bears(role, party) if party.id in data.config.roles[role].only
 
 # METADATA
 # title: An agent or workload takes part in the request
@@ -32,3 +47,10 @@ machine_involved if {
 # METADATA
 # title: The request changes something
 writing if input.action.effect == "write"
+
+# METADATA
+# title: The gate itself asks
+own if {
+	input.subject.acting.type == "workload"
+	input.subject.acting.id in data.config.roles.gate.only
+}

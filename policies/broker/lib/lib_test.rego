@@ -16,3 +16,16 @@ test_facts if {
 	lib.tenant.home == "eu" with input as fixture.read
 	lib.environment.class == "production" with input as fixture.read
 }
+
+test_a_role_that_is_kept_counts_only_for_whom_it_is_kept if {
+	verifier := {"id": "gate:verifier", "type": "workload", "roles": ["gate"]}
+	lib.roles == {0: {"gate"}} with input as fixture.changed(fixture.read, {"subject/parties": [verifier]})
+	stranger := object.union(verifier, {"id": "dev:probe"})
+	lib.roles == {} with input as fixture.changed(fixture.read, {"subject/parties": [stranger]})
+}
+
+test_the_gate_itself if {
+	lib.own with input as fixture.changed(fixture.read, {"subject/acting": {"id": "gate:verifier", "type": "workload"}})
+	not lib.own with input as fixture.changed(fixture.read, {"subject/acting": {"id": "gate:verifier", "type": "agent"}})
+	not lib.own with input as fixture.read
+}

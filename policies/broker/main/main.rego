@@ -13,6 +13,7 @@ import data.broker.guardrails
 import data.broker.limits
 import data.broker.models
 import data.broker.redaction
+import data.broker.remedies
 import data.broker.residency
 import data.broker.risk
 
@@ -80,6 +81,7 @@ configured if {
 	data.config.limits
 	data.config.models
 	data.config.providers
+	data.config.remedies
 	data.config.residency
 	data.config.risk
 	data.config.roles
@@ -96,6 +98,7 @@ denials contains object.union(reason, {"rule": concat(".", ["broker", area])}) i
 		"guardrails": guardrails.deny,
 		"limits": limits.deny,
 		"models": models.deny,
+		"remedies": remedies.deny,
 		"residency": residency.deny,
 		"risk": risk.deny,
 	}

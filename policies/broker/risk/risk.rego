@@ -14,9 +14,16 @@ default tier := 4
 
 tier := exact if known
 
+tier := 1 if {
+	known
+	not exact
+	undoing
+}
+
 tier := min([3, max(floors)]) if {
 	known
 	not exact
+	not undoing
 }
 
 # METADATA
@@ -40,7 +47,9 @@ matrix := data.config.risk.matrix[input.action.reversibility][lib.environment.cl
 # scope: document
 floors contains 0 if not lib.writing
 
-floors contains matrix
+floors contains matrix if not automatic
+
+floors contains 1 if automatic
 
 floors contains data.config.risk.floor[input.action.name]
 
@@ -60,6 +69,33 @@ busy if {
 }
 
 # METADATA
+# title: The gate undoes what was approved together with its undoing
+undoing if {
+	lib.own
+	input.context.rollback.valid
+}
+
+# METADATA
+# title: A safe remedy on a proven diagnosis, where configuration lets agents act alone
+automatic if {
+	lib.machine_involved
+	input.context.incident.id != ""
+	input.action.name in data.config.risk.automatic.actions
+	input.action.reversibility == "reversible"
+	input.action.idempotent
+	input.context.evidence.verdict == "diagnosed"
+	input.context.evidence.confidence_milli >= data.config.risk.automatic.confidence_milli[input.resource.env]
+	unswayed
+}
+
+# METADATA
+# title: Nothing that an outsider wrote chose what is done
+# scope: document
+unswayed if not input.context.tainted
+
+unswayed if input.action.remedy.derived
+
+# METADATA
 # title: What the tier rests on, for the approver and the record
 # scope: document
 factors contains concat(".", ["effect", input.action.effect])
@@ -75,6 +111,10 @@ factors contains "action.floor" if data.config.risk.floor[input.action.name]
 factors contains "target.critical" if critical
 
 factors contains "requester.busy" if busy
+
+factors contains "remedy.automatic" if automatic
+
+factors contains "remedy.undoing" if undoing
 
 factors contains "facts.unknown" if not known
 

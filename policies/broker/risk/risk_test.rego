@@ -60,3 +60,46 @@ test_busy_requesters_need_a_person if {
 	risk.tier == 2 with input as asked
 	"requester.busy" in risk.factors with input as asked
 }
+
+safe := fixture.changed(fixture.remedy, {
+	"action/name": "local.cache.clear",
+	"action/reversibility": "reversible",
+	"action/idempotent": true,
+})
+
+test_a_safe_remedy_is_automatic if {
+	risk.tier == 1 with input as safe
+	"remedy.automatic" in risk.factors with input as safe
+	risk.tier == 1 with input as fixture.changed(safe, {"context/tainted": false, "action/remedy/derived": false})
+}
+
+test_what_lacks_anything_is_not_automatic if {
+	every path, value in {
+		"action/name": "local.process.restart",
+		"action/reversibility": "compensable",
+		"action/idempotent": false,
+		"action/remedy/derived": false,
+		"context/incident/id": "",
+		"context/evidence/verdict": "inconclusive",
+		"context/evidence/confidence_milli": 849,
+		"subject/parties": [fixture.person],
+	} {
+		risk.tier == 2 with input as fixture.changed(safe, {path: value})
+	}
+}
+
+test_a_safe_remedy_on_a_critical_target_is_not if {
+	risk.tier == 3 with input as fixture.changed(safe, {"resource/labels": {"tier": "critical"}})
+}
+
+test_undoing_is_automatic if {
+	undoing := fixture.changed(fixture.remedy, {
+		"subject/acting": {"id": "gate:verifier", "type": "workload"},
+		"context/rollback": {"of": "act_a", "valid": true},
+		"resource/labels": {"tier": "critical"},
+	})
+	risk.tier == 1 with input as undoing
+	"remedy.undoing" in risk.factors with input as undoing
+	risk.tier == 3 with input as fixture.changed(undoing, {"context/rollback/valid": false})
+	risk.tier == 4 with input as fixture.changed(undoing, {"resource/known": false})
+}

@@ -214,6 +214,90 @@ def _cite(**evidence: Any) -> Twist:
     return twist
 
 
+def _remedy(name: str = "local.process.restart", **changes: Any) -> Twist:
+    """An agent asks for a remedy in its incident: a sound request but for ``changes``, by dotted path."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("agent", name)(source, value)
+        value["action"]["properties"]["diagnosis"] = "dgn_1"
+        value["action"]["remedy"] = {
+            "known": True,
+            "faults": ["memory_leak", "é😀"],
+            "derived": source.random() < 0.7,
+            "ready": True,
+            "cooldown_s": 300,
+            "per_hour_max": 3,
+        }
+        value["context"] |= {
+            "now_s": 1_767_225_600,
+            "evidence": {
+                "diagnosis": "dgn_1",
+                "verdict": "diagnosed",
+                "verified": 2,
+                "refuted": 0,
+                "sources": source.choice([2, 3]),
+                "signals": 2,
+                "confidence_milli": source.choice([700, 850, 1000]),
+                "component": value["resource"]["id"],
+                "fault": source.choice(["memory_leak", "é😀"]),
+                "matches": True,
+            },
+            "incident": {
+                "id": "inc_1",
+                "state": source.choice(["diagnosed", "awaiting_approval"]),
+                "severity": 3,
+                "env": value["resource"]["env"],
+                "others": source.choice([[], [_met(severity=2, same_target=True)], [_met(state="executing")]]),
+            },
+            "target": {
+                "dependents": source.choice([[], ["storefront"], ["storefront", "é😀"]]),
+                "writes_hour": source.choice([0, 2]),
+                "last_write_s": source.choice([-1, 1_767_225_300]),
+                "ineffective": source.choice([0, 1]),
+                "oscillating": False,
+            },
+            "work": {"given": True, "valid": True},
+        }
+        for path, chosen in changes.items():
+            _set(path.replace("__", "."), chosen)[0](source, value)
+
+    return twist
+
+
+def _met(**changes: Any) -> Input:
+    """Another incident; it meets nothing but by ``changes``."""
+    return {
+        "severity": 3,
+        "same_target": False,
+        "dependent": False,
+        "older": False,
+        "state": "investigating",
+    } | changes
+
+
+def _undo(*, valid: bool) -> Twist:
+    """The gate itself changes something."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("agent", source.choice(["local.config.write", "git.change.revert"]))(source, value)
+        value["subject"] |= {
+            "id": "gate:verifier",
+            "type": "workload",
+            "parties": [{"id": "gate:verifier", "type": "workload", "roles": ["gate"]}],
+            "acting": {"id": "gate:verifier", "type": "workload"},
+        }
+        incident = {
+            "id": "inc_1",
+            "state": "rolling_back",
+            "severity": 3,
+            "env": value["resource"]["env"],
+            "others": [],
+        }
+        value["context"] |= {"incident": incident, "rollback": {"of": "act_1" if valid else "", "valid": valid}}
+
+    return twist
+
+
 def _send(**provenance: str) -> Twist:
     """A ticket whose requester may have been named by an attacker."""
 
@@ -327,6 +411,29 @@ TWISTS: list[Twist] = [
     _cite(refuted=1),
     _cite(verified=0),
     _cite(sources=0),
+    _remedy(),
+    _remedy("local.cache.clear"),
+    _remedy("local.index.create"),
+    _remedy(action__properties__diagnosis=""),
+    _remedy(context__evidence__verdict="inconclusive"),
+    _remedy("local.cache.clear", context__evidence__signals=1),
+    _remedy(context__evidence__matches=False),
+    _remedy(context__evidence__fault="bad_change"),
+    _remedy(context__incident__state="human_hold"),
+    _remedy(context__incident__env="moon"),
+    _remedy(context__incident__others=[_met(same_target=True, older=True)]),
+    _remedy(context__incident__others=[_met(dependent=True, severity=4), _met(dependent=True, state="closed")]),
+    _remedy(context__work={"given": False, "valid": False}),
+    _remedy(context__work={"given": True, "valid": False}),
+    _remedy(action__remedy__known=False),
+    _remedy(action__remedy__ready=False),
+    _remedy(action__remedy__faults=[]),
+    _remedy(context__target__last_write_s=1_767_225_599),
+    _remedy(context__target__writes_hour=3),
+    _remedy("local.cache.clear", context__target__ineffective=2),
+    _remedy("local.cache.clear", context__target__oscillating=True),
+    _undo(valid=True),
+    _undo(valid=False),
     _send(),
     _send(requester="trusted"),
     _send(requester="untrusted"),

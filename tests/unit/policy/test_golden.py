@@ -25,6 +25,16 @@ def test_a_base_is_copied_and_changed_by_dotted_path() -> None:
     assert one.where == "golden/main.json: one"
 
 
+def test_a_case_that_changes_a_value_of_its_base_changes_it_for_itself_alone() -> None:
+    bases = {"bases": {"a": {"input": {}}, "b": {"base": "a", "set": {"deep": {"x": 1}}}}}
+    one, two = read(
+        {"name": "one", "base": "b", "set": {"deep.x": 2}, "expect": DENY},
+        {"name": "two", "base": "b", "expect": DENY},
+        bases=bases,
+    )
+    assert (one.input, two.input) == ({"deep": {"x": 2}}, {"deep": {"x": 1}})
+
+
 @pytest.mark.parametrize(
     "case",
     [

@@ -1,0 +1,247 @@
+# METADATA
+# title: Remedies
+# description: What may be done in an incident. No diagnosis, no action; one remedy at a time on a target; never in a loop.
+# custom:
+#   owners: [security]
+package broker.remedies
+
+import data.broker.lib
+
+# METADATA
+# title: The request is made in an incident's session
+inside if input.context.incident.id != ""
+
+# METADATA
+# title: The action changes nothing outside the gate
+spared if {
+	some beginning in data.config.remedies.spared
+	startswith(input.action.name, beginning)
+}
+
+# METADATA
+# title: An agent would change something in an incident
+remedying if {
+	inside
+	lib.writing
+	lib.machine_involved
+	not spared
+	not lib.own
+}
+
+# METADATA
+# title: What an agent would change in an incident is a remedy of the catalogue
+listed if {
+	remedying
+	input.action.remedy.known
+}
+
+# METADATA
+# title: The catalogue lists the remedy for the fault that was found
+fitting if input.context.evidence.fault in input.action.remedy.faults
+
+# METADATA
+# title: Actions may be asked for in this state of the incident
+open if input.context.incident.state in data.config.remedies.states
+
+# METADATA
+# title: The resource stands for no place
+placeless if input.resource.type in data.config.remedies.placeless
+
+# METADATA
+# title: Seconds since an incident last wrote to the target
+rested_s := input.context.now_s - input.context.target.last_write_s if input.context.target.last_write_s >= 0
+
+# METADATA
+# title: Other incidents that meet this request on its target or on a dependent
+# scope: document
+met contains other if {
+	some other in input.context.incident.others
+	other.same_target
+}
+
+met contains other if {
+	some other in input.context.incident.others
+	other.dependent
+}
+
+# METADATA
+# title: The other one is more severe, or as severe and older
+# scope: document
+goes_first(other) if other.severity > input.context.incident.severity
+
+goes_first(other) if {
+	other.severity == input.context.incident.severity
+	other.older
+}
+
+# METADATA
+# title: Incidents that must end first
+# description: Whoever already changes something there is not disturbed; of those that may still come to it, the first in rank goes.
+# scope: document
+ahead contains other if {
+	some other in met
+	other.state in data.config.remedies.conflict.acting
+}
+
+ahead contains other if {
+	some other in met
+	other.state in data.config.remedies.conflict.coming
+	goes_first(other)
+}
+
+# METADATA
+# title: An investigation reaches only the environment of its incident
+# custom:
+#   reason: incident.other_environment
+deny contains {"code": "incident.other_environment", "params": {"incident_env": input.context.incident.env}} if {
+	inside
+	input.resource.env != input.context.incident.env
+	not placeless
+}
+
+# METADATA
+# title: The incident is not where an action can be asked for
+# custom:
+#   reason: incident.wrong_state
+deny contains {"code": "incident.wrong_state", "params": {"state": input.context.incident.state}} if {
+	remedying
+	not open
+}
+
+# METADATA
+# title: Another incident on the same target or a dependent goes first
+# custom:
+#   reason: incident.conflict
+deny contains {"code": "incident.conflict", "params": {"retry_s": data.config.remedies.conflict.retry_s}} if {
+	remedying
+	count(ahead) > 0
+}
+
+# METADATA
+# title: The agent does not say for which piece of work it acts
+# custom:
+#   reason: work.required
+deny contains {"code": "work.required", "params": {}} if {
+	remedying
+	not input.context.work.given
+}
+
+# METADATA
+# title: The piece of work is not the agent's any more
+# custom:
+#   reason: work.stale
+deny contains {"code": "work.stale", "params": {}} if {
+	remedying
+	input.context.work.given
+	not input.context.work.valid
+}
+
+# METADATA
+# title: No diagnosis, no action
+# custom:
+#   reason: evidence.no_diagnosis
+deny contains {"code": "evidence.no_diagnosis", "params": {}} if {
+	remedying
+	input.action.properties.diagnosis == ""
+}
+
+# METADATA
+# title: The gate did not find the diagnosis proven
+# custom:
+#   reason: evidence.inconclusive
+deny contains {"code": "evidence.inconclusive", "params": {}} if {
+	remedying
+	input.context.evidence.verdict != "diagnosed"
+}
+
+# METADATA
+# title: Too little of the diagnosis is verified, or from too few sources or kinds of signal
+# custom:
+#   reason: evidence.below_minimum
+deny contains {"code": "evidence.below_minimum", "params": {"needs": needs, "minimum": minimum}} if {
+	remedying
+	some needs, minimum in data.config.remedies.evidence
+	input.context.evidence[needs] < minimum
+}
+
+# METADATA
+# title: The diagnosis is about something else than this resource
+# custom:
+#   reason: evidence.other_resource
+deny contains {"code": "evidence.other_resource", "params": {"component": input.context.evidence.component}} if {
+	remedying
+	not input.context.evidence.matches
+}
+
+# METADATA
+# title: The catalogue of remedies does not list the action
+# custom:
+#   reason: remedy.not_listed
+deny contains {"code": "remedy.not_listed", "params": {}} if {
+	remedying
+	not input.action.remedy.known
+}
+
+# METADATA
+# title: The catalogue lists the remedy for other faults
+# custom:
+#   reason: remedy.other_fault
+deny contains {"code": "remedy.other_fault", "params": {"fault": input.context.evidence.fault}} if {
+	listed
+	not fitting
+}
+
+# METADATA
+# title: The gate looked, and a precondition of the remedy does not hold
+# custom:
+#   reason: remedy.precondition
+deny contains {"code": "remedy.precondition", "params": {}} if {
+	listed
+	not input.action.remedy.ready
+}
+
+# METADATA
+# title: The last remedy on this target is too fresh
+# custom:
+#   reason: remedy.cooldown
+deny contains {"code": "remedy.cooldown", "params": {"retry_s": input.action.remedy.cooldown_s - rested_s}} if {
+	listed
+	rested_s < input.action.remedy.cooldown_s
+}
+
+# METADATA
+# title: The target had as many remedies in this hour as the catalogue allows
+# custom:
+#   reason: remedy.hourly_cap
+deny contains {"code": "remedy.hourly_cap", "params": {"max": input.action.remedy.per_hour_max}} if {
+	listed
+	input.context.target.writes_hour >= input.action.remedy.per_hour_max
+}
+
+# METADATA
+# title: Remedies on this target did not help, one after the other
+# custom:
+#   reason: remedy.breaker_open
+deny contains {"code": "remedy.breaker_open", "params": {"ineffective": input.context.target.ineffective}} if {
+	remedying
+	input.context.target.ineffective >= data.config.remedies.ineffective_max
+}
+
+# METADATA
+# title: The same remedy comes again and again at a regular beat
+# custom:
+#   reason: remedy.oscillating
+deny contains {"code": "remedy.oscillating", "params": {}} if {
+	remedying
+	input.context.target.oscillating
+}
+
+# METADATA
+# title: The gate itself changes nothing but to undo what was approved with its undoing
+# custom:
+#   reason: remedy.not_a_rollback
+deny contains {"code": "remedy.not_a_rollback", "params": {}} if {
+	lib.own
+	lib.writing
+	not input.context.rollback.valid
+}
