@@ -1,0 +1,7 @@
+"""The deterministic first tier: ``investigate(view) -> Finding``. What it promises stands in README.md."""
+
+from agents.rules.finding import Candidate, Finding, Ruled
+from agents.rules.investigate import investigate
+from agents.rules.view import Facts, Query, Seen, View
+
+__all__ = ["Candidate", "Facts", "Finding", "Query", "Ruled", "Seen", "View", "investigate"]

@@ -1,0 +1,161 @@
+"""From signs to possible causes with a score: what names the fault, what supports it, how the walk and the past weigh it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agents.rules.faults import FAULTS, family
+from agents.rules.finding import Candidate, Claim
+from agents.rules.scope import Scope
+from agents.rules.signs import CAUSE, SYMPTOM, Sign
+from agents.rules.walk import Place
+
+CLAIMS_MAX = 8
+OWN_MILLI, UPSTREAM_MILLI, PASSED_MILLI = 120, 100, -400
+CLASS_MILLI, MORE_MILLI = 150, 60
+SEEN_MILLI = 250
+
+EFFECTS: Mapping[str, frozenset[str]] = {
+    "bad-config": frozenset(FAULTS) - {"bad-config", "bad-deploy"},
+    "bad-deploy": frozenset(FAULTS) - {"bad-config", "bad-deploy"},
+    "memory-exhausted": frozenset({"crash-loop", "probe-failing", "node-pressure"}),
+    "missing-config": frozenset({"crash-loop", "probe-failing", "bad-command", "volume-unavailable"}),
+    "bad-command": frozenset({"crash-loop", "probe-failing"}),
+    "certificate-expired": frozenset({"crash-loop", "dependency-down", "access-denied", "probe-failing"}),
+    "dns-failure": frozenset({"crash-loop", "dependency-down", "probe-failing"}),
+    "network-policy": frozenset({"crash-loop", "dependency-down", "dns-failure", "probe-failing"}),
+    "access-denied": frozenset({"crash-loop", "dependency-down", "probe-failing"}),
+    "dependency-down": frozenset({"crash-loop", "probe-failing", "pool-leak"}),
+    "volume-unavailable": frozenset({"unschedulable", "probe-failing"}),
+    "image-unavailable": frozenset({"probe-failing"}),
+    "cpu-throttled": frozenset({"cpu-saturated", "probe-failing"}),
+    "pool-leak": frozenset({"connections-exhausted", "dependency-down"}),
+    "maintenance-load": frozenset(
+        {"cpu-saturated", "io-saturated", "connections-exhausted", "replication-lag", "memory-exhausted", "lock-hang"}
+    ),
+    "slow-query": frozenset({"cpu-saturated", "io-saturated", "connections-exhausted", "lock-hang"}),
+    "cpu-saturated": frozenset({"connections-exhausted"}),
+    "connections-exhausted": frozenset({"cpu-saturated", "pool-leak"}),
+    "disk-full": frozenset({"io-saturated", "crash-loop"}),
+    "replication-lag": frozenset({"io-saturated", "cpu-saturated"}),
+    "crash-loop": frozenset({"probe-failing", "dependency-down"}),
+    "failover": frozenset({"dependency-down", "connections-exhausted"}),
+}
+"""What a fault brings about at its own component, or at whatever depends on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A candidate with what the verdict is made of."""
+
+    candidate: Candidate
+    causes: Sequence[Sign]
+    support: Sequence[Sign]
+    recognised: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Component and fault."""
+        return self.candidate.component, self.candidate.fault
+
+    @property
+    def specific(self) -> int:
+        """The best weight among what names the fault."""
+        return max(sign.weight for sign in self.causes)
+
+    @property
+    def cause_classes(self) -> frozenset[str]:
+        """Signal classes that name the fault."""
+        return frozenset(sign.signal for sign in self.causes)
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """Signal classes of all its claims."""
+        return frozenset(sign.signal for sign in (*self.causes, *self.support))
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Observations of all its claims."""
+        return frozenset(sign.observation for sign in (*self.causes, *self.support))
+
+
+def weigh(
+    scope: Scope, signs: Sequence[Sign], places: Mapping[str, Place], past: frozenset[tuple[str, str]]
+) -> list[Weighted]:
+    """Every candidate, best first; ties by name."""
+    keys = dict.fromkeys((sign.component, sign.fault) for sign in signs if sign.role == CAUSE and sign.fault)
+    made = [_candidate(scope, key, signs, places, past) for key in keys]
+    return sorted(made, key=lambda one: (-one.candidate.score_milli, one.key))
+
+
+def _candidate(
+    scope: Scope,
+    key: tuple[str, str],
+    signs: Sequence[Sign],
+    places: Mapping[str, Place],
+    past: frozenset[tuple[str, str]],
+) -> Weighted:
+    component, fault = key
+    causes = sorted(
+        (sign for sign in signs if (sign.component, sign.fault, sign.role) == (component, fault, CAUSE)),
+        key=lambda sign: (-sign.weight, sign.observation, sign.text),
+    )
+    support = [sign for sign in signs if _supports(scope, sign, component, fault)]
+    score = causes[0].weight
+    score += MORE_MILLI * (min(3, len({sign.observation for sign in causes})) - 1)
+    score += CLASS_MILLI * (len({sign.signal for sign in causes}) - 1)
+    score += CLASS_MILLI // 2 if {sign.signal for sign in support} - {sign.signal for sign in causes} else 0
+    score += _of_place(scope, component, places)
+    score += SEEN_MILLI if key in past else 0
+    claims = _claims([*causes, *support])
+    said = FAULTS[fault].title if fault in FAULTS else fault
+    summary = f"{component}: {said} ({causes[0].text[:200]})"
+    return Weighted(Candidate(component, fault, max(score, 0), claims, summary), causes, support, key in past)
+
+
+def _of_place(scope: Scope, component: str, places: Mapping[str, Place]) -> int:
+    """The walk: its own errors speak for a component, passed-on ones against it; what is needed comes before who needs it."""
+    place = places.get(component)
+    bonus = 0
+    if place is not None and place.passes:
+        bonus += PASSED_MILLI
+    elif place is not None and place.own:
+        bonus += OWN_MILLI
+    if component != scope.service and scope.facts.depends(scope.facts.service, component):
+        bonus += UPSTREAM_MILLI if place is not None and place.own else 0
+    return bonus
+
+
+def _supports(scope: Scope, sign: Sign, component: str, fault: str) -> bool:
+    """A symptom at the component or at what depends on it, or a fault that this one brings about there."""
+    at_or_above = sign.component == component or scope.facts.depends(sign.component, component)
+    if not at_or_above:
+        return False
+    if sign.role == SYMPTOM:
+        return True
+    return sign.fault in EFFECTS.get(fault, frozenset()) and sign.fault != fault
+
+
+def _claims(signs: Sequence[Sign]) -> list[Claim]:
+    """Claims of the signs, one observation and class at first, so that the few that are sent are independent."""
+    firsts = list({sign.observation: sign for sign in reversed(signs)}.values())
+    ordered = [sign for sign in signs if sign in firsts] + [sign for sign in signs if sign not in firsts]
+    claims: list[Claim] = []
+    for sign in ordered:
+        made = dict(sign.claim)
+        if sign.role != CAUSE or (claims and sign.fault != signs[0].fault):
+            made["role"] = SYMPTOM
+        if made not in claims:
+            claims.append(made)
+    return claims[:CLAIMS_MAX]
+
+
+def explains(one: Weighted, other: Weighted, scope: Scope) -> bool:
+    """True where ``one`` brings about ``other``, at its own component or at one that depends on it."""
+    (component, fault), (there, effect) = one.key, other.key
+    if there != component and not scope.facts.depends(there, component):
+        return False
+    if there != component:
+        return (
+            effect in EFFECTS.get(fault, frozenset()) or effect == "dependency-down" or family(effect) == family(fault)
+        )
+    return effect in EFFECTS.get(fault, frozenset())

@@ -1,0 +1,83 @@
+"""What an investigation ends with, and the wire form of its claims."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Any
+Claim = Mapping[str, Json]
+"""As ``POST /v1/incidents/{id}/diagnoses`` takes it."""
+
+
+def claim(  # noqa: PLR0913 - one keyword a field of the wire
+    observation: str,
+    selector: str,
+    op: str,
+    value: Json = None,
+    *,
+    text: str,
+    role: str = "cause",
+    component: str = "",
+    at: str = "",
+    tolerance: str = "",
+) -> Claim:
+    """One claim; empty optional fields are left out."""
+    made: dict[str, Json] = {"observation": observation, "selector": selector, "op": op, "text": text, "role": role}
+    made |= {"value": value} if op not in {"exists", "absent"} else {}
+    made |= {"component": component} if component else {}
+    made |= {"at": at} if at else {}
+    return made | ({"tolerance": tolerance} if tolerance else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A possible cause. ``score_milli`` orders candidates of one finding and means nothing outside of it."""
+
+    component: str
+    fault: str
+    score_milli: int
+    claims: Sequence[Claim]
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A cause that the evidence speaks against, with the claims that do."""
+
+    component: str
+    fault: str
+    claims: Sequence[Claim]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result: ``verdict`` is ``sure``, ``abstain`` or ``healthy``."""
+
+    verdict: str
+    ranked: Sequence[Candidate] = ()
+    checked: Sequence[str] = ()
+    ruled_out: Sequence[Ruled] = ()
+    why: str = ""
+    healthy: Sequence[Claim] = ()
+    """For ``healthy``: what was checked and found well."""
+
+    def diagnosis(self, place: int = 0) -> Mapping[str, Json]:
+        """The body that submits the candidate at ``place``; what was ruled out goes along as context."""
+        chosen = self.ranked[place]
+        claims = list(chosen.claims)
+        ruled = []
+        for one in self.ruled_out:
+            if (one.component, one.fault) == (chosen.component, chosen.fault):
+                continue
+            ruled.append(
+                {
+                    "component": one.component,
+                    "fault": one.fault,
+                    "claims": list(range(len(claims), len(claims) + len(one.claims))),
+                    "why": one.why,
+                }
+            )
+            claims += one.claims
+        cause = {"component": chosen.component, "fault": chosen.fault, "summary": chosen.summary}
+        return {"claims": claims, "cause": cause, "ruled_out": ruled}

@@ -1,0 +1,79 @@
+"""Which component a sign belongs to, and which components matter: the affected service, its parts, what it depends on."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agents.rules.reading import Line, workload
+from agents.rules.signs import Sign
+from agents.rules.view import Facts
+
+_HOST = re.compile(
+    r"(?:https?://|\b(?:to|at|host|service|upstream) )[`'\"]?([A-Za-z][A-Za-z0-9.-]{1,80})(?::\d{2,5})?", re.IGNORECASE
+)
+ELSEWHERE = "\x00elsewhere"
+"""The owner of lines about components that do not matter here."""
+
+
+class Scope:
+    """Names of one incident."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.service = workload(facts.service) if facts.service not in facts.nodes else facts.service
+        self.names = tuple(dict.fromkeys((self.service, facts.service, *facts.nodes)))
+        self._known = sorted(self.names, key=len, reverse=True)
+
+    def owner(self, name: str) -> str:
+        """The component that ``name`` is, or is a part of; ``ELSEWHERE`` for one that does not matter."""
+        if not name:
+            return self.service
+        bare = workload(name)
+        for known in self._known:
+            if known in {name, bare}:
+                return known
+        for known in self._known:
+            if bare.startswith(f"{known}-") or known.startswith(f"{bare}-"):
+                return known
+        return ELSEWHERE
+
+    def matters(self, component: str) -> bool:
+        """True for the service itself and whatever it depends on; without a topology for every known name."""
+        if component == ELSEWHERE:
+            return False
+        if component in {self.service, self.facts.service} or not self.facts.edges:
+            return True
+        return self.facts.depends(self.facts.service, component)
+
+    def of_line(self, line: Line, *, listing: bool) -> str:
+        """The owner of a line. In a ``listing`` of many things a line belongs to the name in it, or to nobody."""
+        if line.component:
+            return self.owner(line.component)
+        named = self.mentioned(line.text)
+        if named:
+            return named
+        return ELSEWHERE if listing else self.service
+
+    def mentioned(self, text: str, besides: str = "") -> str:
+        """The longest known name in ``text``; empty for none."""
+        for known in self._known:
+            if known != besides and re.search(rf"(?<![A-Za-z0-9]){re.escape(known)}(?![A-Za-z0-9])", text):
+                return known
+        return ""
+
+    def needed(self, sign: Sign) -> Sign:
+        """A complaint about something needed, moved to what it complains about where that is a known component."""
+        if sign.fault != "dependency-down":
+            return sign
+        host = _HOST.search(sign.text)
+        named = self.mentioned(host[1], besides=sign.component) if host else ""
+        named = named or self.mentioned(sign.text, besides=sign.component)
+        if named and self.facts.depends(sign.component, named):
+            return replace(sign, component=named, kind=f"complaint of {sign.component}")
+        return sign
+
+
+def in_scope(scope: Scope, signs: Sequence[Sign]) -> list[Sign]:
+    """The signs that matter, each at its owner."""
+    owned = [replace(sign, component=scope.owner(sign.component)) for sign in signs]
+    return [scope.needed(sign) for sign in owned if scope.matters(sign.component)]

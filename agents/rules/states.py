@@ -1,0 +1,84 @@
+"""States of processes as a supervisor or an orchestrator gives them as objects: what runs, what does not, how often it was restarted."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agents.rules.finding import Claim, claim
+from agents.rules.reading import DEPTH_MAX, target, workload
+from agents.rules.signs import CAUSE, Sign
+from agents.rules.view import Seen
+
+Json = Any
+RESTARTS = 3
+_DOWN = frozenset({"stopped", "failed", "exited", "crashed", "dead", "crashloopbackoff", "backoff", "error"})
+_WELL = frozenset({"running", "ready", "healthy", "available", "active", "ok", "up"})
+
+
+def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, Claim]]]:
+    """Signs of processes that do not stay up, and ``(component, claim)`` for those that are well."""
+    signs: list[Sign] = []
+    well: list[tuple[str, Claim]] = []
+    for path, entry in _entries(seen.value, "$", DEPTH_MAX):
+        component = workload(str(entry["name"])) if isinstance(entry.get("name"), str) else target(seen.query)
+        member = "state" if isinstance(entry.get("state"), str) else "status"
+        state, restarts = str(entry[member]).lower(), entry.get("restarts")
+        often = isinstance(restarts, int) and not isinstance(restarts, bool) and restarts >= RESTARTS
+        if state in _DOWN:
+            words, stage = (
+                f"{component} is {state}",
+                claim(
+                    seen.observation,
+                    f"{path}.{member}",
+                    "eq",
+                    entry[member],
+                    text=f"{component} is {state}",
+                    component=component,
+                ),
+            )
+            signs.append(_sign(seen, component, stage, words, 800))
+        elif often:
+            made = claim(
+                seen.observation,
+                f"{path}.restarts",
+                "ge",
+                RESTARTS,
+                text=f"{component} was restarted again and again",
+                component=component,
+            )
+            signs.append(_sign(seen, component, made, "restarted again and again", 750))
+        elif state in _WELL:
+            made = claim(
+                seen.observation,
+                f"{path}.{member}",
+                "eq",
+                entry[member],
+                text=f"{component} is {state}",
+                role="context",
+            )
+            well.append((component, made))
+    return signs, well
+
+
+def _sign(seen: Seen, component: str, made: Claim, words: str, weight: int) -> Sign:
+    source = seen.query.source or f"{seen.query.type}/{seen.query.id}"
+    signal = seen.query.signal or "state"
+    return Sign(
+        component, "crash-loop", CAUSE, weight, signal, source, seen.observation, None, made, words, kind="state"
+    )
+
+
+def _entries(value: Json, path: str, depth: int) -> Iterator[tuple[str, Mapping[str, Json]]]:
+    """Objects that describe a process: a state beside a pid or a count of restarts."""
+    if depth == 0:
+        return
+    if isinstance(value, Mapping):
+        named = isinstance(value.get("state"), str) or isinstance(value.get("status"), str)
+        if named and ({"pid", "restarts"} & set(value)):
+            yield path, value
+            return
+        for name, item in value.items():
+            if isinstance(item, (Mapping, list)) and "'" not in name:
+                yield from _entries(item, f"{path}['{name}']", depth - 1)
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _entries(item, f"{path}[{place}]", depth - 1)
