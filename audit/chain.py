@@ -76,11 +76,13 @@ class _Chain:
         self._log = log = wishes[0].log
         self._session, self._wishes, self._seal = session, wishes, seal
         self._head = session.head(log, wishes[0].tenant, EMPTY_ROOT)
-        self._known = session.places(log, [wish.draft.id for wish in wishes])
-        named = _distinct(stream for wish in wishes for stream in wish.prepared.streams)
-        self._streams = session.stream_heads(log, named) if named else {}
-        used = _distinct(wish.draft.payload_key for wish in wishes if wish.opened)
-        self._wrapped = session.data_keys(log, used) if used else {}
+        standing = session.standing(
+            log,
+            [wish.draft.id for wish in wishes],
+            _distinct(stream for wish in wishes for stream in wish.prepared.streams),
+            _distinct(wish.draft.payload_key for wish in wishes if wish.opened),
+        )
+        self._known, self._streams, self._wrapped = standing.records, standing.streams, standing.keys
         self._data_keys: dict[str, bytes] = {}
 
     def require_grown(self, seen: Place | None) -> None:

@@ -73,6 +73,15 @@ class Found:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands in a log: records by event id, the last record of each stream, wrapped data keys (empty: erased)."""
+
+    records: dict[str, Place]
+    streams: dict[str, Place]
+    keys: dict[str, bytes]
+
+
 class Store(Protocol):
     """A database that can hold logs."""
 
@@ -89,8 +98,32 @@ class Store(Protocol):
 class Session(ABC):
     """One connection; all SQL that both databases share. Question marks stand for values."""
 
+    _places: str
+    _stream_heads: str
+    _data_keys: str
+    _standing: str
     any_of: str  # predicate `column <any_of>` with one value made by `listed`
     each_of: str  # table of one column `value`, one row an item of a value made by `listed`
+
+    def __init_subclass__(cls) -> None:
+        """Put the database's own words into the look-ups, once.
+
+        The plain maximum under a stream is one look-up in the index; grouped, it would read the whole stream. SQLite
+        takes the tables of a CROSS JOIN in the order in which they stand.
+        """
+        super().__init_subclass__()
+        cls._places = f"SELECT event_id, seq, leaf FROM audit_entry WHERE log = ? AND event_id {cls.any_of}"  # noqa: S608
+        cls._stream_heads = (
+            f"SELECT s.stream, s.stream_seq, s.leaf FROM {cls.each_of} CROSS JOIN audit_stream s"  # noqa: S608
+            " WHERE s.log = ? AND s.stream = named.value AND s.stream_seq ="
+            " (SELECT max(m.stream_seq) FROM audit_stream m WHERE m.log = ? AND m.stream = named.value)"
+        )
+        cls._data_keys = f"SELECT key_id, wrapped FROM audit_key WHERE log = ? AND key_id {cls.any_of}"  # noqa: S608
+        cls._standing = (
+            f"SELECT 'record', event_id, seq, leaf FROM ({cls._places}) AS records"  # noqa: S608
+            f" UNION ALL SELECT 'stream', stream, stream_seq, leaf FROM ({cls._stream_heads}) AS streams"
+            f" UNION ALL SELECT 'key', key_id, 0, wrapped FROM ({cls._data_keys}) AS keys"
+        )
 
     @abstractmethod
     def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
@@ -197,29 +230,32 @@ class Session(ABC):
         found = self.rows("SELECT size FROM audit_log WHERE log = ?", (log,))
         return int(found[0][0]) if found else 0
 
+    def standing(self, log: str, event_ids: Iterable[str], streams: Iterable[str], keys: Iterable[str]) -> Standing:
+        """Return what an append must know, in one statement: `places`, `stream_heads` and `data_keys`."""
+        named = self.listed(streams)
+        values = (log, self.listed(event_ids), named, log, log, log, self.listed(keys))
+        standing = Standing({}, {}, {})
+        for what, name, number, value in self.rows(self._standing, values):
+            if what == "key":
+                standing.keys[name] = bytes(value)
+            else:
+                (standing.records if what == "record" else standing.streams)[name] = Place(int(number), bytes(value))
+        return standing
+
     def places(self, log: str, event_ids: Iterable[str]) -> dict[str, Place]:
         """Return where those of `event_ids` stand that the log has."""
-        sql = f"SELECT event_id, seq, leaf FROM audit_entry WHERE log = ? AND event_id {self.any_of}"  # noqa: S608
-        return {i: Place(int(seq), bytes(leaf)) for i, seq, leaf in self.rows(sql, (log, self.listed(event_ids)))}
+        found = self.rows(self._places, (log, self.listed(event_ids)))
+        return {i: Place(int(seq), bytes(leaf)) for i, seq, leaf in found}
 
     def stream_heads(self, log: str, streams: Iterable[str]) -> dict[str, Place]:
-        """Return number and leaf hash of the last record of each stream that has one.
-
-        The plain maximum under a stream is one look-up in the index; grouped, it would read the whole stream. SQLite
-        takes the tables of a CROSS JOIN in the order in which they stand.
-        """
-        sql = (
-            f"SELECT s.stream, s.stream_seq, s.leaf FROM {self.each_of} CROSS JOIN audit_stream s"  # noqa: S608
-            " WHERE s.log = ? AND s.stream = named.value AND s.stream_seq ="
-            " (SELECT max(m.stream_seq) FROM audit_stream m WHERE m.log = ? AND m.stream = named.value)"
-        )
-        found = self.rows(sql, (self.listed(streams), log, log))
+        """Return number and leaf hash of the last record of each stream that has one."""
+        found = self.rows(self._stream_heads, (self.listed(streams), log, log))
         return {stream: Place(int(number), bytes(leaf)) for stream, number, leaf in found}
 
     def data_keys(self, log: str, keys: Iterable[str]) -> dict[str, bytes]:
         """Return wrapped data keys; empty bytes mean erased."""
-        sql = f"SELECT key_id, wrapped FROM audit_key WHERE log = ? AND key_id {self.any_of}"  # noqa: S608
-        return {str(key): bytes(wrapped) for key, wrapped in self.rows(sql, (log, self.listed(keys)))}
+        found = self.rows(self._data_keys, (log, self.listed(keys)))
+        return {str(key): bytes(wrapped) for key, wrapped in found}
 
     def add_key(self, log: str, key: str, wrapped: bytes) -> None:
         """Store a new data key."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from audit.chain import Answer, Attempt, Sealing, Wish
@@ -36,10 +36,10 @@ class Writer:
         self._store, self._seal, self._deliver, self._max_waiting = store, seal, deliver, max_waiting
         self._expected: tuple[type[Exception], ...] = (*store.failures, AuditError)
         self._seen: dict[str, Place] = {}
-        self._waiting: deque[Asked] = deque()
-        self._wake = threading.Condition()
+        self._waiting: SimpleQueue[Asked | None] = SimpleQueue()
+        """None ends the thread: nothing is queued behind it."""
+        self._lock = threading.Lock()
         self._closed = ""
-        self._stopping = False
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
 
@@ -49,16 +49,15 @@ class Writer:
 
     def stop(self) -> None:
         """Take no more, write what waits, and return when the thread has ended."""
-        with self._wake:
+        with self._lock:
             self._closed = self._closed or "the audit log is closed"
-            self._stopping = True
-            self._wake.notify()
+            self._waiting.put(None)
         if self._thread.is_alive():
             self._thread.join()
 
     def halt(self, reason: str) -> None:
         """Take no more, because of `reason`."""
-        with self._wake:
+        with self._lock:
             self._closed = reason
 
     def submit(self, asked: Asked) -> None:
@@ -67,13 +66,12 @@ class Writer:
         Raises:
             LogUnavailable: too many wait already, or the writer is stopping.
         """
-        with self._wake:
+        with self._lock:
             if self._closed:
                 raise LogUnavailable(self._closed)
-            if len(self._waiting) >= self._max_waiting:
+            if self._waiting.qsize() >= self._max_waiting:
                 raise LogUnavailable(f"{self._max_waiting} records wait for the audit log already")
-            self._waiting.append(asked)
-            self._wake.notify()
+            self._waiting.put(asked)
 
     def _run(self) -> None:
         while batch := self._take():
@@ -86,15 +84,21 @@ class Writer:
         self._drop()
 
     def _take(self) -> list[Asked]:
-        with self._wake:
-            self._wake.wait_for(lambda: self._waiting or self._stopping)
-            batch: list[Asked] = []
-            weight = 0
-            while self._waiting and len(batch) < MAX_BATCH and weight < MAX_BATCH_BYTES:
-                asked = self._waiting.popleft()
-                weight += len(asked.opened.plaintext) if isinstance(asked, Wish) and asked.opened else 0
-                batch.append(asked)
-            return batch
+        """Wait for a record and take what else is there; empty at the end."""
+        batch: list[Asked] = []
+        weight = 0
+        asked = self._waiting.get()
+        while asked is not None:
+            batch.append(asked)
+            weight += len(asked.opened.plaintext) if isinstance(asked, Wish) and asked.opened else 0
+            if len(batch) >= MAX_BATCH or weight >= MAX_BATCH_BYTES:
+                return batch
+            try:
+                asked = self._waiting.get_nowait()
+            except Empty:
+                return batch
+        self._waiting.put(None)  # the end, after this batch
+        return batch
 
     def _settle(self, batch: Sequence[Asked]) -> list[tuple[Asked, Answer | None]]:
         probes = [asked for asked in batch if isinstance(asked, Probe)]

@@ -259,7 +259,7 @@ def test_a_defect_in_the_writer_answers_its_callers_and_does_not_end_it(
 ) -> None:
     async def use(log: Log) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(SqliteSession, "places", None)
+            patch.setattr(SqliteSession, "standing", None)
             with pytest.raises(LogUnavailable, match="TypeError"):
                 await log.append(TENANT, intent("ev-0"))
         assert (await log.append(TENANT, intent("ev-0"))).seq == 0

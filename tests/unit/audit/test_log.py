@@ -292,7 +292,7 @@ def test_a_caller_that_gave_up_before_the_write_leaves_no_record(tmp_path: Path,
         blocker.begin()
         first = asyncio.ensure_future(log.append(TENANT, intent("ev-1")))
         await asyncio.sleep(0)
-        while log._writer._waiting:  # noqa: ASYNC110 - until the writer has taken the first and waits for the database
+        while log._writer._waiting.qsize():  # noqa: ASYNC110 - until the writer has taken the first and waits for the database
             await asyncio.sleep(0)
         second = asyncio.ensure_future(log.append(TENANT, intent("ev-2")))
         await asyncio.sleep(0)

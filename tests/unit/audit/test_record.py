@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from audit import record
 from audit.errors import RecordInvalid
@@ -143,3 +145,28 @@ def test_a_request_digest_is_kept_as_given() -> None:
     body = prepared.fields["body"]
     assert isinstance(body, dict)
     assert body["request_digest"] == DIGEST
+
+
+VALUES = st.sampled_from([0, -1, 2**53, True, None, "", "a word", "ok", "0", DIGEST, [], ["a"], {}, {"a": 1}, 1.5])
+PATHS = st.sampled_from([path.split(".") for path in (*FIELDS, "body", "body.actor", "streams", "payload", "body.new")])
+
+
+@given(st.lists(st.tuples(PATHS, VALUES), max_size=6), st.sampled_from(["ev-1", "ev-2"]))
+def test_the_quick_walk_takes_what_the_naming_walk_takes_and_with_the_same_result(
+    changes: list[tuple[list[str], Any]], event: str
+) -> None:
+    draft = intent("ev-1") if event == "ev-1" else outcome("ev-2", "ev-1")
+    given_ = record.prepare(ORIGIN, TENANT, draft).at(3, DIGEST, [record.Placed("ses_1", 1, DIGEST)])
+    for (*groups, last), value in changes:
+        at: Any = given_
+        for name in groups:
+            at = at.setdefault(name, {}) if isinstance(at, dict) else None
+        if isinstance(at, dict):
+            at[last] = value
+    ends: list[Any] = []
+    for walk in (record._QUICK, lambda value: record._group(record._TREE, value, "")):
+        try:
+            ends.append(walk(given_))
+        except (record._Misfit, KeyError, RecordInvalid):
+            ends.append(None)
+    assert ends[0] == ends[1]

@@ -15,7 +15,7 @@ from audit.merkle import EMPTY_ROOT, fold, leaf_hash
 from audit.postgres import PostgresStore
 from audit.record import Placed
 from audit.sqlite import MemoryStore, SqliteSession, SqliteStore
-from audit.store import Place, Row, Session, Store
+from audit.store import Place, Row, Session, Standing, Store
 from tests.parts import fresh_database
 from tests.unit.audit.room import ORIGIN, TENANT
 
@@ -53,6 +53,12 @@ def test_what_was_committed_reads_back_from_another_connection(store: Store, con
     assert [found.body for found in session.entries(ORIGIN, -1, 10)] == [one.body for one in made]
     assert session.places(ORIGIN, ["ev-1", "ev-9"]) == {"ev-1": Place(1, made[1].leaf)}
     assert session.stream_heads(ORIGIN, ["ses_1", "ses_2"]) == {"ses_1": Place(2, made[2].leaf)}
+    session.add_key(ORIGIN, "ses_1", b"wrapped")
+    standing = session.standing(ORIGIN, ["ev-1", "ev-9"], ["ses_1", "ses_2"], ["ses_1", "ses_2"])
+    assert standing.records == session.places(ORIGIN, ["ev-1", "ev-9"])
+    assert standing.streams == session.stream_heads(ORIGIN, ["ses_1", "ses_2"])
+    assert standing.keys == {"ses_1": b"wrapped"} == session.data_keys(ORIGIN, ["ses_1", "ses_2"])
+    assert session.standing(ORIGIN, [], [], []) == Standing({}, {}, {})
     assert [found.seq for found in session.open_intents(ORIGIN)] == [0, 1, 2]
     assert session.size("example.org/audit/other") == 0
 
