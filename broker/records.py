@@ -335,6 +335,14 @@ class Records:
             payload=payload,
         )
 
+    async def told(self, tenant: str, event: str) -> tuple[Entry, Json] | None:
+        """One record and its payload (None where that was erased); None where the log has no such event."""
+        entry = await self._guard(self._log.find(tenant, event))
+        if entry is None:
+            return None
+        raw = await self._guard(self._log.payload(tenant, entry))
+        return entry, orjson.loads(raw) if isinstance(raw, bytes) else None
+
     def owns(self, principal: Principal, past: Past) -> bool:
         """Whether the action was this principal's: the same acting party, for the same person or for nobody."""
         behind = self.ref(principal.tenant, "per", principal.subject.id) if principal.actor else ""

@@ -1,0 +1,86 @@
+"""Rows of ``diagnosis``: what the gate found of an agent's claims, written once and never changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+
+from broker.model import Json
+from broker.store.rows import pack, unpack
+from broker.store.tables import diagnosis, incident_trace
+
+JSON_COLUMNS = ("cause", "claims", "ruled_out", "missing")
+HELD = ("mitigated",)
+"""Outcomes of an incident after which its diagnosis counts as right."""
+OPEN_END = ("noise",)
+"""Outcomes that say nothing of a diagnosis."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisRow:
+    """One diagnosis as stored; ``claims`` with their verdicts, ``missing`` as ``[{"code","remedy"}]``."""
+
+    tenant: str
+    id: str
+    incident: str
+    session: str
+    verdict: str
+    confidence_milli: int
+    verified: int
+    refuted: int
+    sources: int
+    signals: int
+    component: str
+    fault: str
+    cause: Mapping[str, Json]
+    claims: Sequence[Mapping[str, Json]]
+    ruled_out: Sequence[Mapping[str, Json]]
+    missing: Sequence[Mapping[str, Json]]
+    at: int
+
+
+def add(connection: Connection, row: DiagnosisRow) -> None:
+    """Insert one diagnosis."""
+    values = {column.name: getattr(row, column.name) for column in diagnosis.columns}
+    connection.execute(insert(diagnosis).values(values | {name: pack(values[name]) for name in JSON_COLUMNS}))
+
+
+def find(connection: Connection, tenant: str, diagnosis_id: str) -> DiagnosisRow | None:
+    """Return one diagnosis of the tenant."""
+    wanted = select(diagnosis).where(diagnosis.c.tenant == tenant, diagnosis.c.id == diagnosis_id)
+    row = connection.execute(wanted).mappings().one_or_none()
+    return _row_of(row) if row else None
+
+
+def of_incident(connection: Connection, tenant: str, incident_id: str, limit: int = 100) -> list[DiagnosisRow]:
+    """Return an incident's diagnoses, oldest first."""
+    rows = connection.execute(
+        select(diagnosis)
+        .where(diagnosis.c.tenant == tenant, diagnosis.c.incident == incident_id)
+        .order_by(diagnosis.c.at, diagnosis.c.id)
+        .limit(limit)
+    )
+    return [_row_of(row) for row in rows.mappings()]
+
+
+def track(connection: Connection, tenant: str, component: str, fault: str) -> tuple[int, int]:
+    """How often this fault of this component was diagnosed in past incidents, and how often that held."""
+    rows = connection.execute(
+        select(incident_trace.c.outcome, func.count())
+        .where(
+            incident_trace.c.tenant == tenant,
+            incident_trace.c.component == component,
+            incident_trace.c.fault == fault,
+            incident_trace.c.outcome.not_in(OPEN_END),
+        )
+        .group_by(incident_trace.c.outcome)
+    ).all()
+    counts = {str(outcome): int(count) for outcome, count in rows}
+    return sum(counts.values()), sum(counts.get(outcome, 0) for outcome in HELD)
+
+
+def _row_of(row: Any) -> DiagnosisRow:
+    """Build a diagnosis from its row."""
+    values = {column.name: row[column.name] for column in diagnosis.columns}
+    return DiagnosisRow(**(values | {name: unpack(values[name]) for name in JSON_COLUMNS}))
