@@ -7,22 +7,28 @@ from pydantic import TypeAdapter, ValidationError
 
 from broker.clock import Clock
 from broker.connectors.base import Connector
+from broker.connectors.git import GitConnector, GitSettings
 from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.llm import LlmConnector, LlmSettings
 from broker.connectors.local import LocalConnector, LocalSettings
 from broker.connectors.notify import NotifyConnector, NotifySettings
 from broker.connectors.prometheus import PrometheusConnector, PrometheusSettings
+from broker.connectors.replay import ReplayConnector, ReplaySettings
 from broker.egress import Egress
 from broker.errors import BadRequest
 from broker.model import Json
 
-ConnectorSettings = HttpSettings | LocalSettings | LlmSettings | NotifySettings | PrometheusSettings
+ConnectorSettings = (
+    HttpSettings | LocalSettings | LlmSettings | NotifySettings | PrometheusSettings | GitSettings | ReplaySettings
+)
 ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "http": HttpSettings,
     "local": LocalSettings,
     "llm": LlmSettings,
+    "replay": ReplaySettings,
     "notify": NotifySettings,
     "prometheus": PrometheusSettings,
+    "git": GitSettings,
 }
 
 
@@ -58,7 +64,11 @@ def build_connector(settings: ConnectorSettings, egress: Egress, clock: Clock) -
             return LocalConnector(settings, egress, clock)
         case LlmSettings():
             return LlmConnector(settings, egress)
+        case ReplaySettings():
+            return ReplayConnector(settings)
         case NotifySettings():
             return NotifyConnector(settings, egress, clock)
         case PrometheusSettings():
             return PrometheusConnector(settings, egress)
+        case GitSettings():
+            return GitConnector(settings, egress, clock)
