@@ -68,7 +68,10 @@ class Git:
         folder: Path | None = None,
         bytes_max: int | None = None,
     ) -> Ran:
-        """Run one command. Raises ``UpstreamFailed``: ``upstream.timeout``, or ``upstream.git`` where git is missing."""
+        """Run one command. Raises ``UpstreamFailed``: ``upstream.timeout``, or ``upstream.git`` where git is missing.
+
+        Both say that nothing was sent: whoever runs the one command that has an effect knows better.
+        """
         try:
             child = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -89,7 +92,10 @@ class Git:
                 return await _ended(child, stdin, self._bytes_max if bytes_max is None else bytes_max)
         except TimeoutError:
             raise UpstreamFailed(
-                "git did not finish in time", code="upstream.timeout", remedy="narrow the request, or try again"
+                "git did not finish in time",
+                sent=False,
+                code="upstream.timeout",
+                remedy="narrow the request, or try again",
             ) from None
         finally:
             if child.returncode is None:

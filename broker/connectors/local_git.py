@@ -67,9 +67,10 @@ class GitRepository:
             commit = await self._commit(path, content, now, action_id, at_s)
             try:
                 await self._git("update-ref", "-m", f"{TRAILER}: {action_id}", self._ref, commit, now.head)
-            except UpstreamFailed:
+            except UpstreamFailed as error:
                 if await self.head() != now.head:
                     raise _changed() from None
+                error.sent = error.error_code == "upstream.timeout"
                 raise
             await self._follow(now.head, commit)
             return await self.read(path)
