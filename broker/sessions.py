@@ -72,9 +72,13 @@ class Sessions:
 
     async def open_for_incident(self, tenant: str, opening: Opening) -> Session:
         """Open an incident's session by the gate itself; it serves nobody until ``assign`` names an agent."""
+        return await self._add(self.draft_for_incident(tenant, opening))
+
+    def draft_for_incident(self, tenant: str, opening: Opening) -> Session:
+        """Shape an incident's session, for one who stores it together with the incident itself."""
         if not opening.incident:
             raise BadRequest("field `incident` is empty", remedy="name the incident that the session belongs to")
-        return await self._add(replace(self._draft(tenant, opening), opened_by=OPENED_BY_GATE, named=True))
+        return replace(self._draft(tenant, opening), opened_by=OPENED_BY_GATE, named=True)
 
     async def assign(self, tenant: str, session_id: str, agent: str) -> None:
         """Let an incident's session serve ``agent`` from now on, and the one before no more; ``NotFound`` if closed."""

@@ -214,6 +214,13 @@ def counted(connection: Connection, stands: Incident) -> Incident:
     return replace(stands, alerts=stands.alerts + 1)
 
 
+def repoint(connection: Connection, tenant: str, old: str, new: str) -> None:
+    """Let what is linked into ``old`` be linked into ``new``."""
+    connection.execute(
+        update(incident).where(incident.c.tenant == tenant, incident.c.merged_into == old).values(merged_into=new)
+    )
+
+
 def renew_session(connection: Connection, tenant: str, incident_id: str, session_id: str) -> None:
     """Name the session that goes on where the one before ended."""
     connection.execute(
@@ -247,12 +254,14 @@ def acts_of_people(
     return [(row.actor, row.kind, row.incident, row.at) for row in rows]
 
 
-def unrecorded(connection: Connection, most: int) -> list[Event]:
-    """Events of any tenant that the log does not have yet, each incident's in order."""
+def unrecorded(connection: Connection, most: int, tenant: str = "", incident_id: str = "") -> list[Event]:
+    """Events that the log does not have yet, each incident's in order; of any tenant and incident, or of one."""
     table = incident_event.c
+    which = [table.tenant == tenant] if tenant else []
+    which += [table.incident == incident_id] if incident_id else []
     rows = connection.execute(
         select(incident_event)
-        .where(literal_column("NOT recorded"))
+        .where(literal_column("NOT recorded"), *which)
         .order_by(table.tenant, table.incident, table.seq)
         .limit(most)
     ).all()

@@ -1,0 +1,170 @@
+"""How an incident moves on, inside one transaction: agents' steps, the gate's own, and what people do.
+
+Each function is given the incident as it stands, with its row locked, and returns it as it stands then.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker.errors import BadRequest, Conflict, Denied, LimitExceeded
+from broker.incidents.intake import Intake, alert_of
+from broker.incidents.merging import may_link
+from broker.incidents.states import AFTER_HOLD, AGENT_MAY, CORRECTED
+from broker.model import Json
+from broker.store import Connection, diagnoses
+from broker.store import incidents as rows
+from broker.store import work as work_rows
+from broker.store.incidents import Event, Incident
+
+EVENTS_MAX = 10_000
+"""Events of one incident, beyond which nobody may add a note."""
+_KIND = re.compile(r"[a-z][a-z_]{0,31}")
+Body = Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Moves incidents; ``intake`` opens afresh what was only linked."""
+
+    connection: Connection
+    intake: Intake
+
+    def advance(self, stands: Incident, to: str, by: str, body: Body) -> Incident:
+        """Take one step; raises ``Conflict`` where the table or the facts do not allow it."""
+        if to == "linked":
+            return self._link(stands, by, body)
+        columns: dict[str, Any] = {}
+        if to == "diagnosed":
+            columns["diagnosis"] = self._accepted(stands, body)
+        elif to == "proposed":
+            columns["action_id"] = _named(body, "action_id")
+        after, _ = self._move(stands, to, to, by, body, **columns)
+        if to == "closed":
+            self._reopen(after)
+        return after
+
+    def agents_step(self, stands: Incident, to: str, by: str, body: Body) -> Incident:
+        """``advance`` as far as an agent may; raises ``Denied`` (``incident.not_agents``)."""
+        if to not in AGENT_MAY.get(stands.state, frozenset()):
+            raise Denied(
+                f"from `{stands.state}` an agent may not take an incident to `{to}`",
+                code="incident.not_agents",
+                remedy=f"ask for one of: {', '.join(sorted(AGENT_MAY.get(stands.state, ()))) or 'nothing'}",
+            )
+        if (stands.state, to) == ("diagnosed", "noise") and stands.until is None:
+            raise Conflict(
+                "the alert still fires", code="incident.firing", remedy="propose a remedy, or escalate the incident"
+            )
+        return self.advance(stands, to, by, body)
+
+    def note(self, stands: Incident, kind: str, by: str, body: Body) -> Event:
+        """Put down what somebody says or does; some kinds also move the incident."""
+        if not _KIND.fullmatch(kind):
+            raise BadRequest("field `kind` must be one lower-case word", code="incident.kind")
+        if stands.version >= EVENTS_MAX:
+            raise LimitExceeded(
+                "the incident has as many events as it may", code="incident.events", remedy="close it, or hand it on"
+            )
+        acts: Mapping[str, Callable[[Incident, str, Body], Event]] = {
+            "take_over": self._take_over,
+            "hand_back": self._hand_back,
+            "correct": self._correct,
+        }
+        if kind in acts:
+            return acts[kind](stands, by, body)
+        return self._tell(stands, kind, by, body)[1]
+
+    def _take_over(self, stands: Incident, by: str, body: Body) -> Event:
+        """From now on ``by`` has it, and nothing is due."""
+        if stands.state == "human_hold":
+            return self._tell(stands, "take_over", by, {**body, "from": stands.holder}, holder=by)[1]
+        return self._move(stands, "take_over", "human_hold", by, body, holder=by)[1]
+
+    def _hand_back(self, stands: Incident, by: str, body: Body) -> Event:
+        """The holder lets it go on; an incident that waits for people anyhow may be sent on by any of them."""
+        to = str(body.get("to") or "investigating")
+        if to not in AFTER_HOLD:
+            raise BadRequest(f"field `to` must be one of {', '.join(sorted(AFTER_HOLD))}", code="incident.kind")
+        if stands.state == "escalated" and to != "escalated":
+            stands, _ = self._move(stands, "take_over", "human_hold", by, {}, holder=by)
+        if stands.state != "human_hold":
+            raise rows.refused(stands, to)
+        if stands.holder != by:
+            raise Conflict(
+                f"`{stands.holder}` has taken this incident over",
+                code="incident.held",
+                remedy="let them hand it back, or take it over first",
+            )
+        return self._move(stands, "hand_back", to, by, body, holder="")[1]
+
+    def _correct(self, stands: Incident, by: str, body: Body) -> Event:
+        """A person knows better. What was diagnosed no longer counts, and a step that an agent is at is stale.
+
+        The event names the action that was proposed on the wrong diagnosis: its approval is to be withdrawn.
+        """
+        said = {**body, "diagnosis": stands.diagnosis}
+        if stands.state in CORRECTED:
+            said["action_id"] = stands.action_id
+            stands, event = self._move(stands, "correct", "human_hold", by, said, holder=by, diagnosis="", action_id="")
+            self._move(stands, "hand_back", "investigating", by, {"why": "correct"}, holder="")
+            return event
+        after, event = self._tell(stands, "correct", by, said, diagnosis="")
+        if stands.state in {"triaging", "investigating"}:
+            work_rows.plan(self.connection, after, work_rows.WORK_OF[stands.state], self.intake.now_s)
+        return event
+
+    def _link(self, stands: Incident, by: str, body: Body) -> Incident:
+        """Link into ``body.into``, with all that is linked to it; only where the topology has a way between them."""
+        into_id = _named(body, "into")
+        into = rows.find(self.connection, stands.tenant, into_id, lock="wait") if into_id != stands.id else None
+        graph = self.intake.topology.graph(stands.tenant, stands.env)
+        if into is None or not may_link(graph, stands, into):
+            raise Conflict(
+                "field `into` is no open incident that this one can depend on",
+                code="incident.unrelated",
+                remedy="name an open incident of the same service, or of one on the same path in the topology",
+            )
+        after, _ = self._move(stands, "linked", "linked", by, body, merged_into=into.id)
+        rows.repoint(self.connection, stands.tenant, stands.id, into.id)
+        louder = max(stands.severity, into.severity)
+        told: Body = {"incident": stands.id, "service": stands.service, "title": stands.title, "why": "agent"}
+        into, _ = self._tell(into, "alert", by, told, severity=louder)
+        work_rows.raised(self.connection, into)
+        return after
+
+    def _reopen(self, closed: Incident) -> None:
+        """What was linked to a closed incident and still fires stands for itself again."""
+        for one in rows.merged(self.connection, closed.tenant, closed.id, firing=True):
+            self.intake.open(alert_of(one), [], from_linked=one)
+
+    def _accepted(self, stands: Incident, body: Body) -> str:
+        """The id of a diagnosis of this incident that the gate found to hold."""
+        named = _named(body, "diagnosis")
+        found = diagnoses.find(self.connection, stands.tenant, named)
+        if found is None or found.incident != stands.id or found.verdict != "diagnosed":
+            raise Conflict(
+                "field `diagnosis` is no diagnosis of this incident that held",
+                code="incident.diagnosis",
+                remedy="submit claims until the gate answers `diagnosed`, or finish as inconclusive",
+            )
+        return named
+
+    def _move(
+        self, stands: Incident, kind: str, to: str, by: str, body: Body, **columns: Any
+    ) -> tuple[Incident, Event]:
+        return work_rows.move(
+            self.connection, stands, kind=kind, to=to, by=by, now_s=self.intake.now_s, body=body, **columns
+        )
+
+    def _tell(self, stands: Incident, kind: str, by: str, body: Body, **columns: Any) -> tuple[Incident, Event]:
+        return rows.change(self.connection, stands, kind=kind, by=by, now_s=self.intake.now_s, body=body, **columns)
+
+
+def _named(body: Body, name: str) -> str:
+    """A field of the body that the step needs."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadRequest(f"field `{name}` is needed for this step", code="incident.step")
+    return value
