@@ -55,7 +55,9 @@ def read_settings(adapter: str, name: str, table: Mapping[str, Json]) -> Connect
     return settings
 
 
-def build_connector(settings: ConnectorSettings, egress: Egress, clock: Clock) -> Connector:
+def build_connector(  # noqa: PLR0911 - one an adapter
+    settings: ConnectorSettings, egress: Egress, clock: Clock
+) -> Connector:
     """Make the connector of ``settings``; raises ``BadRequest`` naming the field that is wrong."""
     match settings:
         case HttpSettings():
