@@ -69,7 +69,7 @@ class LocalSettings:
     answer_bytes_max: int = 1_048_576
     series_max: int = 200
     window_seconds_max: int = 86_400
-    history_seconds_max: int = 900
+    history_seconds_max: int = 3600
     points_max: int = 1000
     lines_max: int = 1000
     line_bytes_max: int = 4096

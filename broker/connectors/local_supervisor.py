@@ -16,8 +16,7 @@ HTTP/1.1 with JSON on a unix socket or a loopback port, behind a bearer token wh
                                                       nothing was done
     GET  /actions/{action_id}                    200 {"action_id","state":"running|done|failed"} | 404
 
-``state`` of a process is ``running``, ``starting``, ``stopped``, ``failed`` or ``backing_off`` (it died and is tried again
-later); ``pid`` is 0 where there is none; ``exits`` counts the times it died by itself since it was last well. The supervisor
+``state`` of a process is ``running``, ``starting``, ``stopped``, ``failed`` or ``backoff`` (it died and is tried again later); ``pid`` is 0 where there is none; ``exits`` counts the times it died by itself since it was last well. The supervisor
 remembers action ids: a second request with an id that it has seen does nothing again and answers what it did.
 """
 
