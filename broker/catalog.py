@@ -43,6 +43,8 @@ class Action:
     cost: int = 1
     rollback: Mapping[str, Json] | None = None
     verification: Mapping[str, Json] | None = None
+    remedy: Mapping[str, Json] | None = None
+    """What it heals, and how it is asked for then: ``faults``, ``resource``, ``arguments``, ``preconditions``, caps."""
     transport: Mapping[str, Json] = field(default_factory=dict)
     """How a manifest-driven adapter sends it, e.g. ``{"method","path","query","body"}`` for ``http``."""
 
@@ -201,6 +203,7 @@ def _actions_of(manifest: Mapping[str, Any]) -> Iterable[Action]:
             cost=spec.get("cost", 1),
             rollback=spec.get("rollback"),
             verification=spec.get("verification"),
+            remedy=spec.get("remedy"),
             transport=spec.get("transport", {}),
         )
 

@@ -64,8 +64,51 @@ def test_every_action_that_configuration_names_is_declared() -> None:
         *CONFIG["bounds"]["arguments"],
         *CONFIG["bounds"]["cap"]["actions"],
         *CONFIG["disclosure"]["restore"],
+        *risk["automatic"]["actions"],
+        *(read["action"] for _, read in _sli_reads()),
     }
     assert named <= set(ACTIONS)
+
+
+def test_service_levels_are_read_by_reads_that_the_gate_may_ask_for() -> None:
+    for kind, read in _sli_reads():
+        action = ACTIONS[read["action"]]
+        assert action.effect.value == "read"
+        assert set(read["arguments"]) <= set(action.schema["properties"]), read
+        assert set(action.schema["required"]) <= set(read["arguments"]), read
+        assert read.get("resource", {"type": kind})["type"] in action.resource_types
+        assert action.name in CONFIG["grants"]["gate"]
+
+
+def test_what_is_automatic_is_a_remedy_that_the_gate_derives_and_can_undo() -> None:
+    for name in CONFIG["risk"]["automatic"]["actions"]:
+        action = ACTIONS[name]
+        assert action.remedy is not None
+        assert action.idempotent
+        assert action.reversibility == "reversible"
+        assert action.rollback is not None
+        assert action.rollback["action"] in CONFIG["grants"]["gate"]
+        assert set(action.schema["required"]) <= set(action.remedy["arguments"])
+    assert set(CONFIG["risk"]["automatic"]["confidence_milli"]) <= set(CONFIG["environments"])
+
+
+def test_remedies_are_writes_whose_templates_and_preconditions_fit() -> None:
+    remedies = [action for action in ACTIONS.values() if action.remedy is not None]
+    assert remedies
+    for action in remedies:
+        remedy = action.remedy
+        assert remedy is not None
+        assert action.effect.value == "write"
+        assert remedy["resource"]["type"] in action.resource_types
+        assert set(remedy["arguments"]) <= set(action.schema["properties"])
+        assert remedy["verification"]["interval_s"] * 2 <= remedy["verification"]["window_s"]
+        if action.rollback is not None:
+            assert action.rollback["action"] in CONFIG["grants"]["gate"], action.name
+        for condition in remedy.get("preconditions", ()):
+            look = ACTIONS[condition["action"]]
+            assert look.effect.value == "read"
+            assert remedy["resource"]["type"] in look.resource_types
+            assert look.name in CONFIG["grants"]["gate"]
 
 
 def test_bounds_and_restored_arguments_are_arguments_of_their_actions() -> None:
@@ -141,6 +184,16 @@ def test_every_reference_to_the_configuration_resolves() -> None:
 
 def test_the_rules_stay_within_what_both_engines_read_alike(run: Callable[..., Any]) -> None:
     assert [str(finding) for finding in run(lint_content(content()))] == []
+
+
+def _sli_reads() -> list[tuple[str, dict[str, Any]]]:
+    """Every read that a service level makes, with the type of resource that it stands for."""
+    found = []
+    for kind, levels in CONFIG["slis"].items():
+        for level in levels:
+            ((form, value),) = level["value"].items()
+            found += [(kind, read) for read in (value if form == "ratio" else [value])]
+    return found
 
 
 def _open_objects(schema: Any, where: str) -> Iterator[str]:
