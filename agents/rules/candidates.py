@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agents.rules.faults import FAULTS, family
 from agents.rules.finding import Candidate, Claim
+from agents.rules.profiles import SUPPORT
 from agents.rules.scope import Scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.walk import Place
@@ -13,6 +14,8 @@ CLAIMS_MAX = 8
 OWN_MILLI, UPSTREAM_MILLI, PASSED_MILLI = 120, 100, -400
 CLASS_MILLI, MORE_MILLI = 150, 60
 SEEN_MILLI = 250
+DEEPER_MILLI, DEEPER_LEAST = 300, 700
+"""How far behind its own effect a cause may stand and still lead, and how specific it must be."""
 
 EFFECTS: Mapping[str, frozenset[str]] = {
     "bad-config": frozenset(FAULTS) - {"bad-config", "bad-deploy"},
@@ -33,10 +36,10 @@ EFFECTS: Mapping[str, frozenset[str]] = {
         {"cpu-saturated", "io-saturated", "connections-exhausted", "replication-lag", "memory-exhausted", "lock-hang"}
     ),
     "slow-query": frozenset({"cpu-saturated", "io-saturated", "connections-exhausted", "lock-hang"}),
-    "cpu-saturated": frozenset({"connections-exhausted"}),
+    "cpu-saturated": frozenset({"connections-exhausted", "replication-lag"}),
+    "io-saturated": frozenset({"replication-lag"}),
     "connections-exhausted": frozenset({"cpu-saturated", "pool-leak"}),
     "disk-full": frozenset({"io-saturated", "crash-loop"}),
-    "replication-lag": frozenset({"io-saturated", "cpu-saturated"}),
     "crash-loop": frozenset({"probe-failing", "dependency-down"}),
     "failover": frozenset({"dependency-down", "connections-exhausted"}),
 }
@@ -82,9 +85,22 @@ def weigh(
     scope: Scope, signs: Sequence[Sign], places: Mapping[str, Place], past: frozenset[tuple[str, str]]
 ) -> list[Weighted]:
     """Every candidate, best first; ties by name."""
-    keys = dict.fromkeys((sign.component, sign.fault) for sign in signs if sign.role == CAUSE and sign.fault)
+    keys = dict.fromkeys((sign.component, sign.fault) for sign in signs if _names(sign))
     made = [_candidate(scope, key, signs, places, past) for key in keys]
-    return sorted(made, key=lambda one: (-one.candidate.score_milli, one.key))
+    ranked = sorted(made, key=lambda one: (-one.candidate.score_milli, one.key))
+    deeper = next((one for one in ranked[1:] if _is_deeper(one, ranked[0], scope)), None)
+    return [deeper, *(one for one in ranked if one is not deeper)] if deeper else ranked
+
+
+def _is_deeper(one: Weighted, leader: Weighted, scope: Scope) -> bool:
+    """True where ``one`` brings the leader about, not the other way round, and is nearly as well founded."""
+    near = leader.candidate.score_milli - one.candidate.score_milli <= DEEPER_MILLI and one.specific >= DEEPER_LEAST
+    return near and explains(one, leader, scope) and not explains(leader, one, scope)
+
+
+def _names(sign: Sign) -> bool:
+    """True for a sign that names a fault by itself."""
+    return sign.role == CAUSE and bool(sign.fault) and sign.kind != SUPPORT
 
 
 def _candidate(

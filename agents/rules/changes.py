@@ -20,6 +20,11 @@ _IDS = ("commit", "sha", "revision", "version", "deploy", "id", "change")
 _WORDS = ("subject", "message", "title", "summary", "what", "description", "kind", "text")
 _CONFIG = re.compile(r"\.(?:toml|ya?ml|json|ini|conf|cfg|env|properties)$|(?:^|/)config", re.IGNORECASE)
 _DOCUMENT = re.compile(r"\.(?:md|rst|txt)$|(?:^|/)docs?/|^readme", re.IGNORECASE)
+_CHANGED = re.compile(
+    r"\b(?:deploy(?:ed|ment)?|releas\w+|roll(?:ed )?out|upgrad\w+|migrat\w+|reconfigur\w+|changed|updated|modified|"
+    r"parameter group|feature flag|config\w*)\b",
+    re.IGNORECASE,
+)
 _WRITTEN = re.compile(r"\bconfig|\bsetting|\bflag\b|\bvariable\b|\blimit\b|\bpool|\btimeout", re.IGNORECASE)
 
 
@@ -95,7 +100,7 @@ def _change(entry: Mapping[str, Json], selector: str) -> Change | None:
     at = seconds(entry[member]) if member else None
     words = next((name for name in _WORDS if isinstance(entry.get(name), str)), "")
     named = next((name for name in _IDS if isinstance(entry.get(name), (str, int))), "")
-    if at is None or not (words or named):
+    if at is None or not _is_change(entry, str(entry.get(words, ""))):
         return None
     touched = entry.get("paths") or entry.get("files") or ()
     owner = next((entry[name] for name in ("component", "service", "resource") if isinstance(entry.get(name), str)), "")
@@ -109,6 +114,12 @@ def _change(entry: Mapping[str, Json], selector: str) -> Change | None:
         member=member,
         words=words,
     )
+
+
+def _is_change(entry: Mapping[str, Json], text: str) -> bool:
+    """Something was changed by somebody: a commit, a version, touched files, or words that say so."""
+    made = {"commit", "sha", "revision", "version", "paths", "files", "diff", "deployed_at", "author"} & set(entry)
+    return bool(made) or _CHANGED.search(text) is not None
 
 
 def sign(seen: Seen, change: Change, component: str, onset: int | None) -> Sign | None:

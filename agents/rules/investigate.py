@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from agents.rules import changes, metrics, profiles, signs, states
 from agents.rules.candidates import weigh
 from agents.rules.changes import Change
-from agents.rules.finding import Claim, Finding, claim
+from agents.rules.faults import family
+from agents.rules.finding import Claim, Finding
+from agents.rules.metrics import Calm
 from agents.rules.plan import plan
-from agents.rules.reading import Line, Series, lines, series
+from agents.rules.reading import Line, lines, series, target
 from agents.rules.scope import ELSEWHERE, Scope, in_scope
 from agents.rules.signs import SYMPTOM, Sign
 from agents.rules.verdict import Evidence, conclude, ruled_out
@@ -16,6 +18,7 @@ from agents.rules.view import Seen, View
 from agents.rules.walk import onset, passed_on, places
 
 RANKED_MAX = 5
+SHORTAGES = frozenset({"memory", "cpu", "storage", "connections"})
 _LISTING = ("kubectl_get_by_kind", "get_all", "top_pods", "top_nodes", "find_resource", "list")
 
 
@@ -25,9 +28,12 @@ class Material:
 
     signs: list[Sign] = field(default_factory=list)
     errors: list[Line] = field(default_factory=list)
+    troubles: list[Line] = field(default_factory=list)
     changes: list[tuple[Seen, Change]] = field(default_factory=list)
     against: list[tuple[str, str, Claim]] = field(default_factory=list)
     well: list[Claim] = field(default_factory=list)
+    calm: list[Calm] = field(default_factory=list)
+    over: list[Line] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     checked: list[str] = field(default_factory=list)
     failed: int = 0
@@ -40,12 +46,15 @@ async def investigate(view: View) -> Finding:
     for query in await plan(view):
         seen = await view.read(query)
         _take(scope, seen, material)
-    found = in_scope(scope, material.signs)
+    found = [sign for sign in in_scope(scope, material.signs) if not _is_over(sign, material)]
     where = places(scope, found)
     found += _changed(scope, material, found, where)
     ranked = weigh(scope, found, where, _past(view))
     errors = [line for line in material.errors if scope.matters(line.component)]
-    evidence = Evidence(scope, found, errors, frozenset(material.read), material.well, material.failed)
+    calm = [one for one in material.calm if scope.matters(one.component)]
+    well = [*material.well, *(made for one in calm for made in one.claims)]
+    troubles = [line for line in material.troubles if scope.matters(line.component)]
+    evidence = Evidence(scope, found, errors, troubles, frozenset(material.read), well, calm)
     verdict, why = conclude(ranked, evidence)
     passing = {name: passed_on(place) for name, place in where.items() if place.passes}
     return Finding(
@@ -54,7 +63,7 @@ async def investigate(view: View) -> Finding:
         checked=material.checked,
         ruled_out=ruled_out(ranked, material.against, passing),
         why=why,
-        healthy=material.well if verdict == "healthy" else [],
+        healthy=well[:8] if verdict == "healthy" else [],
     )
 
 
@@ -71,7 +80,12 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
         material.changes += [(seen, change) for change in changes.read(seen)]
     owned = _owned(scope, seen)
     numbers = series(seen)
-    got = [*signs.read(seen, owned), *metrics.read(seen, numbers)]
+    if str(seen.query.arguments.get("kind", "")).lower() == "node":
+        scope.machines.add(scope.owner(target(seen.query)))
+    troubled, calm = metrics.read(seen, numbers)
+    material.calm += [replace(one, component=scope.owner(one.component)) for one in calm]
+    material.over += [line for line in signs.recoveries(owned) if line.at is not None]
+    got = [*signs.read(seen, owned), *troubled]
     down, up = states.read(seen)
     waits, against = profiles.read(seen)
     got += [*down, *waits]
@@ -81,10 +95,21 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
     material.against += [(scope.owner(name), fault, made) for name, fault, made in against]
     if seen.query.signal in {"log", "trace"}:
         material.errors += signs.errors(owned)
+        material.troubles += signs.troubles(owned)
     mattering = [line for line in owned if scope.matters(line.component)]
     if mattering or numbers:
         material.read.add(seen.query.signal)
-        material.well += _well(scope, seen, numbers, [made for name, made in up if scope.matters(scope.owner(name))])
+    material.well += [made for name, made in up if scope.matters(scope.owner(name))]
+    material.well += states.texts(seen, [line for line in mattering if line.component == scope.service])
+
+
+def _is_over(sign: Sign, material: Material) -> bool:
+    """A shortage that was reported, whose own level is well again at the end, and that somebody said is over since."""
+    if not sign.fault or family(sign.fault) not in SHORTAGES or sign.at is None or sign.signal == "metric":
+        return False
+    calm = any((one.component, one.fault) == (sign.component, sign.fault) for one in material.calm)
+    said = any(line.component == sign.component and (line.at or 0) > sign.at for line in material.over)
+    return calm and said
 
 
 def _owned(scope: Scope, seen: Seen) -> list[Line]:
@@ -127,14 +152,3 @@ def _past(view: View) -> frozenset[tuple[str, str]]:
     """What was found before and held: (component, fault) of past traces of this kind of incident."""
     held = [one for one in view.facts.memory if one.get("outcome") in {"mitigated", "improved", "confirmed"}]
     return frozenset((str(one.get("component", "")), str(one.get("fault", ""))) for one in held)
-
-
-def _well(scope: Scope, seen: Seen, numbers: Sequence[Series], states_well: Sequence[Claim]) -> list[Claim]:
-    """What shows that something is well: a state, or a measured series."""
-    made = list(states_well)
-    for one in numbers[:3]:
-        bound = f"{max(one.values):.6f}".rstrip("0").rstrip(".")
-        words = f"{one.name} of {one.component or scope.service} is within bounds"
-        selector = f"{one.selector} | max"
-        made.append(claim(seen.observation, selector, "le", bound, text=words, role="context"))
-    return made

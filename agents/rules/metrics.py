@@ -6,13 +6,13 @@ and are judged by their growth.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from re import Pattern
 from statistics import median
 
-from agents.rules.finding import claim
+from agents.rules.finding import Claim, claim
 from agents.rules.reading import Series
 from agents.rules.scores import OFF, Point, Score, score
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
@@ -52,6 +52,19 @@ class Kind:
     judge: Judge
     fault: str = ""
     symptom: str = ""
+    calm: tuple[str, str, str | bool] = ("", "", "")
+    """The claim that there is no such trouble: stage, operator, value; empty where none can be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """A series that was recognised and shows no trouble at its end: what it speaks against, and the claim that does."""
+
+    component: str
+    fault: str
+    symptom: str
+    name: str
+    claims: Sequence[Claim]
 
 
 def _tail(series: Series) -> float:
@@ -147,8 +160,18 @@ def _share(series: Series, _: Score | None) -> Trouble | None:
     return Trouble(f"[-{TAIL}:] | median", "ge", _text(bound), f"{series.name} ends at a quarter or more", 800)
 
 
+_LEVEL = f"[-{TAIL}:] | median"
+_CALM: Mapping[Judge, tuple[str, str, str | bool]] = {
+    _high: (_LEVEL, "lt", "85"),
+    _lag: (_LEVEL, "lt", "60"),
+    _queue: (_LEVEL, "lt", "10"),
+    _left: ("shrank(10)", "eq", False),
+    _grown: ("grew(1.25)", "eq", False),
+}
+
+
 def _kind(pattern: str, judge: Judge, fault: str = "", symptom: str = "") -> Kind:
-    return Kind(re.compile(pattern, re.IGNORECASE), judge, fault, symptom)
+    return Kind(re.compile(pattern, re.IGNORECASE), judge, fault, symptom, _CALM.get(judge, ("", "", "")))
 
 
 KINDS: Sequence[Kind] = (
@@ -167,16 +190,32 @@ KINDS: Sequence[Kind] = (
 )
 
 
-def read(seen: Seen, found: Sequence[Series]) -> list[Sign]:
-    """The signs that the series of an answer show."""
-    signs = [_sign(seen, one) for one in found if one.points]
-    return [sign for sign in signs if sign is not None]
+def read(seen: Seen, found: Sequence[Series]) -> tuple[list[Sign], list[Calm]]:
+    """What the series of an answer show: signs of trouble, and what is recognised and calm."""
+    signs: list[Sign] = []
+    calm: list[Calm] = []
+    for one in found:
+        kind = next((kind for kind in KINDS if kind.pattern.search(one.name)), None)
+        if kind is None or not one.points:
+            continue
+        sign = _sign(seen, one, kind)
+        if sign is not None:
+            signs.append(sign)
+        else:
+            calm.append(_calm(seen, one, kind))
+    return signs, calm
 
 
-def _sign(seen: Seen, series: Series) -> Sign | None:
-    kind = next((kind for kind in KINDS if kind.pattern.search(series.name)), None)
-    if kind is None:
-        return None
+def _calm(seen: Seen, series: Series, kind: Kind) -> Calm:
+    stage, op, value = kind.calm
+    claims = []
+    if stage:
+        words = f"{series.name} of {series.component} shows no trouble at the end"
+        claims = [claim(seen.observation, f"{series.selector} | {stage}", op, value, text=words, role="context")]
+    return Calm(series.component, kind.fault, kind.symptom, series.name, claims)
+
+
+def _sign(seen: Seen, series: Series, kind: Kind) -> Sign | None:
     counter = _COUNTER.search(series.name) is not None
     how = score(_steps(series.points) if counter else series.points)
     trouble = kind.judge(series, how)

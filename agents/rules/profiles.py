@@ -12,6 +12,8 @@ from agents.rules.signs import CAUSE, Sign
 from agents.rules.view import Seen
 
 Json = Any
+SUPPORT = "support"
+"""Kind of a sign that only strengthens what something else names: every database waits for something."""
 BUSY_SESSIONS = 2.0
 MOST = 0.5
 WAITS: Mapping[str, str] = {
@@ -45,7 +47,9 @@ def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, str, Claim]]]:
         if fault and load >= MOST * total and waits[0][0] == name:
             source = seen.query.source or f"{seen.query.type}/{seen.query.id}"
             signal = seen.query.signal or "trace"
-            signs.append(Sign(component, fault, CAUSE, 550, signal, source, seen.observation, None, made, name))
+            signs.append(
+                Sign(component, fault, CAUSE, 550, signal, source, seen.observation, None, made, name, kind=SUPPORT)
+            )
         share = sum(load for name, load in waits if _class(name) == "cpu") / total
         if share < 0.2 and waits[0][0] == name:
             against.append((component, "cpu-saturated", made))

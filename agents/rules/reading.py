@@ -21,6 +21,8 @@ DEPTH_MAX = 12
 _TIMES = ("at", "time", "timestamp", "ts", "date", "first_s", "start")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECTION = re.compile(r"^(\s*)(?:Command|Args|Environment|Annotations|Labels)\s*:", re.IGNORECASE)
+_TEMPLATE = re.compile(r"\{\{.*\}\}|\$labels\b|\$value\b")
 _HASHES = re.compile(r"-(?:[0-9a-f]{6,10}-[0-9a-z]{5}|[0-9a-f]{8,10}|(?=[0-9a-z]*[0-9])[0-9a-z]{5})$")
 _NAMES = (
     "pod_name",
@@ -145,14 +147,26 @@ def _texts(value: Json, path: str, component: str, depth: int) -> Iterator[Line]
         return
     if isinstance(value, str):
         source = "text" if path == "$" else path
-        for line in value.splitlines() if "\n" in value else [value]:
-            if line.strip():
-                yield Line(line, source, component, at=seconds(line))
+        for line in _said(value):
+            yield Line(line, source, component, at=seconds(line))
     elif isinstance(value, Mapping):
         yield from _object_texts(value, path, component, depth)
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item, f"{path}[*]", component, depth - 1)
+
+
+def _said(text: str) -> Iterator[str]:
+    """Lines that tell what happened: not those that tell what was ordered (commands, variables), nor rules' templates."""
+    within = -1
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if within >= 0 and indent > within:
+            continue
+        section = _SECTION.match(line)
+        within = len(section[1]) if section else -1
+        if section is None and line.strip() and not _TEMPLATE.search(line):
+            yield line
 
 
 def _object_texts(value: Mapping[str, Json], path: str, component: str, depth: int) -> Iterator[Line]:
@@ -166,10 +180,9 @@ def _object_texts(value: Mapping[str, Json], path: str, component: str, depth: i
     for name, item in value.items():
         below = f"{path}{_member(name)}"
         if isinstance(item, str) and name != when:
-            for line in item.splitlines() if "\n" in item else [item]:
-                if line.strip():
-                    beside = f"{path}{_member(when)}" if when else ""
-                    yield Line(line, below, workload(owner), at or seconds(line), beside, level, times)
+            beside = f"{path}{_member(when)}" if when else ""
+            for line in _said(item):
+                yield Line(line, below, workload(owner), at or seconds(line), beside, level, times)
         elif isinstance(item, (Mapping, list)):
             yield from _texts(item, below, component, depth - 1)
 

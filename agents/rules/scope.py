@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agents.rules.faults import family
 from agents.rules.reading import Line, workload
 from agents.rules.signs import Sign
 from agents.rules.view import Facts
@@ -11,6 +12,8 @@ from agents.rules.view import Facts
 _HOST = re.compile(
     r"(?:https?://|\b(?:to|at|host|service|upstream) )[`'\"]?([A-Za-z][A-Za-z0-9.-]{1,80})(?::\d{2,5})?", re.IGNORECASE
 )
+PART = "part"
+"""Type of a node that no inventory described: recorded calls were directed at it."""
 ELSEWHERE = "\x00elsewhere"
 """The owner of lines about components that do not matter here."""
 
@@ -22,6 +25,7 @@ class Scope:
         self.facts = facts
         self.service = workload(facts.service) if facts.service not in facts.nodes else facts.service
         self.names = tuple(dict.fromkeys((self.service, facts.service, *facts.nodes)))
+        self.machines: set[str] = set()
         self._known = sorted(self.names, key=len, reverse=True)
 
     def owner(self, name: str) -> str:
@@ -31,11 +35,15 @@ class Scope:
         bare = workload(name)
         for known in self._known:
             if known in {name, bare}:
-                return known
+                return self.service if self._is_part(known) else known
         for known in self._known:
             if bare.startswith(f"{known}-") or known.startswith(f"{bare}-"):
                 return known
         return ELSEWHERE
+
+    def _is_part(self, known: str) -> bool:
+        """True for something that only a recorded call named, and whose name says that it is the service's."""
+        return self.facts.nodes.get(known) == PART and known.startswith(f"{self.service}-")
 
     def matters(self, component: str) -> bool:
         """True for the service itself and whatever it depends on; without a topology for every known name."""
@@ -73,7 +81,15 @@ class Scope:
         return sign
 
 
+_OF_MACHINES = frozenset({"node", "memory", "cpu", "storage"})
+
+
+def _fits(scope: Scope, sign: Sign) -> bool:
+    """A machine's description lists what happened to everything on it: only faults of machines count there."""
+    return sign.component not in scope.machines or not sign.fault or family(sign.fault) in _OF_MACHINES
+
+
 def in_scope(scope: Scope, signs: Sequence[Sign]) -> list[Sign]:
     """The signs that matter, each at its owner."""
     owned = [replace(sign, component=scope.owner(sign.component)) for sign in signs]
-    return [scope.needed(sign) for sign in owned if scope.matters(sign.component)]
+    return [scope.needed(sign) for sign in owned if scope.matters(sign.component) and _fits(scope, sign)]

@@ -68,7 +68,7 @@ WORDINGS: Sequence[Wording] = (
     _is("disk-full", 900, r"no space left on device|disk (?:is )?full|out of disk space|could not extend file"),
     _is(
         "disk-full",
-        750,
+        850,
         r"(?:instance|volume|database).{0,60}(?:ran out of|out of|insufficient) (?:free )?storage|storage[- ]full",
     ),
     _is("disk-full", 600, r"free storage (?:space|capacity).{0,60}(?:is low|critically low|exhausted|below)"),
@@ -125,7 +125,7 @@ WORDINGS: Sequence[Wording] = (
     _is(
         "dns-failure",
         850,
-        r"could not resolve host|name or service not known|NXDOMAIN|temporary failure in name resolution|no such host\b|\bENOTFOUND\b|\bUnknownHostException\b|name resolution failed",
+        r"could not resolve host|name or service not known|NXDOMAIN|no such host\b|\bENOTFOUND\b|\bUnknownHostException\b",
     ),
     _is(
         "certificate-expired",
@@ -143,7 +143,7 @@ WORDINGS: Sequence[Wording] = (
     _is(
         "dependency-down",
         700,
-        r"(?:failed|unable|cannot|can't|could not) (?:to )?connect to|error connecting to|connection (?:to \S+ )?(?:failed|timed out)",
+        r"(?:failed|unable|cannot|can't|could not) (?:to )?connect to|error connecting to|connection (?:to \S+ )?(?:failed|timed out)|all host(?:s|\(s\))? tried .{0,30}failed",
     ),
     _is("network-policy", 800, r"(?:blocked|denied|dropped) by (?:a )?network ?policy"),
     # what runs out
@@ -155,7 +155,7 @@ WORDINGS: Sequence[Wording] = (
     _is(
         "connections-exhausted",
         900,
-        r"remaining connection slots|too many (?:clients|connections)|out of (?:free )?connections|approaching max_connections|max_connections (?:limit )?(?:reached|exceeded)",
+        r"remaining connection slots|too many (?:clients|connections)|out of (?:free )?connections|approaching max_connections|connections?,? (?:are |is )?approaching the (?:maximum|limit)|new connections (?:may be|are being|are) refused|max_connections (?:limit )?(?:reached|exceeded)",
     ),
     _is("cpu-throttled", 750, r"\bCPUThrottling|cpu throttl", signals=("alert", "metric", "log", "state")),
     _is(
@@ -211,6 +211,7 @@ WORDINGS: Sequence[Wording] = (
         SYMPTOM,
         ("alert", "log", "change"),
     ),
+    _is("", 350, r"temporary failure in name resolution|\bEAI_AGAIN\b|NameResolutionError|failed to resolve", SYMPTOM),
     _is("", 300, r"Status:\s+(?:Pending|Failed)\b|\bDeploymentReplicasMismatch\b", SYMPTOM, _STATE),
 )
 
@@ -218,8 +219,17 @@ _ERROR = re.compile(
     r"\b(?:error|fatal|panic|critical|severe|exception|traceback|segfault|segmentation fault|stackoverflow\w*)\b|[a-z]Exception\b|[a-z]Error\b",
     re.IGNORECASE,
 )
+_TOOLS_OWN = re.compile(
+    r"^\s*(?:error from server \(|unable to retrieve container logs|command .{0,200} failed with return code)",
+    re.IGNORECASE,
+)
+"""What the tool says of the read itself."""
 _HARMLESS = re.compile(
     r"\b(?:0|no|zero|without) (?:errors?|exceptions?|failures?|issues?)\b|errors?[=:]\s*\"?(?:0|null|none|nil)\b",
+    re.IGNORECASE,
+)
+_TROUBLE = re.compile(
+    r"\b(?:down|unreachable|failed|failure|unable|cannot|timed? ?out|lost|denied|refused|disconnected|degraded|slow)\b",
     re.IGNORECASE,
 )
 _LEVELS = frozenset({"error", "fatal", "critical", "panic", "severe"})
@@ -236,6 +246,8 @@ def read(seen: Seen, texts: Sequence[Line]) -> list[Sign]:
         return []
     found: dict[tuple[str, str, int], Sign] = {}
     for line in texts:
+        if _TOOLS_OWN.search(line.text):
+            continue
         for place, wording in enumerate(WORDINGS):
             if wording.signals and signal and signal not in wording.signals:
                 continue
@@ -284,8 +296,15 @@ def errors(texts: Sequence[Line]) -> list[Line]:
     return [
         line
         for line in texts
-        if (line.level in _LEVELS or _ERROR.search(line.text)) and not _HARMLESS.search(line.text)
+        if (line.level in _LEVELS or _ERROR.search(line.text))
+        and not _HARMLESS.search(line.text)
+        and not _TOOLS_OWN.search(line.text)
     ]
+
+
+def troubles(texts: Sequence[Line]) -> list[Line]:
+    """Lines of a log that tell of trouble in any words: while there are some, nothing is well."""
+    return [line for line in texts if _TROUBLE.search(line.text) and not _HARMLESS.search(line.text)]
 
 
 def explained(line: Line, faults: Iterable[str]) -> bool:

@@ -1,11 +1,12 @@
 """States of processes as a supervisor or an orchestrator gives them as objects: what runs, what does not, how often it was restarted."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.rules.finding import Claim, claim
-from agents.rules.reading import DEPTH_MAX, target, workload
-from agents.rules.signs import CAUSE, Sign
+from agents.rules.reading import DEPTH_MAX, Line, target, workload
+from agents.rules.signs import CAUSE, Sign, quote
 from agents.rules.view import Seen
 
 Json = Any
@@ -57,6 +58,20 @@ def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, Claim]]]:
             )
             well.append((component, made))
     return signs, well
+
+
+_READY = re.compile(r"^\s*Ready:?\s+True\b|\s([1-9]\d*)/\1\s+Running\b|^\s*Status:\s+(?:Running|Active|Bound)\b")
+_UNREADY = re.compile(
+    r"^\s*(?:Ready|ContainersReady|Available):?\s+False\b|\s0/\d+\s+\w|^\s*(?:State|Status):\s+(?:Waiting|Pending|Failed)\b"
+)
+
+
+def texts(seen: Seen, lines: Sequence[Line]) -> list[Claim]:
+    """Lines of a description that say that the thing is ready; none where another says that it is not."""
+    if seen.query.signal != "state" or any(_UNREADY.search(line.text) for line in lines):
+        return []
+    found = [line for line in lines if _READY.search(line.text)]
+    return [{**quote(seen.observation, line, "context")} for line in found[:2]]
 
 
 def _sign(seen: Seen, component: str, made: Claim, words: str, weight: int) -> Sign:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from agents.rules.candidates import Weighted, explains
 from agents.rules.faults import family
 from agents.rules.finding import Claim, Ruled
+from agents.rules.metrics import Calm
+from agents.rules.profiles import SUPPORT
 from agents.rules.reading import Line
 from agents.rules.scope import Scope
 from agents.rules.signs import Sign, explained
@@ -17,16 +19,23 @@ LEADER_MILLI = 750
 LEFT_OVER_SHARE = 0.5
 _DIGITS = re.compile(r"[0-9a-f]*\d[0-9a-f]*|0x[0-9a-f]+", re.IGNORECASE)
 
-_ASKED: Mapping[str, re.Pattern[str]] = {
-    "metric": re.compile(
-        r"slow|latency|lag|cpu|throttl|storage|disk|memory|connection|traffic|throughput", re.IGNORECASE
-    ),
-    "log": re.compile(r"\blogs?\b|\berrors?\b|exception", re.IGNORECASE),
-    "state": re.compile(
-        r"crash|restart|not ready|unhealthy|pending|down\b|not running|stopp?ed|pods?\b", re.IGNORECASE
-    ),
+_TOPICS: Mapping[str, re.Pattern[str]] = {
+    word: re.compile(series, re.IGNORECASE)
+    for word, series in (
+        (r"cpu|processor", r"cpu"),
+        (r"connection", r"conn|pool"),
+        (r"storage|disk", r"storage|disk|filesystem"),
+        (r"memory|\boom", r"mem"),
+        (r"\blag", r"lag"),
+        (r"latency|slow", r"latency|duration|_seconds|_ms\b|p9\d|response"),
+        (r"error|fail", r"error|fail|5xx"),
+        (r"iops|throughput", r"iops|throughput"),
+    )
 }
-"""What must have been looked at before a complaint in these words may be called unfounded."""
+"""What a complaint is about -> the series that must have been read, and be calm, before it may be called unfounded."""
+_ABOUT_STATE = re.compile(
+    r"crash|restart|not ?ready|unhealthy|pending|\bdown\b|not running|stopp?ed|mismatch", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +46,14 @@ class Evidence:
     signs: Sequence[Sign]
     errors: Sequence[Line]
     """Error lines that matter."""
+    troubles: Sequence[Line]
+    """Lines that tell of trouble in any words."""
     read: frozenset[str]
     """Signal classes with an answer about what matters."""
     well: Sequence[Claim]
     """Claims that something is well."""
-    failed: int
-    """Reads that gave no answer."""
+    calm: Sequence[Calm]
+    """Series that show no trouble."""
 
 
 def conclude(ranked: Sequence[Weighted], evidence: Evidence) -> tuple[str, str]:
@@ -102,20 +113,27 @@ def left_over(errors: Sequence[Line], leader: Weighted, ranked: Sequence[Weighte
 
 def unwell(evidence: Evidence) -> str:
     """Why ``healthy`` cannot be said; empty where it can."""
-    if evidence.errors:
-        return f"unexplained: {evidence.errors[0].text.strip()[:160]}"
-    shown = [sign for sign in evidence.signs if sign.kind != "alert"]
+    shown = [line.text for line in (*evidence.errors, *evidence.troubles)]
+    shown += [sign.text for sign in evidence.signs if sign.kind not in {"alert", SUPPORT}]
     if shown:
-        return f"unexplained: {shown[0].text[:160]}"
-    if not evidence.read:
+        return f"unexplained: {shown[0].strip()[:160]}"
+    if not evidence.read - {"alert", "config"}:
         return "nothing was read"
-    facts = evidence.scope.facts
-    words = " ".join([facts.title, *map(str, facts.alert.get("annotations", {}).values())])
-    for signal, pattern in _ASKED.items():
-        if pattern.search(words) and signal not in evidence.read:
-            return f"it is about something that only a {signal} shows, and none was read"
-    if not evidence.well:
-        return "nothing shows that it is well"
+    return unmeasured(evidence) or ("" if evidence.well else "nothing shows that it is well")
+
+
+def unmeasured(evidence: Evidence) -> str:
+    """What the complaint is about and nothing that was read can show; empty where it was looked at."""
+    title = evidence.scope.facts.title
+    topics = [(word, pattern) for word, pattern in _TOPICS.items() if re.search(word, title, re.IGNORECASE)]
+    for word, pattern in topics:
+        if not any(pattern.search(one.name) for one in evidence.calm):
+            return f"it is about {word.split('|')[0]}, and nothing that was read measures that"
+    about_state = _ABOUT_STATE.search(title) is not None
+    if about_state and not {"state", "log"} <= evidence.read:
+        return "it is about a state, and its state and log were not both read"
+    if not (topics or about_state or evidence.scope.facts.resolved):
+        return "what it is about is nothing that can be measured here"
     return ""
 
 

@@ -1,0 +1,1 @@
+"""Recorded investigations that nobody here wrote, asked of the deterministic tier through a real gate."""
