@@ -7,7 +7,7 @@ that engines share, so every array is sorted here and equal decisions are equal 
 import secrets
 from base64 import b32encode
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -35,6 +35,8 @@ _FIELDS = frozenset({"schema", "effect", "risk", "reasons", "obligations", "advi
 _TIER_MAX = 4
 _SECONDS_MAX = 366 * 86_400
 _COUNT_MAX = 2**53
+_KEPT_MAX = 1_024
+_KEPT_BYTES_MAX = 8_192
 
 T = TypeVar("T")
 
@@ -43,35 +45,72 @@ class _Fault(Exception):
     """What is wrong with an answer; becomes ``policy.bad_decision`` at the edge of this file."""
 
 
+class _Parts(NamedTuple):
+    """A whole answer, checked; nobody changes what is inside."""
+
+    effect: str
+    tier: int
+    factors: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    obligations: tuple[Obligation, ...]
+    advice: Mapping[str, Json]
+
+
 def decision_id() -> str:
     """Return ``dec_`` and 26 characters that nobody can guess."""
     return "dec_" + b32encode(secrets.token_bytes(17)).decode().lower()[:26]
 
 
+class Readings:
+    """What answers of one bundle say, the latest ones kept: equal bytes read alike.
+
+    This keeps no decision: the engine is asked for every input. Only its answer is not taken apart again when it is,
+    byte for byte, one that was read before; an agent's reads of one kind all get the same.
+    """
+
+    def __init__(self, remedies: Mapping[str, str]) -> None:
+        """``remedies`` of the bundle, by code."""
+        self._remedies = remedies
+        self._kept: dict[bytes, _Parts] = {}
+
+    def of(self, answer: bytes) -> _Parts:
+        """The checked parts of ``answer``; raises ``PolicyUnavailable`` (``policy.bad_decision``)."""
+        parts = self._kept.get(answer)
+        if parts is None:
+            parts = self._read(answer)
+            if len(answer) <= _KEPT_BYTES_MAX:
+                if len(self._kept) >= _KEPT_MAX:
+                    self._kept.clear()
+                self._kept[answer] = parts
+        return parts
+
+    def _read(self, answer: bytes) -> _Parts:
+        try:
+            return _parts(orjson.loads(answer), self._remedies)
+        except (_Fault, ValueError, TypeError, KeyError) as error:
+            what = str(error) if isinstance(error, _Fault) else type(error).__name__
+            raise unavailable(BAD_DECISION, f"the policy's answer is refused: {what}", retry_after=None) from None
+
+
 def read_decision(  # noqa: PLR0913 - one keyword per fact that the decision states of its origin
     answer: bytes,
     *,
-    remedies: Mapping[str, str],
+    readings: Readings,
     revision: str,
     digest: str,
     engine: str,
     input_digest: str,
 ) -> Decision:
     """Read ``answer``; raises ``PolicyUnavailable`` (``policy.bad_decision``) naming the field that does not fit."""
-    try:
-        raw = orjson.loads(answer)
-        effect, tier, factors, reasons, obligations = _parts(raw, remedies)
-    except (_Fault, ValueError, TypeError, KeyError) as error:
-        what = str(error) if isinstance(error, _Fault) else type(error).__name__
-        raise unavailable(BAD_DECISION, f"the policy's answer is refused: {what}", retry_after=None) from None
+    parts = readings.of(answer)
     return Decision(
         id=decision_id(),
-        effect=effect,
-        tier=tier,
-        factors=factors,
-        reasons=reasons,
-        obligations=obligations,
-        advice=raw["advice"],
+        effect=parts.effect,
+        tier=parts.tier,
+        factors=parts.factors,
+        reasons=parts.reasons,
+        obligations=parts.obligations,
+        advice=parts.advice,
         policy_revision=revision,
         policy_digest=digest,
         engine=engine,
@@ -92,9 +131,7 @@ def _sorted(value: Json) -> Json:
     return value
 
 
-def _parts(
-    raw: Any, remedies: Mapping[str, str]
-) -> tuple[str, int, tuple[str, ...], tuple[Reason, ...], tuple[Obligation, ...]]:
+def _parts(raw: Any, remedies: Mapping[str, str]) -> _Parts:
     """The checked parts of a whole answer."""
     if not isinstance(raw, dict) or raw.keys() != _FIELDS or raw["schema"] != SCHEMA:
         raise _Fault("it is not broker.decision/v1")
@@ -105,10 +142,10 @@ def _parts(
     tier = _integer(risk["tier"], "risk.tier", 0, _TIER_MAX)
     reasons = tuple(sorted((_reason(item, remedies) for item in _list(raw["reasons"], "reasons")), key=_reason_order))
     obligations = _obligations(raw["obligations"])
-    _plain_object(raw["advice"], "advice")
+    advice = _plain_object(raw["advice"], "advice")
     if effect == "deny" and (obligations or not reasons):
         raise _Fault("a deny has reasons and no obligations")
-    return effect, tier, _texts(risk["factors"], "risk.factors"), reasons, obligations
+    return _Parts(effect, tier, _texts(risk["factors"], "risk.factors"), reasons, obligations, advice)
 
 
 def _reason(item: Json, remedies: Mapping[str, str]) -> Reason:

@@ -14,7 +14,7 @@ from broker.model import Decision, Json
 from broker.policy import rego
 from broker.policy.bundle import Bundle
 from broker.policy.content import Content
-from broker.policy.decision import read_decision
+from broker.policy.decision import Readings, read_decision
 from broker.policy.input import prepare
 from broker.policy.regorus import Bounds, RegorusHost, syntax_trees
 from broker.policy.schema import compile_schema
@@ -55,7 +55,7 @@ async def simulate(value: Mapping[str, Json], bundle: Bundle) -> Simulation:
         await engine.aclose()
     decision = read_decision(
         answer.value,
-        remedies=content.remedies,
+        readings=Readings(content.remedies),
         revision=bundle.revision,
         digest=bundle.digest,
         engine=engine.info.label,

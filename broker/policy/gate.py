@@ -8,7 +8,7 @@ import orjson
 from broker.errors import PolicyUnavailable
 from broker.model import Json
 from broker.policy.content import Content, refusal
-from broker.policy.decision import read_decision
+from broker.policy.decision import Readings, read_decision
 from broker.policy.engine import ENGINE_TIMEOUT, Answer, PolicyEngine
 from broker.policy.golden import Golden, mismatch, read_goldens
 from broker.policy.input import prepare
@@ -73,7 +73,7 @@ async def golden_fault(golden: Golden, check: Check, engine: PolicyEngine) -> st
     try:
         ready = prepare(golden.input, check)
         answer = await _patiently(engine, ready.json)
-        read_decision(answer.value, remedies={}, revision="", digest="", engine="", input_digest=ready.digest)
+        read_decision(answer.value, readings=Readings({}), revision="", digest="", engine="", input_digest=ready.digest)
     except PolicyUnavailable as error:
         return f"{golden.where}: {error.error_code}: {error.detail}"
     raw: Mapping[str, Json] = orjson.loads(answer.value)

@@ -19,7 +19,7 @@ from broker.model import Decision, Json
 from broker.policy.activations import Activation, ActivationRows
 from broker.policy.bundle import Bundle, open_bundle, revision_number
 from broker.policy.content import failure_text
-from broker.policy.decision import read_decision
+from broker.policy.decision import Readings, read_decision
 from broker.policy.engine import NOT_LOADED, WRONG_REVISION, EngineHost, PolicyEngine, unavailable
 from broker.policy.explain import Simulation, simulate
 from broker.policy.gate import check_content, check_goldens
@@ -34,7 +34,7 @@ class Snapshot:
     bundle: Bundle
     engine: PolicyEngine
     check: Check = field(repr=False)
-    remedies: Mapping[str, str] = field(repr=False)
+    readings: Readings = field(repr=False)
     catalog: Catalog = field(repr=False)
     seq: int
 
@@ -173,7 +173,7 @@ class PolicyDecisionPoint:
         except BaseException:
             self._incoming = None
             raise
-        snapshot = Snapshot(bundle, engine, check, content.remedies, catalog, seq)
+        snapshot = Snapshot(bundle, engine, check, Readings(content.remedies), catalog, seq)
         try:
             await check_goldens(content, check, snapshot.engine)
         except BaseException:
@@ -205,7 +205,7 @@ class PolicyDecisionPoint:
             raise unavailable(WRONG_REVISION, "the engine answered with a revision that is not active")
         return read_decision(
             answer.value,
-            remedies=snapshot.remedies if bundle is snapshot.bundle else bundle.content.remedies,
+            readings=snapshot.readings if bundle is snapshot.bundle else Readings(bundle.content.remedies),
             revision=bundle.revision,
             digest=bundle.digest,
             engine=snapshot.engine.info.label,

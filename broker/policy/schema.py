@@ -1,4 +1,4 @@
-"""JSON Schema, compiled once into closures: the hot path checks an input in tens of microseconds.
+"""JSON Schema, compiled once: what fits is known in some ten microseconds, what does not fit is named by closures.
 
 Only the keywords below are known; a schema that uses another is refused at compile time, so that no rule is silently
 skipped. Meaning as in JSON Schema 2020-12, except that ``pattern`` must be anchored or is searched as written by
@@ -11,6 +11,7 @@ from typing import Any
 
 from broker.errors import BadRequest
 from broker.model import Json
+from broker.shapes import quick_yes
 
 Check = Callable[[Any], str | None]
 """None when the value fits, else ``path: rule``; paths are relative, such as ``.subject.id``."""
@@ -42,7 +43,15 @@ _ANY = {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}
 
 def compile_schema(schema: Mapping[str, Json]) -> Check:
     """Compile ``schema``; raises ``BadRequest`` (``policy.bad_schema``) naming an unknown keyword or reference."""
-    return _Compiler(schema).node(schema)
+    compiler = _Compiler(schema)
+    exact = compiler.node(schema)
+
+    def fits(part: Json) -> Callable[[Any], bool]:
+        check = compiler.node(part)
+        return lambda value: check(value) is None
+
+    yes = quick_yes(schema, fits)
+    return lambda value: None if yes(value) else exact(value)
 
 
 class _Compiler:

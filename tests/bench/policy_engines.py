@@ -16,7 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.policy.bundle import build_bundle
-from broker.policy.decision import read_decision
+from broker.policy.decision import Readings, read_decision
 from broker.policy.delivery import BundleShelf
 from broker.policy.golden import read_goldens
 from broker.policy.input import prepare
@@ -71,7 +71,7 @@ def overhead(check: Any, inputs: list[Any], answers: list[bytes]) -> str:
             ready = prepare(value, check)
         middle = time.process_time_ns()
         for _ in range(20):
-            read_decision(answer, remedies={}, revision="1", digest="", engine="", input_digest=ready.digest)
+            read_decision(answer, readings=Readings({}), revision="1", digest="", engine="", input_digest=ready.digest)
         before.append((middle - start) / 20_000)
         reading.append((time.process_time_ns() - middle) / 20_000)
     return f"{'gate around an engine':22} prepare {statistics.median(before):6.1f}  read decision {statistics.median(reading):6.1f}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from broker.policy.decision import canonical_answer, read_decision
+from broker.policy.decision import Readings, canonical_answer, read_decision
 from tests.property.policies.inputs import Input, inputs
 from tests.unit.policies.engines import codes, content, on_opa, on_regorus
 
@@ -54,7 +54,9 @@ def test_every_decision_is_one_that_the_gate_reads() -> None:
     validator = Draft202012Validator(content().schema("decision.v1"))
     for _, decision in decided():
         assert [error.message for error in validator.iter_errors(decision)] == []
-        read_decision(json.dumps(decision).encode(), remedies={}, revision="1", digest="", engine="", input_digest="")
+        read_decision(
+            json.dumps(decision).encode(), readings=Readings({}), revision="1", digest="", engine="", input_digest=""
+        )
 
 
 def test_without_any_one_area_of_the_configuration_nothing_is_permitted() -> None:

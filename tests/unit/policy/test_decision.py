@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -6,7 +7,7 @@ import pytest
 
 from broker.errors import PolicyUnavailable
 from broker.model import Cap, Constrain, Decision, DryRun, Lease, Limit, Redact, RequireApproval, Residency
-from broker.policy.decision import canonical_answer, decision_id, read_decision
+from broker.policy.decision import Readings, canonical_answer, decision_id, read_decision
 
 WHOLE: dict[str, Any] = {
     "schema": "broker.decision/v1",
@@ -35,9 +36,14 @@ WHOLE: dict[str, Any] = {
 
 def read(raw: Any) -> Decision:
     answer = raw if isinstance(raw, bytes) else orjson.dumps(raw)
-    return read_decision(
-        answer, remedies={"a.one": "do this"}, revision="7", digest="d", engine="e 1", input_digest="i"
+    readings = Readings({"a.one": "do this"})
+    first, again = (
+        read_decision(answer, readings=readings, revision="7", digest="d", engine="e 1", input_digest="i")
+        for _ in range(2)
     )
+    assert first.id != again.id
+    assert first == replace(again, id=first.id)
+    return again
 
 
 def refused(raw: Any) -> str:
@@ -224,3 +230,15 @@ def test_ids_are_prefixed_long_and_never_repeat() -> None:
     made = {decision_id() for _ in range(1_000)}
     assert len(made) == 1_000
     assert all(each.startswith("dec_") and len(each) == 30 and each[4:].isalnum() for each in made)
+
+
+def test_a_kept_reading_is_of_the_same_bytes_only_and_what_is_kept_is_bounded() -> None:
+    readings = Readings({})
+    answers = [orjson.dumps({**WHOLE, "advice": {"number": number}}) for number in range(1_100)]
+    assert [readings.of(answer).advice["number"] for answer in answers] == list(range(1_100))
+    assert len(readings._kept) <= 1_024
+    with pytest.raises(PolicyUnavailable):
+        readings.of(answers[-1][:-1])
+    large = orjson.dumps({**WHOLE, "advice": {"text": "x" * 10_000}})
+    assert readings.of(large) == readings.of(large)
+    assert large not in readings._kept
