@@ -68,8 +68,8 @@ def bounded(alert: Alert) -> tuple[Alert, list[str]]:
     """
     for name, most in _NAMES.items():
         value = getattr(alert, name)
-        if len(value) > most or (not value and name != "source"):
-            raise _wrong(name, f"must have 1 to {most} characters")
+        if len(value) > most or (not value and name != "source") or not value.isprintable():
+            raise _wrong(name, f"must have 1 to {most} printable characters")
     if alert.severity not in SEVERITY:
         raise _wrong("severity", f"must be one of {', '.join(sorted(SEVERITY))}")
     if alert.status not in {"firing", "resolved"}:

@@ -137,7 +137,7 @@ def _line(event: Event) -> dict[str, Json]:
     told = [f"{name}: {event.body[name]}" for name in _TOLD if event.body.get(name)]
     if event.from_state != event.to_state:
         told.insert(0, f"{event.from_state} to {event.to_state}")
-    return {"at": event.at, "by": event.actor, "kind": event.kind, "text": "; ".join([event.kind, *told])}
+    return {"at": event.at, "by": event.actor, "kind": event.kind, "text": "; ".join(told) or event.kind}
 
 
 def _of_diagnosis(row: DiagnosisRow) -> dict[str, Json]:
