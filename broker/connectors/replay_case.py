@@ -37,6 +37,11 @@ OWN: Final = ("replay.observation.list", "replay.change.list", "replay.alert.rea
 _CASE: Final = frozenset({"id", "question", "alert", "window", "topology", "changes"})
 _ENTRY: Final = frozenset({"action", "args", "source", "signal", "at", "output", "status"})
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+_TARGETS: Final = (
+    *("service", "component", "workload", "deployment", "app", "app_name", "pod", "pod_name", "name", "resource_name"),
+    *("db_instance_identifier", "db_instance", "instance", "statefulset", "job_name", "keyword", "job", "node", "host"),
+)
+"""Members of alerts and arguments that name a component."""
 _EMPTY: Final = (None, "", [], {})
 
 
@@ -100,6 +105,43 @@ def read_case(folder: Path) -> Case:
         entries=entries,
         described=bool(nodes or edges),
     )
+
+
+def affected(case: Case) -> str:
+    """The component that the case is about: what its alert names, or its question, or what most calls were directed at."""
+    known = dict.fromkeys([*case.nodes, *targets(case)])
+    named = [value for value in _named(case.alert, 3) if value]
+    for value in named:
+        if value in known:
+            return value
+    words = " ".join([case.question, str(case.alert.get("title", "")), str(case.alert.get("description", ""))])
+    mentioned = [one for one in known if re.search(rf"(?<![A-Za-z0-9]){re.escape(one)}(?![A-Za-z0-9])", words)]
+    if mentioned:
+        return max(mentioned, key=len)
+    short = [one for one in known if any(one.startswith(f"{word}-") for word in re.findall(r"[A-Za-z][\w.-]+", words))]
+    return (named or short or list(known) or [case.id])[0]
+
+
+def targets(case: Case) -> list[str]:
+    """Names of the things that the recorded calls were directed at, most often named first."""
+    counts: dict[str, int] = {}
+    for entry in case.entries:
+        for name in _TARGETS:
+            value = entry.args.get(name)
+            if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,119}", value):
+                counts[value] = counts.get(value, 0) + 1
+    return sorted(counts, key=lambda one: -counts[one])
+
+
+def _named(given: Json, depth: int) -> Iterator[str]:
+    """Texts of an alert's members that name a component, outermost first."""
+    if not isinstance(given, Mapping) or depth == 0:
+        return
+    for name in (*_TARGETS, "alert_service"):
+        if isinstance(given.get(name), str):
+            yield given[name]
+    for value in given.values():
+        yield from _named(value, depth - 1)
 
 
 def _bytes(folder: Path, name: str, most: int) -> bytes:
