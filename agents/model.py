@@ -40,6 +40,27 @@ class Turn:
     tokens_out: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One turn of a keyed call, as JSON: ``blocks`` are what the next request repeats of it."""
+
+    blocks: Sequence[Mapping[str, Json]]
+    stop: str
+    """``tool_use``, ``end_turn``, ``max_tokens``, ``refusal``, … as the provider says; empty where it said nothing."""
+    tokens_in: int
+    tokens_out: int
+
+    @property
+    def text(self) -> str:
+        """What was said beside the uses of tools."""
+        return "".join(str(block["text"]) for block in self.blocks if block["type"] == "text")
+
+    @property
+    def uses(self) -> Sequence[Mapping[str, Json]]:
+        """The uses of tools."""
+        return [block for block in self.blocks if block["type"] == "tool_use"]
+
+
 @dataclass(slots=True)
 class Conversation:
     """Messages so far; grows with each turn."""
@@ -77,25 +98,43 @@ class Model:
 
     async def ask(self, conversation: Conversation, tools: Sequence[ToolParam] = ()) -> Message:
         """One turn, streamed; the answer is added to the conversation. Raises ``GateError``."""
-        headers = {"Authorization": f"Bearer {await token_of(self._token)}"}
-        try:
-            async with self._client.messages.stream(
-                model=self.name,
-                max_tokens=MAX_TOKENS,
-                system=conversation.system,
-                messages=conversation.messages,
-                tools=tools,
-                extra_headers=headers,
-            ) as stream:
-                answer = await stream.get_final_message()
-        except anthropic.APIStatusError as error:
-            raise _refusal(error) from error
-        except anthropic.APIConnectionError as error:
-            raise from_problem(
-                0, {"code": "gate.unreachable", "detail": "the model endpoint does not answer"}
-            ) from error
+        answer = await self._streamed(
+            {"system": conversation.system, "messages": conversation.messages, "tools": tools}
+        )
         conversation.messages.append(answer.to_param())
         return answer
+
+    async def turn(self, request: Mapping[str, Json], key: str) -> Reply:
+        """One turn under an idempotency key; ``request`` holds ``system``, ``messages``, ``tools``, ``max_tokens``.
+
+        The same key gives the same answer, bought once. Raises ``GateError``: the gate's own codes; ``model.<type>`` for
+        what the provider refused or broke off with; ``model.garbage`` for an answer that cannot be read.
+        """
+        try:
+            answer = await self._streamed(request, key)
+        except ValueError as error:
+            detail = "the model's answer cannot be read"
+            raise from_problem(502, {"code": "model.garbage", "detail": detail}) from error
+        if not answer.stop_reason:
+            raise _cut()
+        blocks = [kept for block in answer.content if (kept := _block(block.to_dict(mode="json"))) is not None]
+        usage = answer.usage
+        cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
+        return Reply(blocks, answer.stop_reason or "", usage.input_tokens + cached, usage.output_tokens)
+
+    async def _streamed(self, request: Mapping[str, Json], key: str = "") -> Message:
+        headers = {"Authorization": f"Bearer {await token_of(self._token)}"}
+        headers |= {"Idempotency-Key": key} if key else {}
+        try:
+            async with self._client.messages.stream(
+                model=self.name, extra_headers=headers, **{"max_tokens": MAX_TOKENS, **request}
+            ) as stream:
+                return await stream.get_final_message()
+        except anthropic.APIStatusError as error:
+            raise _refusal(error) from error
+        except (anthropic.APIConnectionError, httpx2.HTTPError, AssertionError) as error:
+            # The SDK asserts that a stream brought a message.
+            raise _cut() from error
 
     async def converse(self, conversation: Conversation, tools: Sequence[Tool], heard: Heard) -> str:
         """Let the model use ``tools`` until it has said its last word, or ``TURNS_MAX`` turns are over; that word.
@@ -118,13 +157,42 @@ class Model:
         return text
 
 
+_KEPT: Mapping[str, Sequence[str]] = {
+    "text": ("type", "text"),
+    "tool_use": ("type", "id", "name", "input"),
+    "thinking": ("type", "thinking", "signature"),
+    "redacted_thinking": ("type", "data"),
+}
+"""What of an answer the next request repeats."""
+
+
+def _block(block: Mapping[str, Json]) -> Mapping[str, Json] | None:
+    names = _KEPT.get(str(block["type"]))
+    return {name: block[name] for name in names} if names else None
+
+
 def _refusal(error: anthropic.APIStatusError) -> GateError:
     """What the gate said inside the provider's error form; without it, the provider's own error type as the code."""
     body: Mapping[str, Json] = error.body if isinstance(error.body, Mapping) else {}
     provider = body.get("error") or {}
     detail = str(provider.get("message", "")).partition(" [")[0]
     said = body.get("wicketgate") or {"code": f"model.{provider.get('type', 'failed')}"}
-    return from_problem(error.status_code, {"detail": detail, **said})
+    # In the middle of a stream the status is still 200.
+    status = error.status_code if error.status_code >= 400 else 502
+    return from_problem(status, {"detail": detail, **said}, retry_after=_seconds(error.response.headers))
+
+
+def _cut() -> GateError:
+    """The gate does not answer, or not to the end; under the same key the answer can be had again."""
+    return from_problem(0, {"code": "gate.unreachable", "detail": "the model endpoint does not answer to the end"})
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """``Retry-After`` in seconds, where it is there."""
+    try:
+        return max(0.0, float(headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
 
 
 async def _result(want: ToolUseBlock, tool: Tool | None) -> ToolResultBlockParam:
