@@ -10,6 +10,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -60,8 +61,9 @@ class Acts:
         budgets: Mapping[str, int],
         approved: Due,
         connectors: Callable[[], Mapping[str, Connector]] = dict,
+        more: Mapping[str, Act] = MappingProxyType({}),
     ) -> None:
-        """``approved`` takes proposals whose quorum is met; the background resumes them.
+        """``approved`` takes proposals whose quorum is met; the background resumes them. ``more`` are acts of other rooms.
 
         ``connectors`` (this one among them, hence late) say where a simulated request's data would go.
         """
@@ -95,6 +97,7 @@ class Acts:
             "gate.audit.export": self._export,
             "gate.agents.read": self._agents,
             "gate.kill.resume": self._resume,
+            **more,
         }
 
     # -- connector --------------------------------------------------------------------------------------------------
@@ -121,7 +124,7 @@ class Acts:
         if act is None or grant.principal is None:
             raise NotFound("the gate has no such act", code="gate.unknown_act")
         # Redacted before, like every argument.
-        said = {"reason": grant.request.reason, "action_id": grant.id}
+        said = {"reason": grant.request.reason, "action_id": grant.id, "in_session": grant.request.session}
         value = await act(grant.principal, {**grant.arguments, **said})
         return Result(ResultStatus.OK if value else ResultStatus.EMPTY, value)
 

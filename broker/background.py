@@ -21,6 +21,7 @@ from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import BrokerError, Conflict, Unauthenticated, Unavailable
 from broker.identity import Verifier
+from broker.incident_acts import IncidentActs
 from broker.obligations import GRANT_SECONDS
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
@@ -43,6 +44,7 @@ class Background:
         *,
         pipeline: Pipeline,
         acts: Acts,
+        incident_acts: IncidentActs,
         approvals: Approvals,
         approved: Due,
         records: Records,
@@ -60,6 +62,7 @@ class Background:
         """``shared``: other replicas write to the same log, so an open intent may be theirs and alive."""
         self._pipeline = pipeline
         self._acts = acts
+        self._incident_acts = incident_acts
         self._approvals = approvals
         self._approved = approved
         self._records = records
@@ -86,6 +89,7 @@ class Background:
         await self.publish()
         loops: Sequence[tuple[str, float, Callable[[], Awaitable[None]]]] = (
             ("publish", self._publish_seconds, self.publish),
+            ("events", POLL_SECONDS, self._incident_acts.record),
             ("sweep", SWEEP_SECONDS, self.sweep),
             ("refresh", REFRESH_SECONDS, self._identity.refresh),
             ("policy", POLL_SECONDS, self._follow_policy),

@@ -4,13 +4,18 @@ Payloads are checked against the commitments in their leaves when they are read;
 unavailable, and nothing is judged on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.answers import action_of_observation
+from broker.answers import action_of_observation, observation_id
 from broker.evidence import Kept
 from broker.model import Json, ResultStatus
-from broker.records import Records
+from broker.records import Entry, Records
+
+ACTIONS_MAX = 2_000
+PAGE = 500
+_KINDS = ["intent", "outcome", "recovery"]
+_LEFT_OUT = frozenset({"gate", "llm", "notify"})
 
 
 class KeptInLog:
@@ -44,6 +49,46 @@ class KeptInLog:
             value=kept.get("result") if isinstance(kept, Mapping) else None,
             erased=asked is None or (outcome is not None and kept is None),
         )
+
+    async def actions(self, tenant: str, sessions: Sequence[str]) -> list[dict[str, Json]]:
+        """Reads and writes of these sessions on record, oldest first, at most ``ACTIONS_MAX``; redacted, as the log has them.
+
+        Each: ``{"action_id","observation","action","resource","arguments","effect","status","at","by"}``. The gate's own
+        acts and model calls are left out; ``status`` is ``open`` where no outcome is on record.
+        """
+        found: dict[str, dict[str, Json]] = {}
+        for session in sessions:
+            after = -1
+            while len(found) < ACTIONS_MAX:
+                page = await self._records.entries(tenant, after=after, limit=PAGE, kinds=_KINDS, stream=session)
+                for entry in page:
+                    await self._take(tenant, entry, found)
+                if len(page) < PAGE:
+                    break
+                after = page[-1].seq
+        return sorted(found.values(), key=lambda one: (one["at"], one["action_id"]))
+
+    async def _take(self, tenant: str, entry: Entry, found: dict[str, dict[str, Json]]) -> None:
+        """Add an intent that is not the gate's own, or close one."""
+        body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
+        if entry.kind == "intent":
+            if body["action"]["connector"] in _LEFT_OUT:
+                return
+            told = await self._records.told(tenant, entry.id)
+            asked = told[1] if told else None
+            found[entry.id] = {
+                "action_id": entry.id,
+                "observation": observation_id(entry.id),
+                "action": body["action"]["name"],
+                "resource": _resource(body, asked),
+                "arguments": _arguments(asked),
+                "effect": body["action"]["effect"],
+                "status": "open",
+                "at": entry.time_ns // 1_000_000_000,
+                "by": str(asked["who"][-1]) if isinstance(asked, Mapping) and asked.get("who") else "",
+            }
+        elif (action := found.get(str(entry.record.get("about", "")))) is not None:
+            action["status"] = body["outcome"]["status"]
 
 
 def _resource(body: Mapping[str, Any], asked: Json) -> dict[str, str]:

@@ -23,6 +23,9 @@ from broker.catalog import Action
 from broker.clock import Clock
 from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
 from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, Result
+from broker.remedies import digest_of
+
+__all__ = ["Entry", "Records"]
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_*-][A-Za-z0-9_.:/+*-]{0,127}", re.ASCII)
 _OBSERVATION_BYTES_MAX = 8_388_608
@@ -170,6 +173,8 @@ class Records:
                 "expires_ns": str(approval["expires_at"] * 1_000_000_000),
             },
         }
+        if plan is not None and plan.rollback is not None:
+            body["plan"] = {"rollback_digest": digest_of(plan.rollback)}
         payload = {
             "who": [party.id for party in principal.parties],
             "arguments": redacted.value,

@@ -102,6 +102,10 @@ class Sessions:
             raise _absent()
         return found
 
+    async def of_incident(self, tenant: str, incident: str) -> list[str]:
+        """Ids of the sessions that were opened in an incident, oldest first."""
+        return await self._store.read(lambda c: rows.of_incident(c, tenant, incident))
+
     async def close(self, principal: Principal, session_id: str) -> None:
         """Close for good, by whom it serves or who opened it in person; ``NotFound`` for others and the second time."""
         now, subject, acting = seconds(self._clock), principal.subject.id, principal.acting.id

@@ -74,6 +74,17 @@ def find(connection: Connection, tenant: str, session_id: str) -> Session | None
     return session_of(rows[0]) if rows else None
 
 
+def of_incident(connection: Connection, tenant: str, incident: str) -> list[str]:
+    """Ids of the incident's sessions, open and closed, oldest first."""
+    found = connection.execute(
+        select(session.c.id)
+        .where(session.c.tenant == tenant, session.c.incident == incident)
+        .order_by(session.c.opened_at, session.c.id)
+        .limit(64)
+    )
+    return [row.id for row in found]
+
+
 def session_of(row: Sequence[Any]) -> Session:
     """Build the session from a row that begins with the columns of its table."""
     found = dict(zip(_COLUMNS, row, strict=False))

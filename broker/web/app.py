@@ -18,6 +18,7 @@ from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web.api import Api, json_response
 from broker.web.guard import App, Guard, GuardSettings, Scope
+from broker.web.incidents import IncidentApi
 from broker.web.llm import ModelApi, provider_error
 from broker.web.problem import problem
 from broker.web.routes import ROUTES, Route, Table
@@ -90,6 +91,7 @@ def build(gate: Wiring) -> App:
     settings, telemetry = gate.settings, gate.telemetry
     api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
     models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
+    incidents = IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, settings=settings)
     health = Health(gate.missing, gate.clock, telemetry)
     app = FastAPI(
         title="Wicketgate",
@@ -102,7 +104,7 @@ def build(gate: Wiring) -> App:
     )
     bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
     for route in ROUTES:
-        owner = next(part for part in (health, bundles, models, api) if hasattr(part, route.handler))
+        owner = next(part for part in (health, bundles, models, incidents, api) if hasattr(part, route.handler))
         endpoint = _timed(getattr(owner, route.handler), route, telemetry, gate.clock)
         if route.hot:
             app.add_route(route.path, endpoint, methods=[route.method])

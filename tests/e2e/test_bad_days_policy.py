@@ -15,13 +15,14 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker import wiring
+from broker.datafolder import Keys
 from broker.errors import BadRequest
 from broker.policy import keys as policy_keys
 from broker.policy.bundle import build_bundle
 from broker.policy.delivery import BundleShelf
 from broker.policy.keys import SigningKey
 from broker.policy.regorus import RegorusEngine
+from broker.wiring import foundations
 from tests.parts import ROOT, require
 from tests.sim.opa import RunningOpa, running_opa
 from tests.sim.upstream import Seen, UpstreamSim, whole
@@ -36,8 +37,8 @@ async def world_with_opa(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Async
     """A gate whose decisions come from a real OPA that has loaded the gate's bundle."""
     require("opa")
     shelf = BundleShelf()
-    monkeypatch.setattr(wiring, "BundleShelf", lambda: shelf)
-    key = policy_keys.dev_key(wiring.Keys(_made(folder / "data")).folder, dev=True)
+    monkeypatch.setattr(foundations, "BundleShelf", lambda: shelf)
+    key = policy_keys.dev_key(Keys(_made(folder / "data")).folder, dev=True)
     async with running_opa(shelf, key) as opa:
         extra = f'[policy]\nengine = "opa"\nopa_socket = "{opa.socket}"\nopa_milliseconds_max = 1500\n'
         async with world(folder, extra=extra) as it:

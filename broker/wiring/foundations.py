@@ -1,13 +1,8 @@
-"""Settings to a running gate by constructor arguments: the only composition root.
-
-``Wiring`` names each part once, as a property that builds it from settings and other parts; nothing is opened before
-``running``. Whoever wants to know what a part depends on reads its property.
-"""
+"""The lower parts of a gate: state and log, policy, redaction and identity."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,25 +15,14 @@ from audit.publisher import Publisher
 from audit.signer import FileSigner
 from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
-from broker.acts import Acts
-from broker.approvals import Approvals, Due
-from broker.attempts import Attempts
-from broker.background import Background
+from broker.approvals import Due
 from broker.clock import Clock
 from broker.config import IssuerSettings, Settings
-from broker.connectors.base import Connector
-from broker.connectors.registry import build_connector, read_settings
-from broker.datafolder import Keys, alone
+from broker.datafolder import Keys
 from broker.egress import Egress, UpstreamSettings
-from broker.errors import BadRequest, BrokerError
+from broker.errors import BadRequest
 from broker.identity import KeySetTimes, Verifier, issuer_profile
 from broker.identity.dev import PERSONAS, DevProvider, Persona, agent_key
-from broker.killswitch import KillSwitch
-from broker.leases import Leases
-from broker.limits import Limits
-from broker.obligations import Obligations
-from broker.parties import Parties
-from broker.pipeline import Pipeline
 from broker.policy import keys as policy_keys
 from broker.policy.activations import ActivationFiles, ActivationRows
 from broker.policy.bundle import build_bundle, revision_number
@@ -48,13 +32,11 @@ from broker.policy.opa import OpaHost, OpaSettings
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.regorus import Bounds, RegorusHost
 from broker.policy.shared import ActivationTable
-from broker.reading import Reader
+from broker.profiles import ActiveProfiles
 from broker.records import Records
-from broker.redaction import Profile, Redactor, Vault, VaultRow, profiles_from
-from broker.sessions import Sessions
+from broker.redaction import Redactor, Vault, VaultRow
 from broker.store import Store
 from broker.store.vault import VaultTable
-from broker.streams import Streams
 from broker.telemetry import Telemetry
 
 DEV_ISSUER = "dev"
@@ -73,8 +55,8 @@ class Development:
     people: Mapping[str, Persona] = field(default_factory=lambda: PERSONAS)
 
 
-class Wiring:
-    """A gate of ``settings``. Raises ``BadRequest`` that names the wrong setting when a part is first asked for."""
+class Foundations:
+    """What every part stands on: state, log, policy, redaction, identity."""
 
     def __init__(self, settings: Settings, *, clock: Clock, development: Development | None = None) -> None:
         """``development`` is given by ``serve --dev`` alone."""
@@ -194,174 +176,6 @@ class Wiring:
             administrators=chosen.first_administrators,
         )
 
-    # -- the path -----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def sessions(self) -> Sessions:
-        """Runs of agents."""
-        return Sessions(self.store, self.clock)
-
-    @cached_property
-    def approvals(self) -> Approvals:
-        """Proposals and reviews."""
-        return Approvals(self.store, self.clock)
-
-    @cached_property
-    def kills(self) -> KillSwitch:
-        """What is stopped."""
-        who, gate = self.settings.kill, self.settings.gate
-        tenant = gate.operator_tenant or gate.default_tenant
-        return KillSwitch(
-            self.store, self.clock, roles=who.roles, roles_for_all=who.roles_for_all, operator_tenant=tenant
-        )
-
-    @cached_property
-    def acts(self) -> Acts:
-        """The gate's own acts."""
-        bounds = self.settings.sessions
-        return Acts(
-            sessions=self.sessions,
-            approvals=self.approvals,
-            kills=self.kills,
-            policy=self.policy,
-            bundles=self.bundles,
-            records=self.records,
-            store=self.store,
-            inventory=self.settings.resource,
-            clock=self.clock,
-            session_seconds=bounds.seconds_max,
-            budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
-            approved=self.approved,
-            connectors=lambda: self.connectors,
-        )
-
-    @cached_property
-    def connectors(self) -> Mapping[str, Connector]:
-        """Adapters to outside systems by name, and the gate's own."""
-        made: dict[str, Connector] = {self.acts.name: self.acts}
-        for one in self.settings.connectors:
-            made[one.name] = build_connector(
-                read_settings(one.adapter, one.name, one.settings), self.egress, self.clock
-            )
-        return made
-
-    @cached_property
-    def pipeline(self) -> Pipeline:
-        """The one path."""
-        reader = Reader(
-            catalog=lambda: self.policy.catalog,
-            store=self.store,
-            sessions=self.sessions,
-            records=self.records,
-            redactor=self.redactor,
-            inventory=self.settings.resource,
-            clock=self.clock,
-            id_key=self.keys.secret("id.key"),
-            region=self.settings.redaction.region,
-        )
-        obligations = Obligations(
-            limits=Limits(self.store),
-            approvals=self.approvals,
-            leases=Leases(self.store, self.clock),
-            sessions=self.sessions,
-            redactor=self.redactor,
-            clock=self.clock,
-        )
-        return Pipeline(
-            identity=self.identity,
-            attempts=Attempts(self.clock, self.telemetry, self.settings.web),
-            parties=Parties(self.store, self.clock),
-            reader=reader,
-            sessions=self.sessions,
-            kills=self.kills,
-            approvals=self.approvals,
-            policy=self.policy,
-            obligations=obligations,
-            records=self.records,
-            redactor=self.redactor,
-            connectors=self.connectors,
-            clock=self.clock,
-            telemetry=self.telemetry,
-            approval_grace_seconds=self.settings.sessions.approval_grace_seconds,
-        )
-
-    @cached_property
-    def streams(self) -> Streams:
-        """Model calls whose answer is a stream."""
-        return Streams(pipeline=self.pipeline, redactor=self.redactor)
-
-    @cached_property
-    def background(self) -> Background:
-        """Due work of this process."""
-        return Background(
-            pipeline=self.pipeline,
-            acts=self.acts,
-            approvals=self.approvals,
-            approved=self.approved,
-            records=self.records,
-            log=self.log,
-            publisher=self.publisher,
-            policy=self.policy,
-            identity=self.identity,
-            connectors=self.connectors,
-            clock=self.clock,
-            telemetry=self.telemetry,
-            load_policy=self._load_policy,
-            publish_seconds=self.settings.audit.publish_seconds,
-            shared=self.shared,
-        )
-
-    # -- life -----------------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The context in which the gate may be served; leaving it lets effects under way finish."""
-        with alone(self.settings.gate.data, shared=self.shared):
-            await asyncio.to_thread(self.store.migrate)
-            await self.log.start()
-            if self.settings.policy.engine == "regorus":
-                await self._load_policy()
-            # OPA fetches the bundle from this gate, which must be serving then: the background loads it.
-            with suppress(BrokerError):
-                # Not ready then, and readiness says so; the background asks again.
-                await self.identity.refresh()
-            await self.background.start()
-            self.telemetry.event(
-                "gate.started",
-                port=self.settings.gate.port,
-                engine=self.policy.engine_label,
-                dev=self.development is not None,
-            )
-            try:
-                yield
-            finally:
-                await self._stop()
-
-    async def missing(self) -> dict[str, str]:
-        """What readiness lacks, by part; empty when the gate is ready."""
-        missing: dict[str, str] = {}
-        if self.policy.active is None:
-            missing["policy"] = self.policy.problem
-        if not await self.log.healthy():
-            missing["log"] = "the audit log cannot be written"
-        try:
-            if not await self.store.ready():
-                missing["store"] = "the database's tables are not of this version"
-        except BrokerError as error:
-            missing["store"] = error.detail
-        if not self.identity.ready:
-            missing["identity"] = "the key set of an issuer is missing or too old"
-        return missing
-
-    async def _stop(self) -> None:
-        await self.background.aclose()
-        for connector in self.connectors.values():
-            await connector.aclose()
-        await self.policy.aclose()
-        await self.log.aclose()
-        await self.egress.aclose()
-        self.store.close()
-
     async def _load_policy(self) -> None:
         """Load what was active last; else development signs its folder, and production takes the configured bundle."""
         await self.policy.start()
@@ -430,33 +244,6 @@ class Wiring:
         if answer.status != 200:
             raise OSError(f"key set: status {answer.status}")
         return answer.body
-
-
-class ActiveProfiles(Mapping[str, Profile]):
-    """Redaction profiles of whatever bundle is active now."""
-
-    def __init__(self, policy: PolicyDecisionPoint) -> None:
-        """Follow ``policy``; profiles are read once a bundle."""
-        self._policy = policy
-        self._digest = ""
-        self._profiles: Mapping[str, Profile] = {}
-
-    def _current(self) -> Mapping[str, Profile]:
-        active = self._policy.active
-        if active is None:
-            return {}
-        if active.digest != self._digest:
-            self._profiles, self._digest = profiles_from(active.content.config.get("redaction", {})), active.digest
-        return self._profiles
-
-    def __getitem__(self, name: str) -> Profile:
-        return self._current()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._current())
-
-    def __len__(self) -> int:
-        return len(self._current())
 
 
 def audience(settings: Settings) -> str:

@@ -1,0 +1,128 @@
+"""Incidents and work over HTTP: each handler turns a request into one of the gate's acts.
+
+A claim is looked for before it is asked for: a poll that finds nothing due leaves no record.
+"""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.config import Settings
+from broker.identity import Verifier
+from broker.incident_acts import IncidentActs
+from broker.web import alertmanager, schemas
+from broker.web.api import Api, json_response
+
+
+class IncidentApi:
+    """Handlers by name; ``web/routes.py`` gives each its path and its action."""
+
+    def __init__(self, *, api: Api, acts: IncidentActs, identity: Verifier, settings: Settings) -> None:
+        """``api`` takes every ask down the one path; ``acts`` says whether anything is due."""
+        self._api = api
+        self._acts = acts
+        self._identity = identity
+        self._settings = settings
+
+    async def alertmanager(self, request: Request) -> Response:
+        """POST /v1/webhooks/alertmanager: one act an alert; one that cannot be taken fails the call, to be sent again."""
+        body = await schemas.read_object(await request.body(), self._settings.web)
+        incidents: list[Any] = []
+        for arguments in alertmanager.read(body, self._settings.incidents):
+            done = await self._api.own_act(request, "gate.incidents.receive", arguments)
+            incidents.append(done["incident"])
+        return json_response({"incidents": list(dict.fromkeys(incidents))})
+
+    async def report(self, request: Request) -> Response:
+        """POST /v1/incidents."""
+        body: schemas.IncidentBody = await self._api.body(request, schemas.IncidentBody)
+        return await self._api.gate(request, "gate.incidents.receive", body.model_dump(), status=201)
+
+    async def incidents(self, request: Request) -> Response:
+        """GET /v1/incidents."""
+        query = request.query_params
+        return await self._read(
+            request,
+            {
+                "what": "page",
+                "state": query.get("state", ""),
+                "after": query.get("after", ""),
+                "limit": min(self._api.number(request, "limit", 50), 200),
+            },
+        )
+
+    async def incident(self, request: Request) -> Response:
+        """GET /v1/incidents/{id}; an agent says in which ``session`` it reads it."""
+        return await self._one(request, "whole")
+
+    async def timeline(self, request: Request) -> Response:
+        """GET /v1/incidents/{id}/timeline."""
+        return await self._one(request, "timeline")
+
+    async def postmortem(self, request: Request) -> Response:
+        """GET /v1/incidents/{id}/postmortem."""
+        return await self._one(request, "postmortem")
+
+    async def impact(self, request: Request) -> Response:
+        """GET /v1/incidents/{id}/impact."""
+        return await self._one(request, "impact")
+
+    async def experts(self, request: Request) -> Response:
+        """GET /v1/incidents/{id}/experts."""
+        return await self._one(request, "experts")
+
+    async def event(self, request: Request) -> Response:
+        """POST /v1/incidents/{id}/events: a note is anybody's who may; the rest is for people."""
+        body: schemas.EventBody = await self._api.body(request, schemas.EventBody)
+        arguments: dict[str, Any] = {"incident": request.path_params["id"], "text": body.text}
+        if body.kind == "note":
+            return await self._api.gate(request, "gate.incidents.note", arguments, session=body.session, status=201)
+        arguments |= {"kind": body.kind, "component": body.component, "fault": body.fault}
+        return await self._api.gate(request, "gate.incidents.direct", arguments, session=body.session, status=201)
+
+    async def diagnose(self, request: Request) -> Response:
+        """POST /v1/incidents/{id}/diagnoses."""
+        body: schemas.DiagnosisBody = await self._api.body(request, schemas.DiagnosisBody)
+        arguments = {
+            "incident": request.path_params["id"],
+            **body.cause.model_dump(),
+            "claims": [_said(claim) for claim in body.claims],
+            "ruled_out": [rival.model_dump() for rival in body.ruled_out],
+        }
+        return await self._api.gate(request, "gate.incidents.diagnose", arguments, session=body.session, status=201)
+
+    async def claim(self, request: Request) -> Response:
+        """POST /v1/work/claim: 204 where nothing is due."""
+        body: schemas.ClaimWorkBody = await self._api.body(request, schemas.ClaimWorkBody)
+        principal = await self._identity.authenticate(self._api.credential(request))
+        if not await self._acts.is_due(principal.tenant, body.kinds):
+            return Response(status_code=204)
+        claimed = await self._api.own_act(request, "gate.work.claim", body.model_dump())
+        return json_response(claimed) if claimed.get("work") else Response(status_code=204)
+
+    async def renew(self, request: Request) -> Response:
+        """POST /v1/work/{id}/renew."""
+        body: schemas.RenewWorkBody = await self._api.body(request, schemas.RenewWorkBody)
+        arguments = {"work": request.path_params["id"], **body.model_dump(exclude={"session"})}
+        return await self._api.gate(request, "gate.work.renew", arguments, session=body.session)
+
+    async def finish(self, request: Request) -> Response:
+        """POST /v1/work/{id}/finish."""
+        body: schemas.FinishWorkBody = await self._api.body(request, schemas.FinishWorkBody)
+        arguments = {"work": request.path_params["id"], **body.model_dump(exclude={"session"})}
+        return await self._api.gate(request, "gate.work.finish", arguments, session=body.session)
+
+    async def _one(self, request: Request, what: str) -> Response:
+        return await self._read(request, {"incident": request.path_params["id"], "what": what})
+
+    async def _read(self, request: Request, arguments: dict[str, Any]) -> Response:
+        session = request.query_params.get("session", "")
+        return await self._api.gate(request, "gate.incidents.read", arguments, session=session)
+
+
+def _said(claim: schemas.ClaimBody) -> dict[str, Any]:
+    """A claim with what was said of it, and nothing else."""
+    said = claim.model_dump()
+    needless = {"tolerance": "0", "text": "", "component": "", "at": ""}
+    return {name: value for name, value in said.items() if name not in needless or value != needless[name]}

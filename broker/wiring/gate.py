@@ -1,0 +1,268 @@
+"""The parts of a gate that act: sessions, incidents, the one path, background work, and its life."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import cached_property
+
+from broker.acts import Acts
+from broker.approvals import Approvals
+from broker.attempts import Attempts
+from broker.background import Background
+from broker.connectors.base import Connector
+from broker.connectors.registry import build_connector, read_settings
+from broker.datafolder import alone
+from broker.errors import BrokerError
+from broker.evidence import Diagnosis, Evidence
+from broker.incident_acts import IncidentActs
+from broker.incidents import Incident, Incidents
+from broker.kept import KeptInLog
+from broker.killswitch import KillSwitch
+from broker.leases import Leases
+from broker.limits import Limits
+from broker.model import Json
+from broker.obligations import Obligations
+from broker.parties import Parties
+from broker.pipeline import Pipeline
+from broker.reading import Reader
+from broker.remedies import Finding, remedies_for
+from broker.sessions import Sessions
+from broker.streams import Streams
+from broker.topology import Topology
+from broker.wiring.foundations import Foundations
+from broker.work import Work
+
+
+class Wiring(Foundations):
+    """A gate of ``settings``. Raises ``BadRequest`` that names the wrong setting when a part is first asked for."""
+
+    # -- the path -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Runs of agents."""
+        return Sessions(self.store, self.clock)
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        """Proposals and reviews."""
+        return Approvals(self.store, self.clock)
+
+    @cached_property
+    def kills(self) -> KillSwitch:
+        """What is stopped."""
+        who, gate = self.settings.kill, self.settings.gate
+        tenant = gate.operator_tenant or gate.default_tenant
+        return KillSwitch(
+            self.store, self.clock, roles=who.roles, roles_for_all=who.roles_for_all, operator_tenant=tenant
+        )
+
+    # -- incidents ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def topology(self) -> Topology:
+        """What depends on what."""
+        return Topology.of(self.settings)
+
+    @cached_property
+    def work(self) -> Work:
+        """What is due."""
+        return Work(self.store, self.clock)
+
+    @cached_property
+    def incidents(self) -> Incidents:
+        """From alerts to their end."""
+        return Incidents(self.store, self.clock, self.sessions, self.topology, self.settings.incidents)
+
+    @cached_property
+    def kept(self) -> KeptInLog:
+        """Past results."""
+        return KeptInLog(self.records)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Judges claims."""
+        return Evidence(self.store, self.clock, results=self.kept, signal_of=self._signal_of)
+
+    @cached_property
+    def incident_acts(self) -> IncidentActs:
+        """What people and agents do about incidents."""
+        return IncidentActs(
+            incidents=self.incidents,
+            work=self.work,
+            evidence=self.evidence,
+            kept=self.kept,
+            topology=self.topology,
+            sessions=self.sessions,
+            records=self.records,
+            settings=self.settings.incidents,
+            remedies=self._remedies,
+            clock=self.clock,
+        )
+
+    def _signal_of(self, action: str) -> str:
+        """The signal class of an action's result."""
+        declared = self.policy.catalog.find(action)
+        return declared.signal if declared else ""
+
+    def _remedies(self, incident: Incident, found: Diagnosis | None) -> list[dict[str, Json]]:
+        """The catalogue of remedies, filled in with what was found."""
+        finding = Finding(
+            tenant=incident.tenant,
+            env=incident.env,
+            service=incident.service,
+            component=str(found.cause["component"]) if found else "",
+            fault=str(found.cause["fault"]) if found else "",
+            claims=found.claims if found else (),
+        )
+        graph = self.topology.graph(incident.tenant, incident.env)
+        return remedies_for(self.policy.catalog, graph, self.settings.resource, finding)
+
+    @cached_property
+    def acts(self) -> Acts:
+        """The gate's own acts."""
+        bounds = self.settings.sessions
+        return Acts(
+            sessions=self.sessions,
+            approvals=self.approvals,
+            kills=self.kills,
+            policy=self.policy,
+            bundles=self.bundles,
+            records=self.records,
+            store=self.store,
+            inventory=self.settings.resource,
+            clock=self.clock,
+            session_seconds=bounds.seconds_max,
+            budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
+            approved=self.approved,
+            connectors=lambda: self.connectors,
+            more=self.incident_acts.acts,
+        )
+
+    @cached_property
+    def connectors(self) -> Mapping[str, Connector]:
+        """Adapters to outside systems by name, and the gate's own."""
+        made: dict[str, Connector] = {self.acts.name: self.acts}
+        for one in self.settings.connectors:
+            made[one.name] = build_connector(
+                read_settings(one.adapter, one.name, one.settings), self.egress, self.clock
+            )
+        return made
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The one path."""
+        reader = Reader(
+            catalog=lambda: self.policy.catalog,
+            store=self.store,
+            sessions=self.sessions,
+            records=self.records,
+            redactor=self.redactor,
+            inventory=self.settings.resource,
+            clock=self.clock,
+            id_key=self.keys.secret("id.key"),
+            region=self.settings.redaction.region,
+        )
+        obligations = Obligations(
+            limits=Limits(self.store),
+            approvals=self.approvals,
+            leases=Leases(self.store, self.clock),
+            sessions=self.sessions,
+            redactor=self.redactor,
+            clock=self.clock,
+        )
+        return Pipeline(
+            identity=self.identity,
+            attempts=Attempts(self.clock, self.telemetry, self.settings.web),
+            parties=Parties(self.store, self.clock),
+            reader=reader,
+            sessions=self.sessions,
+            kills=self.kills,
+            approvals=self.approvals,
+            policy=self.policy,
+            obligations=obligations,
+            records=self.records,
+            redactor=self.redactor,
+            connectors=self.connectors,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            approval_grace_seconds=self.settings.sessions.approval_grace_seconds,
+        )
+
+    @cached_property
+    def streams(self) -> Streams:
+        """Model calls whose answer is a stream."""
+        return Streams(pipeline=self.pipeline, redactor=self.redactor)
+
+    @cached_property
+    def background(self) -> Background:
+        """Due work of this process."""
+        return Background(
+            pipeline=self.pipeline,
+            acts=self.acts,
+            incident_acts=self.incident_acts,
+            approvals=self.approvals,
+            approved=self.approved,
+            records=self.records,
+            log=self.log,
+            publisher=self.publisher,
+            policy=self.policy,
+            identity=self.identity,
+            connectors=self.connectors,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            load_policy=self._load_policy,
+            publish_seconds=self.settings.audit.publish_seconds,
+            shared=self.shared,
+        )
+
+    # -- life -----------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The context in which the gate may be served; leaving it lets effects under way finish."""
+        with alone(self.settings.gate.data, shared=self.shared):
+            await asyncio.to_thread(self.store.migrate)
+            await self.log.start()
+            if self.settings.policy.engine == "regorus":
+                await self._load_policy()
+            # OPA fetches the bundle from this gate, which must be serving then: the background loads it.
+            with suppress(BrokerError):
+                # Not ready then, and readiness says so; the background asks again.
+                await self.identity.refresh()
+            await self.background.start()
+            self.telemetry.event(
+                "gate.started",
+                port=self.settings.gate.port,
+                engine=self.policy.engine_label,
+                dev=self.development is not None,
+            )
+            try:
+                yield
+            finally:
+                await self._stop()
+
+    async def missing(self) -> dict[str, str]:
+        """What readiness lacks, by part; empty when the gate is ready."""
+        missing: dict[str, str] = {}
+        if self.policy.active is None:
+            missing["policy"] = self.policy.problem
+        if not await self.log.healthy():
+            missing["log"] = "the audit log cannot be written"
+        try:
+            if not await self.store.ready():
+                missing["store"] = "the database's tables are not of this version"
+        except BrokerError as error:
+            missing["store"] = error.detail
+        if not self.identity.ready:
+            missing["identity"] = "the key set of an issuer is missing or too old"
+        return missing
+
+    async def _stop(self) -> None:
+        await self.background.aclose()
+        for connector in self.connectors.values():
+            await connector.aclose()
+        await self.policy.aclose()
+        await self.log.aclose()
+        await self.egress.aclose()
+        self.store.close()
