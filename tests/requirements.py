@@ -100,6 +100,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("connector:local-repairs", "broker/connectors", "the kept past of a metric, bounded; starts, caches moved aside and back, indexes: once an id, on the state that was planned on", "unit/connectors/test_local_repairs.py"),
     _("connector:llm", "Anthropic Messages API", "relayed byte for byte, streaming and not; the provider's key stays here", "unit/connectors/test_llm.py", "property/test_sse_splitter.py"),
     _("connector:notify", "Standard Webhooks 1", "people's systems are told by a signed message that they can check", "unit/connectors/test_notify.py"),
+    _("connector:prometheus", "Prometheus HTTP API v1", "queries are parsed, bounded and pinned to an environment before they leave; a real server reads what we send as it reads what was asked", "unit/connectors/test_promql.py", "unit/connectors/test_prometheus.py"),
+    _("connector:git", "git", "history, differences and blame in bounds; a revert that is pushed once and never forced, found again by its action", "unit/connectors/test_git.py", "unit/connectors/test_git_revert.py"),
     _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),
     # -- the path
     _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),

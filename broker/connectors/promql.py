@@ -10,7 +10,9 @@ value beside a name pattern that does not match everything. Ranges, subqueries a
 and the product of all steps against the evaluations that one query may cost.
 """
 
+import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +27,6 @@ from promql_parser import (
     Call,
     Expr,
     Matcher,
-    Matchers,
     MatchOp,
     MatrixSelector,
     NumberLiteral,
@@ -44,6 +45,13 @@ _OPERATORS_MAX: Final = 400
 _NAME: Final = "__name__"
 _NO_METRIC: Final = ("wicketgate_no_such_metric_5d3f", "0", "zZ:")
 """Names that no sane pattern of metrics matches all of; a pattern that does stands for every metric."""
+_SIGNS: Final[Mapping[str, str]] = {
+    "MatchOp.Equal": "=",
+    "MatchOp.NotEqual": "!=",
+    "MatchOp.Re": "=~",
+    "MatchOp.NotRe": "!~",
+}
+_PLAIN_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _FORBIDDEN_CALLS: Final = frozenset({"info"})
 """``info`` reads series that no selector of the query names."""
 
@@ -276,15 +284,40 @@ def _enforced(tree: Expr, enforce: Mapping[str, str]) -> str:
     """Write the tree with the enforced labels in every selector, read it back, and see that they are there."""
 
     def put(node: Expr) -> Expr | None:
-        if not isinstance(node, VectorSelector):
-            return None
-        own = [matcher for matcher in node.matchers.matchers if matcher.name not in enforce]
-        node.matchers = Matchers([*own, *(Matcher(MatchOp.Equal, name, value) for name, value in enforce.items())])
-        return node
+        # A changed attribute does not reach the tree: the selector is written anew and parsed.
+        return promql_parser.parse(_selector(node, enforce)) if isinstance(node, VectorSelector) else None
 
     text = promql_parser.transform(tree, put).prettify()
     _assert_enforced(_nodes(promql_parser.parse(text)), enforce, len(list(_nodes(tree))))
     return text
+
+
+def _selector(node: VectorSelector, enforce: Mapping[str, str]) -> str:
+    """One selector in PromQL, with the enforced labels after its own matchers."""
+    own = [(m.name, _SIGNS[str(m.op)], m.value) for m in node.matchers.matchers if m.name not in enforce]
+    matchers = [*own, *((name, "=", value) for name, value in enforce.items())]
+    written = ",".join(f"{_label_name(name)}{sign}{_quoted(value)}" for name, sign, value in matchers)
+    text = f"{node.name or ''}{{{written}}}"
+    if node.at is not None:
+        at = f"{node.at.at.timestamp():.3f}" if node.at.at is not None else ""
+        text += {
+            "AtModifierType.At": f" @ {at}",
+            "AtModifierType.Start": " @ start()",
+            "AtModifierType.End": " @ end()",
+        }[str(node.at.type)]
+    if node.offset:
+        moved = round(node.offset.total_seconds() * 1000)
+        text += f" offset {'-' if moved < 0 else ''}{abs(moved)}ms"
+    return text
+
+
+def _label_name(name: str) -> str:
+    return name if _PLAIN_LABEL.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """A string literal: the escapes of JSON are escapes of PromQL, too."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _assert_enforced(nodes: Iterable[Expr], enforce: Mapping[str, str], count: int) -> None:

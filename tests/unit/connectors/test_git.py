@@ -82,7 +82,7 @@ def test_an_empty_window_is_empty_and_a_full_one_is_truncated(tmp_path: Path, as
             some = await here.act("history.list", **WINDOW, max=1)
             assert some.status is ResultStatus.TRUNCATED
             assert "newest 1" in some.detail
-            assert len(some.value["commits"]) == 1  # type: ignore[index, call-overload]
+            assert len(some.value["commits"]) == 1
 
     asyncio.run(main())
 
@@ -158,7 +158,7 @@ def test_the_difference_of_two_commits_is_bounded_by_path_and_bytes(tmp_path: Pa
             assert "+short" in small["diff"]
             whole = await here.act("diff.show", from_commit=first, to_commit=last)
             assert whole.status is ResultStatus.TRUNCATED
-            assert len(whole.value["diff"]) == 4000  # type: ignore[index, call-overload, arg-type]
+            assert len(whole.value["diff"]) == 4000
             same = await here.act("diff.show", from_commit=first, to_commit=first)
             assert same.status is ResultStatus.EMPTY
 
@@ -178,7 +178,7 @@ def test_a_file_is_shown_at_a_commit_and_what_is_no_text_is_not(tmp_path: Path, 
             assert (await here.act("file.show", path="blob")).status is ResultStatus.ERROR
             assert (await here.act("file.show", path="link")).status is ResultStatus.ERROR
             big = await here.act("file.show", path="big")
-            assert (big.status, len(big.value["content"])) == (ResultStatus.TRUNCATED, 10_000)  # type: ignore[index, call-overload, arg-type]
+            assert (big.status, len(big.value["content"])) == (ResultStatus.TRUNCATED, 10_000)
 
     asyncio.run(main())
 
@@ -191,7 +191,7 @@ def test_blame_names_the_commit_of_each_line(tmp_path: Path, asked: Any) -> None
             at = here.remote.clock
             result = await here.act("file.blame", path="checkout.toml", line_from=1, line_to=3)
             assert result.status is ResultStatus.TRUNCATED
-            assert [(one["commit"], one["text"]) for one in result.value["lines"]] == [  # type: ignore[index, call-overload, union-attr]
+            assert [(one["commit"], one["text"]) for one in result.value["lines"]] == [
                 (second, "pool = 50"), (first, "timeout = 1"),
             ]  # fmt: skip
             last = await here.value("file.blame", path="checkout.toml", line_from=3, line_to=3)

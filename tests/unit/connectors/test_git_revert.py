@@ -88,7 +88,7 @@ def test_the_plan_shows_the_difference_and_changes_nothing(tmp_path: Path, asked
             plan = await here.plan(here.bad)
             assert here.remote.head() == here.bad
             assert plan.before == {"head": here.bad, "commit": here.bad}
-            assert "-pool = 50\n+pool = 5\n" in plan.after["diff"]  # type: ignore[index, call-overload, operator]
+            assert "-pool = 50\n+pool = 5\n" in plan.after["diff"]
             assert (await here.plan(here.bad[:8])).fingerprint == plan.fingerprint
             here.remote.commit("elsewhere", {"readme": "2\n"})
             assert (await here.plan(here.bad)).fingerprint != plan.fingerprint
@@ -291,7 +291,7 @@ def test_what_cannot_be_taken_back_is_refused_by_name(tmp_path: Path, asked: Any
                 ("git.unknown_commit", {"commit": "0" * 40}),
             ):
                 with pytest.raises((Conflict, BadRequest, NotFound)) as caught:
-                    await here.revert(id_="act_two", **arguments)  # type: ignore[arg-type]
+                    await here.revert(id_="act_two", **arguments)
                 assert caught.value.error_code == code
             assert here.remote.count() == 4
 
