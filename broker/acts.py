@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from broker.answers import action_of_observation, answer_of, brief, decision_body, full, receipt_body
+from broker.answers import Past, action_of_observation, answer_of, brief, decision_body, full, receipt_body
 from broker.approvals import Answer as Review
 from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Action
@@ -267,16 +267,23 @@ class Acts:
         return {"actions": actions}
 
     async def _observation(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """The whole redacted result, for the principal whose action it was."""
+        """The whole redacted result: for the principal whose action it was, and for people where it is an incident's."""
         action_id = action_of_observation(arguments["observation"])
         past = await self._records.past(principal.tenant, action_id)
-        if past is None or past.outcome is None or not self._records.owns(principal, past):
+        if past is None or past.outcome is None or not await self._may_see(principal, past):
             raise NotFound("there is no such observation of yours", code="observation.not_found")
         if past.payload is None:
             raise NotFound("the observation was erased", code="observation.erased")
         if "result" not in past.payload:
             raise NotFound("a crash cut the action off before its result was kept", code="observation.none")
         return {"observation": arguments["observation"], "value": past.payload["result"]}
+
+    async def _may_see(self, principal: Principal, past: Past) -> bool:
+        """Whoever asked for it; and a person, who answers for what agents do in an incident."""
+        if self._records.owns(principal, past):
+            return True
+        person = principal.acting.kind is PartyKind.HUMAN
+        return person and bool(await self._sessions.incident_of(principal.tenant, past.session))
 
     async def _read_approvals(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         if arguments.get("approval"):

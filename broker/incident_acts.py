@@ -124,7 +124,9 @@ class IncidentActs:
             case "whole":
                 return await self._whole(tenant, incident)
             case "timeline":
-                return await self._incidents.timeline(tenant, incident, actions=await self._actions(tenant, incident))
+                actions = await self._actions(tenant, incident)
+                told = await self._incidents.timeline(tenant, incident, actions=actions)
+                return {**told, "actions": list(actions)}
             case "postmortem":
                 return await self._incidents.postmortem(tenant, incident, actions=await self._actions(tenant, incident))
             case "impact":

@@ -338,6 +338,7 @@ class Records:
             outcome=_receipt(outcome.receipt) if outcome else None,
             status=outcome.record["body"]["outcome"]["status"] if outcome else "",
             payload=payload,
+            session=body.get("session") or "",
         )
 
     async def told(self, tenant: str, event: str) -> tuple[Entry, Json] | None:

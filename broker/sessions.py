@@ -102,6 +102,11 @@ class Sessions:
             raise _absent()
         return found
 
+    async def incident_of(self, tenant: str, session_id: str) -> str:
+        """The incident that the session, open or closed, was opened in; empty for none."""
+        found = await self._store.glance(lambda c: rows.find(c, tenant, session_id)) if session_id else None
+        return found.incident if found else ""
+
     async def of_incident(self, tenant: str, incident: str) -> list[str]:
         """Ids of the sessions that were opened in an incident, oldest first."""
         return await self._store.read(lambda c: rows.of_incident(c, tenant, incident))

@@ -7,6 +7,7 @@ import click
 from broker.cli import exits
 from broker.cli.act import act, agents, approvals
 from broker.cli.caller import JSON_WANTED
+from broker.cli.incidents import incidents
 from broker.cli.log import audit
 from broker.cli.policy import policy
 from broker.cli.programs import demo
@@ -47,6 +48,7 @@ for command in (
     configuration,
     demo,
     doctor,
+    incidents,
     login,
     migrate,
     policy,
