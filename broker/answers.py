@@ -3,9 +3,34 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from broker.errors import Receipt
-from broker.model import Decision, Json
+from broker.errors import BadRequest, Conflict, Denied, LimitExceeded, NotFound, Receipt, UpstreamFailed
+from broker.model import Decision, Json, Redacted, Result, ResultStatus
 from broker.store.approvals import Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets: ``status`` is ``done``, ``waiting`` or ``planned``; ``body`` is the object of the API."""
+
+    status: str
+    body: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an execution ended: what step 9 records. ``status`` is ``done``, ``failed``, ``partial`` or ``unknown``."""
+
+    status: str
+    whole: Redacted[Json]
+    result: Result
+    code: str
+    answer: Mapping[str, Json]
+
+
+FAILED_HERE = End(
+    "unknown", Redacted(None, "default", {}), Result(ResultStatus.ERROR, None, "gate.failed"), "gate.failed", {}
+)
+"""When the gate itself failed between intent and outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +46,7 @@ class Past:
     outcome: Receipt | None
     status: str
     payload: Mapping[str, Json] | None
+    session: str = ""
 
 
 def observation_id(action_id: str) -> str:
@@ -111,8 +137,40 @@ def full(proposal: Proposal) -> dict[str, Json]:
         "arguments": dict(arguments),
         "reason": proposal.request["reason"],
         "plan": dict(proposal.plan),
+        "rollback_digest": proposal.rollback_digest,
         "roles": list(proposal.roles),
         "separation": proposal.separation,
         "policy_revision": proposal.policy_revision,
         "reviews": reviews,
     }
+
+
+def refused(decision: Decision) -> Denied | Conflict:
+    """Policy's no with its first reason as its code; a conflict where every reason passes with time."""
+    first = decision.reasons[0]
+    waits = [reason.params.get("retry_s") for reason in decision.reasons]
+    if all(isinstance(wait, int) for wait in waits):
+        longest = float(max(wait for wait in waits if isinstance(wait, int)))
+        return Conflict(
+            "policy lets this wait",
+            code=first.code,
+            remedy=first.remedy or None,
+            reasons=decision.reasons,
+            retry_after=longest,
+        )
+    return Denied(code=first.code, remedy=first.remedy or None, reasons=decision.reasons)
+
+
+_RAISED_AGAIN = {
+    kind.__name__: kind for kind in (BadRequest, Conflict, Denied, LimitExceeded, NotFound, UpstreamFailed)
+}
+
+
+def again(action_id: str, past: Past) -> Answer:
+    """The stored answer of an action that ended; one that ended in an error raises that error again."""
+    body = answer_of(action_id, past)
+    if isinstance(error := body.get("error"), dict):
+        raised = _RAISED_AGAIN.get(error["kind"], UpstreamFailed)(error["detail"], code=error["code"])
+        raised.receipt = past.outcome
+        raise raised
+    return Answer("done", body)

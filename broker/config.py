@@ -174,6 +174,12 @@ class IncidentSettings(Section):
     """How long after its opening an incident takes in alerts of its own service and of what depends on it."""
     quiet_seconds: int = Field(default=300, ge=0)
     """How long after its closing an alert that still fires is counted there and opens nothing new."""
+    verify_settle_seconds: int | None = Field(default=None, ge=0, le=3600)
+    """How long a remedy is left alone before it is measured; left out, as its manifest says."""
+    verify_window_seconds: int | None = Field(default=None, ge=1, le=86_400)
+    """How long it is measured after that."""
+    verify_interval_seconds: int | None = Field(default=None, ge=1, le=3600)
+    """How often."""
     notify: tuple[str, ...] = ()
     """Receivers (resources of type ``webhook``) that are told of escalations."""
 

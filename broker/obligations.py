@@ -39,6 +39,7 @@ from broker.model import (
     Session,
 )
 from broker.redaction import Redactor, Scope
+from broker.remedies import digest_of, is_own
 from broker.sessions import Sessions
 
 GRANT_SECONDS = 60
@@ -71,6 +72,8 @@ class Granted:
     profile: str
     """Redaction profile of the result."""
     held: Held | None
+    undo: Mapping[str, Json] | None = None
+    """The request that undoes a write of an incident, as it was planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +164,19 @@ class Obligations:
                 remedy="the policy must return obligations.redact",
             )
         if dry_run:
-            return Planned(await self._plan(asked, redact.profile))
+            return Planned(await self._plan(asked, redact))
         if asked.proposal is None:
             # A waiting action spent its limits and budgets when it was proposed.
             await self._spend(limits, asked)
         plan: Plan | None = None
         if approval is not None:
-            answer = await self._approval(approval, asked, redact.profile)
+            answer = await self._approval(approval, asked, redact)
             if isinstance(answer, Pending):
                 return answer
             plan = answer
+        elif _remedies(asked) and asked.action.rollback is not None:
+            # Nobody approves it, but it must be known how it is undone before it is done.
+            plan = await self._plan(asked, redact)
         tenant, holder = asked.request.tenant, asked.request.id
         held = await self._leases.acquire(tenant, lease.keys, holder, lease.seconds) if lease else None
         try:
@@ -184,7 +190,7 @@ class Obligations:
             if held is not None:
                 await self._leases.release(tenant, holder)
             raise
-        return Granted(grant, redact.profile, held)
+        return Granted(grant, redact.profile, held, plan.rollback if plan else None)
 
     async def undo(self, asked: Asked, granted: Granted) -> None:
         """The intent could not be recorded, so nothing will happen: free what is held, close the approval."""
@@ -197,7 +203,8 @@ class Obligations:
         if limits:
             keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
             await self._limits.take(asked.request.tenant, keyed, now_ns=self._clock.now_ns())
-        if asked.session is not None:
+        if asked.session is not None and not is_own(asked.principal):
+            # What the gate itself looks at is not on the agent's account.
             await self._sessions.spend(asked.session, _units(asked))
         if asked.action.effect is Effect.WRITE:
             await self._limits.record_use(
@@ -229,7 +236,7 @@ class Obligations:
         """Give back what a run of this action held that is known to be over."""
         await self._leases.release(tenant, action_id)
 
-    async def _approval(self, duty: RequireApproval, asked: Asked, profile: str) -> Pending | Plan:
+    async def _approval(self, duty: RequireApproval, asked: Asked, redact: Redact) -> Pending | Plan:
         """Propose, wait, or use an approval: bound to digest, policy revision and the state the plan saw; once."""
         if asked.request.content is not None:
             raise ObligationFailed(
@@ -239,13 +246,14 @@ class Obligations:
             )
         proposal = asked.proposal
         if proposal is None:
-            plan = await self._plan(asked, profile)
+            plan = await self._plan(asked, redact)
             proposal = await self._approvals.propose(
                 principal=asked.principal,
                 request=asked.request,
                 decision=asked.decision,
                 duty=duty,
                 plan=plan,
+                rollback_digest=digest_of(plan.rollback),
                 schema=asked.action.schema,
             )
             return Pending(proposal, plan)
@@ -269,7 +277,7 @@ class Obligations:
                 code="approval.denied",
                 remedy="read the review's reason; propose something else",
             )
-        plan = await self._plan(asked, profile)
+        plan = await self._plan(asked, redact)
         if proposal.plan_fingerprint != plan.fingerprint:
             raise Conflict(
                 "the target changed after the plan was approved",
@@ -278,8 +286,11 @@ class Obligations:
             )
         return plan
 
-    async def _plan(self, asked: Asked, profile: str) -> Plan:
-        """What would happen, as people and records may see it: a plan holds what stands in the target."""
+    async def _plan(self, asked: Asked, redact: Redact) -> Plan:
+        """What would happen, as people and records may see it: a plan holds what stands in the target.
+
+        A request that undoes it is kept only where redaction took nothing from it that cannot be brought back.
+        """
         plan = await asked.connector.plan(asked.request, asked.action)
         said = {
             "summary": plan.summary,
@@ -288,8 +299,21 @@ class Obligations:
             "affected": list(plan.affected),
             "rollback": plan.rollback,
         }
-        shown = (await self._redactor.redact(said, profile=profile, scope=asked.scope)).value
+        shown = (await self._redactor.redact(said, profile=redact.profile, scope=asked.scope)).value
+        if plan.rollback is not None and not await self._whole(plan.rollback, shown["rollback"], asked, redact):
+            shown["rollback"] = None
         return replace(plan, **{**shown, "affected": tuple(shown["affected"])})
+
+    async def _whole(self, raw: Mapping[str, Json], shown: Mapping[str, Json], asked: Asked, redact: Redact) -> bool:
+        """Whether ``shown`` becomes ``raw`` again once policy's pseudonyms are real values in it."""
+        if shown == raw:
+            return True
+        allow = redact.restore if raw["action"] == asked.request.action else {}
+        try:
+            arguments = await self._redactor.restore(dict(shown["arguments"]), allow=allow, scope=asked.scope)
+        except ObligationFailed:
+            return False
+        return {**shown, "arguments": arguments} == raw
 
     async def _grant(self, asked: Asked, redact: Redact, cap: Cap | None, plan: Plan | None) -> Grant:
         """Mint the grant; only here do pseudonyms become real values, in arguments that policy named."""
@@ -310,6 +334,12 @@ class Obligations:
             arguments=arguments,
             principal=asked.principal,
         )
+
+
+def _remedies(asked: Asked) -> bool:
+    """Whether this is a write in an incident that its verification may have to undo."""
+    inside = asked.session is not None and bool(asked.session.incident)
+    return inside and asked.action.effect is Effect.WRITE and not is_own(asked.principal)
 
 
 def _units(asked: Asked) -> dict[str, int]:

@@ -20,10 +20,20 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from broker.answers import Past, answer_of, decision_body, done_body, finished, receipt_body
+from broker.answers import (
+    FAILED_HERE,
+    Answer,
+    End,
+    again,
+    decision_body,
+    done_body,
+    finished,
+    receipt_body,
+    refused,
+)
 from broker.approvals import Approvals, Proposal, stored_principal
 from broker.attempts import Attempts
 from broker.clock import Clock, seconds
@@ -50,22 +60,15 @@ from broker.parties import Parties
 from broker.policy.engine import NOT_LOADED, unavailable
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
-from broker.reading import GATE, PROFILE, Ask, Place, Reader
+from broker.reading import GATE, Ask, Place, Reader
 from broker.records import Records
 from broker.redaction import Redactor
+from broker.remedies import Asking, Situations, is_own
 from broker.sessions import Sessions
 from broker.telemetry import Telemetry
 
 RETRY_SECONDS = 1.0
 RETRIES = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller gets: ``status`` is ``done``, ``waiting`` or ``planned``; ``body`` is the object of the API."""
-
-    status: str
-    body: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +82,6 @@ class Opened:
     """Of the intent."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """How an execution ended: what step 9 records. ``status`` is ``done``, ``failed``, ``partial`` or ``unknown``."""
-
-    status: str
-    whole: Redacted[Json]
-    result: Result
-    code: str
-    answer: Mapping[str, Json]
-
-
-_UNKNOWN = End(
-    "unknown", Redacted(None, PROFILE, {}), Result(ResultStatus.ERROR, None, "gate.failed"), "gate.failed", {}
-)
-"""When the gate itself failed between intent and outcome."""
-
-
-_RAISED_AGAIN = {
-    kind.__name__: kind for kind in (BadRequest, Conflict, Denied, LimitExceeded, NotFound, UpstreamFailed)
-}
 _BEFORE_SENDING = (BadRequest, Denied, NotFound, Conflict, LimitExceeded)
 """What a connector raises before anything leaves it."""
 
@@ -124,6 +107,7 @@ class Pipeline:
         clock: Clock,
         telemetry: Telemetry,
         approval_grace_seconds: int,
+        situations: Situations,
     ) -> None:
         """``connectors`` by name; a waiting request may run until its token's expiry plus the grace."""
         self._identity = identity
@@ -141,6 +125,7 @@ class Pipeline:
         self._clock = clock
         self._telemetry = telemetry
         self._grace = approval_grace_seconds
+        self._situations = situations
         self._running: set[asyncio.Task[Any]] = set()
 
     async def act(self, credential: Credential, ask: Ask) -> Answer:
@@ -160,6 +145,19 @@ class Pipeline:
             )
         return await self._go_on(await self._reader.proposal(principal, proposal))
 
+    async def own(self, principal: Principal, ask: Ask, *, undoes: str = "") -> Answer:
+        """Steps 2 to 9 for the gate's own workload, which has no credential and comes from nowhere outside.
+
+        It looks, and it undoes the action ``undoes``; policy grants it nothing else.
+        """
+        if not is_own(principal):
+            raise Unauthenticated("only the gate itself comes this way", code="identity.not_own")
+        return await self._go_on(replace(await self._read(principal, ask), asking=Asking(undoes=undoes)))
+
+    async def _look(self, principal: Principal, **asked: Any) -> Mapping[str, Json]:
+        """One read of the gate's own."""
+        return (await self.own(principal, Ask(**asked))).body
+
     async def open(self, credential: Credential, ask: Ask) -> Answer | Opened:
         """Steps 1 to 6 of a model call that will be streamed."""
         principal = await self._authenticate(credential)  # (1)
@@ -176,7 +174,7 @@ class Pipeline:
     async def _until_intent(self, place: Place) -> Answer | Opened:
         """Steps 3 to 6; whatever refuses here is on record before it is answered."""
         if place.past is not None:
-            return _again(place.request.id, place.past)
+            return again(place.request.id, place.past)
         decision: Decision | None = None
         try:
             if place.problem is not None:
@@ -199,7 +197,7 @@ class Pipeline:
     async def _effect(self, asked: Asked, granted: Granted) -> Answer:
         """Execution and outcome: straight down, and every exit leads through the outcome."""
         failure: BrokerError | None = None
-        end = _UNKNOWN
+        end = FAILED_HERE
         try:
             try:
                 result = await asked.connector.execute(granted.grant, asked.action)  # (7)
@@ -243,11 +241,19 @@ class Pipeline:
             code=end.code,
             answer=end.answer,
         )
+        if end.status == "failed":
+            await self._not_done(asked, "failed")
         if asked.proposal is not None:
             # The record counts; a row that cannot be written now is settled by the background.
             with suppress(BrokerError):
                 await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, finished(end.status))
         return receipt
+
+    async def _not_done(self, asked: Asked, outcome: str) -> None:
+        """A write in an incident that did not happen counts neither for caps nor for what helps."""
+        if asked.action.effect is Effect.WRITE and asked.session is not None and asked.session.incident:
+            with suppress(BrokerError):
+                await self._situations.close(asked.request, outcome)
 
     async def _close_later(self, asked: Asked, end: End) -> None:
         """Until the log takes it. A process that ends before leaves an open intent, which the next start closes."""
@@ -261,6 +267,8 @@ class Pipeline:
         """The append redeems the grant: the log takes one intent an action, whoever asks."""
         try:
             await self._still(place, asked, granted)
+            if asked.action.effect is Effect.WRITE:
+                await self._situations.begin(asked.principal, asked.session, asked.request, granted.undo)
             return await self._records.intent(
                 place.principal,
                 asked.request,
@@ -271,6 +279,7 @@ class Pipeline:
             )
         except (Unavailable, Denied):
             await self._obligations.undo(asked, granted)
+            await self._not_done(asked, "cancelled")
             raise
 
     async def _still(self, place: Place, asked: Asked, granted: Granted) -> None:
@@ -351,9 +360,13 @@ class Pipeline:
     async def _decide(self, place: Place) -> Decision:
         """(3) Policy's input from trusted state only, (4) and its answer."""
         declared = self._policy.catalog.find(place.request.action)
+        session = place.gathered.session
+        situation = await self._situations.of(
+            place.principal, session, place.request, declared, asking=place.asking, look=self._look
+        )
         sheet = build_input(
             principal=place.principal,
-            session=place.gathered.session,
+            session=session,
             request=place.request,
             action=declared,
             endpoint=self._endpoint(place),
@@ -361,6 +374,7 @@ class Pipeline:
             usage=place.gathered.usage,
             approvals=await self._reviews(place),
             now=seconds(self._clock),
+            situation=situation,
         )
         return await self._policy.decide(sheet)
 
@@ -374,8 +388,7 @@ class Pipeline:
     def _permitted(self, place: Place, decision: Decision) -> Asked:
         """The request with all that is known of it; raises ``Denied`` with policy's first reason as its code."""
         if not decision.permitted:
-            first = decision.reasons[0]
-            raise Denied(code=first.code, remedy=first.remedy or None, reasons=decision.reasons)
+            raise refused(decision)
         declared = self._policy.catalog.action(place.request.action)
         connector = self._connectors.get(declared.connector)
         if connector is None:
@@ -481,13 +494,3 @@ class Pipeline:
         declared = self._policy.catalog.find(place.request.action)
         connector = self._connectors.get(declared.connector) if declared else None
         return connector.endpoint(place.request) if connector else {"region": "", "provider": ""}
-
-
-def _again(action_id: str, past: Past) -> Answer:
-    """The stored answer of an action that ended; one that ended in an error raises that error again."""
-    body = answer_of(action_id, past)
-    if isinstance(error := body.get("error"), dict):
-        raised = _RAISED_AGAIN.get(error["kind"], UpstreamFailed)(error["detail"], code=error["code"])
-        raised.receipt = past.outcome
-        raise raised
-    return Answer("done", body)

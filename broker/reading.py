@@ -22,6 +22,7 @@ from broker.errors import BadRequest, BrokerError, Conflict, KeyReused, NotFound
 from broker.model import ActionRequest, Effect, Json, Principal, Redacted, Resource
 from broker.records import Records
 from broker.redaction import Redactor, Scope
+from broker.remedies import Asking, is_own
 from broker.sessions import Sessions
 from broker.store import Store
 from broker.store.gather import Gathered, gather
@@ -29,7 +30,22 @@ from broker.store.gather import Gathered, gather
 GATE = Resource(type="gate", id="gate", env="prod", region="local")
 PROFILE = "default"
 OPENING = "gate.session.open"
-PROSE = frozenset({"intent", "labels", "narrow", "request", "text"})
+CALLED, RESUMED = Asking(), Asking(resumed=True)
+PROSE = frozenset(
+    {
+        "annotations",
+        "body",
+        "claims",
+        "intent",
+        "labels",
+        "narrow",
+        "request",
+        "ruled_out",
+        "summary",
+        "text",
+        "title",
+    }
+)
 """Arguments of the gate's own acts in which somebody writes; the others are identifiers and are not rewritten."""
 
 
@@ -46,6 +62,9 @@ class Ask:
     idempotency_key: str = ""
     content: Json = None
     """A model call's body."""
+    work: Mapping[str, Json] | None = None
+    """In an incident: the piece of work it belongs to (``id``, ``fence``). It proves who acts and is no part of what is
+    done, so the digest leaves it out: a step done again under a new fence is the same request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,7 @@ class Place:
     past: Past | None = None
     problem: BrokerError | None = None
     """What is wrong with the request; refused on record by the pipeline."""
+    asking: Asking = CALLED
 
     @property
     def proposal(self) -> Proposal | None:
@@ -129,7 +149,8 @@ class Reader:
             content=content.value if content is not None else None,
         )
         shown = replace(clean, value=arguments) if content is None else _joined(content, clean)
-        place = Place(principal, request, shown, scope, gathered, problem=absent or problem or self._keyless(ask))
+        wrong = absent or problem or self._keyless(ask)
+        place = Place(principal, request, shown, scope, gathered, problem=wrong, asking=Asking(ask.work))
         return await self._replayed(place) if ask.idempotency_key and place.problem is None else place
 
     async def proposal(self, principal: Principal, proposal: Proposal) -> Place:
@@ -153,7 +174,7 @@ class Reader:
         )
         scope = self._scope(principal, stored["session"])
         shown: Redacted[Json] = await self._redactor.redact(dict(arguments), profile=PROFILE, scope=scope)
-        return Place(principal, request, shown, scope, gathered, problem=absent or problem)
+        return Place(principal, request, shown, scope, gathered, problem=absent or problem, asking=RESUMED)
 
     async def _gather(
         self, principal: Principal, session: str, action: str, action_id: str
@@ -176,7 +197,8 @@ class Reader:
         if found.proposal is not None:
             found = replace(found, proposal=found.proposal.at(now))
         try:
-            if session:
+            # The gate itself works on in an incident's session, whomever that serves, and when it has ended.
+            if session and not is_own(principal):
                 self._sessions.serving(found.session, principal)
         except NotFound as absent:
             return replace(found, session=None), absent

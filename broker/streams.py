@@ -17,14 +17,14 @@ from typing import Any, cast
 import orjson
 
 from broker import modelwire
-from broker.answers import decision_body
+from broker.answers import Answer, End, decision_body
 from broker.connectors.base import ModelConnector, ModelReply
 from broker.connectors.llm_sse import SseEvent, SseSplitter, StreamFacts
 from broker.errors import BrokerError, Receipt, UpstreamFailed
 from broker.identity import Credential
 from broker.model import Json, Redacted, Result, ResultStatus
 from broker.modelmessage import Event, Gathering
-from broker.pipeline import Answer, End, Opened, Pipeline
+from broker.pipeline import Opened, Pipeline
 from broker.reading import Ask
 from broker.redaction import Redactor, TextStream
 

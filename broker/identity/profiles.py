@@ -69,6 +69,8 @@ class IssuerProfile:
 
     def __post_init__(self) -> None:
         """Refuse a profile that could believe too much; raises ValueError naming the field."""
+        if self.name == "gate":
+            raise ValueError("issuer name: `gate` is the gate's own")
         if not _NAME.match(self.name):
             raise ValueError("issuer name: lower-case letters, digits and hyphens, at most 31, no colon")
         if not self.audiences or "" in self.audiences:

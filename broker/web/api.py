@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.acts import Acts
+from broker.answers import Answer
 from broker.config import Settings
 from broker.errors import BadRequest, NotFound
 from broker.identity import Credential, Verifier
 from broker.model import Json
-from broker.pipeline import Answer, Pipeline
+from broker.pipeline import Pipeline
 from broker.reading import GATE, Ask
 from broker.web import schemas
 

@@ -13,11 +13,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from broker import modelmessage, modelwire
-from broker.answers import receipt_body
+from broker.answers import Answer, receipt_body
 from broker.config import Settings
 from broker.errors import BadRequest, BrokerError, Conflict
 from broker.model import Json
-from broker.pipeline import Answer, Pipeline
+from broker.pipeline import Pipeline
 from broker.reading import Ask
 from broker.streams import Relay, Streams
 from broker.web import schemas

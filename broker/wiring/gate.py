@@ -9,6 +9,7 @@ from broker.acts import Acts
 from broker.approvals import Approvals
 from broker.attempts import Attempts
 from broker.background import Background
+from broker.catalog import Action
 from broker.connectors.base import Connector
 from broker.connectors.registry import build_connector, read_settings
 from broker.datafolder import alone
@@ -25,7 +26,7 @@ from broker.obligations import Obligations
 from broker.parties import Parties
 from broker.pipeline import Pipeline
 from broker.reading import Reader
-from broker.remedies import Finding, remedies_for
+from broker.remedies import Finding, Situations, Times, remedies_for, times_of
 from broker.sessions import Sessions
 from broker.streams import Streams
 from broker.topology import Topology
@@ -118,6 +119,16 @@ class Wiring(Foundations):
         graph = self.topology.graph(incident.tenant, incident.env)
         return remedies_for(self.policy.catalog, graph, self.settings.resource, finding)
 
+    def _times(self, action: Action) -> Times:
+        """When a remedy is measured: as its manifest says, or as configured here."""
+        chosen = self.settings.incidents
+        return times_of(
+            action,
+            settle=chosen.verify_settle_seconds,
+            window=chosen.verify_window_seconds,
+            interval=chosen.verify_interval_seconds,
+        )
+
     @cached_property
     def acts(self) -> Acts:
         """The gate's own acts."""
@@ -187,6 +198,15 @@ class Wiring(Foundations):
             clock=self.clock,
             telemetry=self.telemetry,
             approval_grace_seconds=self.settings.sessions.approval_grace_seconds,
+            situations=Situations(
+                store=self.store,
+                clock=self.clock,
+                topology=self.topology,
+                evidence=self.evidence,
+                catalog=lambda: self.policy.catalog,
+                inventory=self.settings.resource,
+                times=self._times,
+            ),
         )
 
     @cached_property

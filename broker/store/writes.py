@@ -1,0 +1,118 @@
+"""Rows of ``target_write``, and what stands around a target: other incidents that meet it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, literal_column, select, update
+
+from broker.model import Json
+from broker.store.rows import pack, unpack, upsert
+from broker.store.tables import LIVE_INCIDENT_SQL, diagnosis, incident, target_write
+
+MOST = 100
+"""Rows that one question reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write on a target, and what verification found of it (empty until then).
+
+    ``plan``: ``{"resource": {"type","id","env"}, "session", "undo": request or null, "digest": of undo or ""}``.
+    """
+
+    tenant: str
+    env: str
+    target: str
+    action_id: str
+    action: str
+    incident: str
+    at: int
+    outcome: str
+    plan: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another live incident: what it is about, and what its diagnosis names."""
+
+    id: str
+    state: str
+    severity: int
+    opened_at: int
+    service: str
+    component: str
+
+
+def begin(connection: Connection, write: Write) -> None:
+    """Insert one write before its effect; the same action again changes nothing."""
+    values = {column.name: getattr(write, column.name) for column in target_write.columns}
+    connection.execute(
+        upsert(connection, target_write).values(values | {"plan": pack(dict(write.plan))}).on_conflict_do_nothing()
+    )
+
+
+def close(connection: Connection, tenant: str, action_id: str, outcome: str) -> None:
+    """Put down what became of a write that has no outcome yet."""
+    connection.execute(
+        update(target_write)
+        .where(
+            target_write.c.tenant == tenant,
+            target_write.c.action_id == action_id,
+            target_write.c.outcome == "",
+        )
+        .values(outcome=outcome)
+    )
+
+
+def find(connection: Connection, tenant: str, action_id: str) -> Write | None:
+    """The write that this action was."""
+    row = connection.execute(
+        select(target_write).where(target_write.c.tenant == tenant, target_write.c.action_id == action_id)
+    ).first()
+    return _write_of(row) if row else None
+
+
+def recent(connection: Connection, tenant: str, env: str, target: str, since: int) -> list[Write]:
+    """Writes on one target since ``since``, oldest first."""
+    rows = connection.execute(
+        select(target_write)
+        .where(
+            target_write.c.tenant == tenant,
+            target_write.c.env == env,
+            target_write.c.target == target,
+            target_write.c.at >= since,
+        )
+        .order_by(target_write.c.at.desc(), target_write.c.action_id)
+        .limit(MOST)
+    ).all()
+    return [_write_of(row) for row in reversed(rows)]
+
+
+def neighbours(connection: Connection, tenant: str, env: str, but: str) -> Sequence[Neighbour]:
+    """Other live incidents of the environment, the most severe first."""
+    rows = connection.execute(
+        select(
+            incident.c.id,
+            incident.c.state,
+            incident.c.severity,
+            incident.c.opened_at,
+            incident.c.service,
+            diagnosis.c.component,
+        )
+        .outerjoin(diagnosis, and_(diagnosis.c.tenant == incident.c.tenant, diagnosis.c.id == incident.c.diagnosis))
+        .where(
+            incident.c.tenant == tenant,
+            incident.c.env == env,
+            incident.c.id != but,
+            literal_column(f"incident.{LIVE_INCIDENT_SQL}"),
+        )
+        .order_by(incident.c.severity.desc(), incident.c.opened_at, incident.c.id)
+        .limit(MOST)
+    ).all()
+    return [Neighbour(*row[:5], component=row[5] or "") for row in rows]
+
+
+def _write_of(row: Row[Any]) -> Write:
+    values = dict(row._mapping)  # noqa: SLF001 - the public name of a row's columns
+    return Write(**values | {"plan": unpack(values["plan"])})
