@@ -1,82 +1,85 @@
-"""What can go wrong inside a running service. A fault lives in its memory only: a fresh process is healthy.
+"""What can go wrong in the shop, whom it strikes and with which values: decided by the seed alone.
 
-Each is switched on by ``POST /fault`` and then damages real state that the requests depend on:
-
-- ``pool-leak`` (checkout): every second request forgets to give its database connection back, until none is left.
-- ``lock-hang`` (inventory): a thread takes the stock lock and never lets go; whoever needs it gives up.
-- ``bad-cache`` (payments): the cached exchange rates lose two currencies; those payments fail.
+- ``bad-config``: a bad change is committed to the configuration and deployed; ``git.change.revert`` heals it.
+- ``crash-loop``: a service was killed while it wrote its cache and dies at each start; ``local.cache.clear`` heals it.
+- ``dependency-down``: the card network, which is not ours, refuses, fails or hangs; nothing here heals it.
+- ``slow-query``: a migration dropped an index; orders get slow, none fails. A person creates the index.
+- ``noisy-alert``: an import floods a queue for a moment, twice; its alert flaps, and customers notice nothing.
+- ``healthy``: the metrics of a service are not readable; the service is fine.
+- ``pool-leak`` (checkout), ``lock-hang`` (inventory), ``bad-cache`` (payments): memory goes bad; a restart heals it.
 """
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-FAULTS: Mapping[str, str] = {"pool-leak": "checkout", "lock-hang": "inventory", "bad-cache": "payments"}
-"""Fault -> the service that it strikes."""
+from demo.repository import Author, Change
 
-RATES: Mapping[str, int] = {"EUR": 1_000_000, "GBP": 1_170_000, "SEK": 88_000, "USD": 920_000}
-"""Millionths of a euro for one unit."""
-
-PATIENCE_SECONDS = 0.1
-
-
-class OwnError(Exception):
-    """A request that this service itself failed; ``status`` is the answer's."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
+IN_MEMORY: Mapping[str, str] = {"pool-leak": "checkout", "lock-hang": "inventory", "bad-cache": "payments"}
+FAULTS: Sequence[str] = (
+    "bad-config", "crash-loop", "dependency-down", "slow-query", "noisy-alert", "healthy", *IN_MEMORY,
+)  # fmt: skip
+BEHIND_STOREFRONT = ("checkout", "inventory", "payments")
+_ENGINEERS = ("m.okafor", "j.lindqvist", "r.castellano", "t.nakagawa", "a.bergmann")
 
 
-class State:
-    """The state that every request of one service goes through."""
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault as it will happen: ``component`` is at fault; ``values`` are what the fault needs to know."""
 
-    def __init__(self, pool_size: int) -> None:
-        self.pool_size = pool_size
-        self._pool = threading.Semaphore(pool_size)
-        self._stock = threading.Lock()
-        self._rates = dict(RATES)
-        self._leaks = False
-        self._served = 0
+    fault: str
+    component: str
+    wait_samples: int
+    """Seconds of healthy traffic before it strikes."""
+    change: Change | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
-    def strike(self, fault: str) -> None:
-        """Switch ``fault`` on; raises ``KeyError`` for one that does not exist."""
-        {"pool-leak": self._leak, "lock-hang": self._hang, "bad-cache": self._spoil}[fault]()
 
-    @contextmanager
-    def connection(self) -> Iterator[None]:
-        """Hold a pooled connection; raises ``OwnError`` 503 where none comes free in time."""
-        if not self._pool.acquire(timeout=PATIENCE_SECONDS):
-            raise OwnError(503, f"connection pool exhausted: {self.pool_size} of {self.pool_size} in use")
-        self._served += 1
-        try:
-            yield
-        finally:
-            if not (self._leaks and self._served % 2):
-                self._pool.release()
+def choose(fault: str, seed: int) -> Strike:
+    """The strike of one seed; raises ``KeyError`` for an unknown fault."""
+    dice = random.Random(f"fault {fault} {seed}")  # noqa: S311 - what breaks in a demonstration
+    wait = dice.randrange(3, 7)
+    if fault == "bad-config":
+        change = _bad_change(dice)
+        return Strike(fault, change.service, wait, change)
+    if fault in IN_MEMORY:
+        return Strike(fault, IN_MEMORY[fault], wait)
+    table: dict[str, tuple[str, dict[str, Any]]] = {
+        "crash-loop": (dice.choice(BEHIND_STOREFRONT), {"share": dice.uniform(0.3, 0.9)}),
+        "dependency-down": ("cardnet", {"manner": dice.choice(("refused", "errors", "hang"))}),
+        "slow-query": ("inventory", {}),
+        "noisy-alert": (dice.choice(BEHIND_STOREFRONT), {"jobs": dice.randrange(240, 360), "times": 2}),
+        "healthy": (dice.choice(BEHIND_STOREFRONT), {}),
+    }
+    component, values = table[fault]
+    return Strike(fault, component, wait, values=values)
 
-    @contextmanager
-    def stock(self) -> Iterator[None]:
-        """Hold the stock lock; raises ``OwnError`` 504 where it does not come free in time."""
-        if not self._stock.acquire(timeout=PATIENCE_SECONDS):
-            raise OwnError(504, f"stock lock not acquired within {PATIENCE_SECONDS * 1000:.0f} ms")
-        try:
-            yield
-        finally:
-            self._stock.release()
 
-    def rate(self, currency: str) -> int:
-        """Millionths of a euro; raises ``OwnError`` 500 for a currency that the cache lost."""
-        if currency not in self._rates:
-            raise OwnError(500, f"no exchange rate for {currency} in the cache")
-        return self._rates[currency]
-
-    def _leak(self) -> None:
-        self._leaks = True
-
-    def _hang(self) -> None:
-        self._stock.acquire()
-
-    def _spoil(self) -> None:
-        self._rates = {"EUR": RATES["EUR"], "SEK": RATES["SEK"]}
+def _bad_change(dice: random.Random) -> Change:
+    """A change that looks reasonable and breaks the service that reads it."""
+    engineer = dice.choice(_ENGINEERS)
+    author = Author(engineer, f"{engineer}@shop.internal")
+    kept = dice.choice(("EUR", "SEK"))
+    limit = dice.randrange(5, 45) * 100
+    version = dice.randrange(2, 10)
+    return dice.choice(
+        (
+            Change("checkout", "cents_max = 25000", f"cents_max = {limit}", "checkout: lower the order limit", author),
+            Change("checkout", "pool_size = 8", "pool_size = 0", "checkout: let the pool size itself", author),
+            Change(
+                "payments",
+                'currencies = ["EUR", "GBP", "SEK", "USD"]',
+                f'currencies = ["{kept}"]',
+                f"payments: charge in {kept} only",
+                author,
+            ),
+            Change(
+                "inventory",
+                'table = "stock"',
+                f'table = "stock_v{version}"',
+                f"inventory: read stock v{version}",
+                author,
+            ),
+        )
+    )

@@ -1,121 +1,98 @@
-"""One service of the shop: ``python -m demo.shop NAME --config FILE --logs DIR``.
+"""One service of the shop: ``python -m demo.shop NAME --folder DIR``; the control token on standard input.
 
-storefront -> checkout -> inventory and payments, over real HTTP. Each service reads its configuration (TOML) once at
-start, exposes ``/metrics`` in Prometheus' text format and ``/healthz``, and writes one log file, JSON or logfmt, as
-careless as real ones: with the customers' data in it. An error of its own is answered 500, 503 or 504; one of a service
-behind it is passed on as 502, and the metric ``shop_errors_total`` tells the two apart by ``origin``.
+storefront -> checkout -> inventory and payments -> the card network outside, over real HTTP. Each service reads its
+configuration (TOML, as deployed) and its cache once at start, exposes ``/metrics`` in Prometheus' text format and
+``/healthz``, and writes one log file, JSON or logfmt, as careless as real ones: with the customers' data in it. An error
+of its own is answered 500, 503 or 504; one of what it needs is passed on as 502, and the metric ``shop_errors_total``
+tells the two apart by ``origin``.
+
+Exit code 3: its cache on disk is corrupt.
 """
 
 import argparse
 import json
+import sqlite3
+import sys
 import threading
 import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import generate_latest
 
-from demo.faults import OwnError, State
+from demo import stock, warm
+from demo.housekeeping import Housekeeping
+from demo.servicelog import LogFile, Metrics
+from demo.state import RATES, OwnError, State
 from demo.wire import Answer, Asked, Json, LoopbackServer, call
 
 SERVICES = ("storefront", "checkout", "payments", "inventory")
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+CARD_NETWORK = "cardnet"
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "storefront": ("checkout",),
+    "checkout": ("inventory", "payments"),
+    "payments": (CARD_NETWORK,),
+}
+CALL_SECONDS = {CARD_NETWORK: 0.4}
+CALL_SECONDS_OTHERWISE = 5.0
+SLOW_QUERY_SECONDS = 0.1
+CORRUPT_EXIT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a service reads at start: port, version, log format, and the addresses of the services behind it."""
+    """What a service reads at start; ``commit`` is the configuration's own."""
 
-    port: int
     version: str
     log_format: str
     pool_size: int
     database_url: str
-    behind: Mapping[str, str]
+    order_cents_max: int
+    currencies: tuple[str, ...]
+    stock_table: str
     credentials: Mapping[str, str]
+    commit: str
 
     @classmethod
-    def read(cls, path: Path) -> "Config":
-        """Parse the service's TOML file."""
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    def read(cls, folder: Path, name: str) -> "Config":
+        """Parse the service's deployed TOML file."""
+        table = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
+        commit = folder / "COMMIT"
         return cls(
-            port=table["listen"]["port"],
             version=table["version"],
             log_format=table["log_format"],
             pool_size=table["database"]["pool_size"],
             database_url=table["database"]["url"],
-            behind=table.get("behind", {}),
+            order_cents_max=table.get("orders", {}).get("cents_max", 0),
+            currencies=tuple(table.get("charging", {}).get("currencies", ())),
+            stock_table=table.get("stock", {}).get("table", stock.TABLE),
             credentials=table.get("credentials", {}),
+            commit=commit.read_text(encoding="ascii").strip()[:12] if commit.exists() else "",
         )
 
 
-class LogFile:
-    """Appends one line an event, JSON or logfmt, flushed at once."""
-
-    def __init__(self, path: Path, service: str, form: str) -> None:
-        self._file = path.open("a", encoding="utf-8", buffering=1)
-        self._service = service
-        self._form = form
-        self._turn = threading.Lock()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def write(self, level: str, text: str, **fields: str | int) -> None:
-        """Write one event."""
-        now = datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        event = {"ts": now, "level": level, "service": self._service, "msg": text, **fields}
-        line = json.dumps(event) if self._form == "json" else _logfmt(event)
-        with self._turn:
-            self._file.write(line + "\n")
-
-
-def _logfmt(event: Mapping[str, str | int]) -> str:
-    """A line that begins with its time; the rest is key=value."""
-    return " ".join([str(event["ts"]), *(f"{key}={_quoted(value)}" for key, value in event.items() if key != "ts")])
-
-
-def _quoted(value: str | int) -> str:
-    """A logfmt value."""
-    text = str(value)
-    return json.dumps(text) if " " in text or "=" in text or '"' in text or not text else text
-
-
-class Metrics:
-    """The service's own registry."""
-
-    def __init__(self, service: str, version: str) -> None:
-        self.registry = CollectorRegistry()
-        own = self.registry
-        self.requests = Counter("shop_requests", "Requests answered", ["service", "route", "code"], registry=own)
-        self.errors = Counter("shop_errors", "Requests failed, by whose fault", ["service", "origin"], registry=own)
-        self.seconds = Histogram("shop_request_seconds", "Time to answer", ["service"], buckets=BUCKETS, registry=own)
-        Gauge("shop_build_info", "The running version", ["service", "version"], registry=own).labels(
-            service, version
-        ).set(1)
-        ProcessCollector(registry=self.registry)
-        for origin in ("self", "upstream"):
-            self.errors.labels(service, origin)
-
-
 class BehindError(Exception):
-    """A service behind this one failed; the answer is 502."""
+    """Something that this service needs failed; the answer is 502."""
 
 
 class Service:
     """One running service."""
 
-    def __init__(self, name: str, config: Config, log: LogFile, control: str) -> None:
+    def __init__(self, name: str, folder: Path, config: Config, log: LogFile, control: str) -> None:
         self.name = name
         self.config = config
         self.log = log
         self.control = control
-        self.state = State(config.pool_size)
-        self.metrics = Metrics(name, config.version)
+        self.metrics = Metrics(name, config.version, config.commit)
+        self.housekeeping = Housekeeping(self.metrics.queue.labels(name), log)
+        self._addresses: Mapping[str, str] = json.loads((folder / "addresses.json").read_text(encoding="utf-8"))
+        self._database = folder / "data" / stock.FILE
+        self._schema = 0
+        self._mute = False
+        entries, self._fresh_cache = warm.load(folder / "cache" / name, RATES)
+        self.state = State(config.pool_size, entries)
         work: Mapping[str, Callable[[dict[str, Json]], dict[str, Json]]] = {
             "storefront": self._buy,
             "checkout": self._order,
@@ -124,9 +101,17 @@ class Service:
         }
         self._work = work[name]
 
+    @property
+    def port(self) -> int:
+        """Where it listens, by the registry of addresses."""
+        return int(self._addresses[self.name].rpartition(":")[2])
+
     def greet(self) -> None:
         """Log the start, as careless code does: with everything that it was configured with."""
-        self.log.write("info", f"{self.name} {self.config.version} starting", pool_size=self.config.pool_size)
+        of_config: dict[str, str | int] = {"config": self.config.commit, "pool_size": self.config.pool_size}
+        self.log.write("info", f"{self.name} {self.config.version} starting", **of_config)
+        if self._fresh_cache:
+            self.log.write("info", "cache built anew")
         self.log.write("debug", f"connecting to {self.config.database_url}")
         for key, value in self.config.credentials.items():
             self.log.write("debug", f"environment: {key}={value}")
@@ -134,6 +119,8 @@ class Service:
     def route(self, asked: Asked) -> Answer:
         """Answer one request."""
         if asked.path == "/metrics":
+            if self._mute:
+                return Answer(503, {"error": "the exporter does not answer"})
             return Answer(200, generate_latest(self.metrics.registry), "text/plain; version=0.0.4; charset=utf-8")
         if asked.path == "/healthz":
             return Answer(200, {"service": self.name, "version": self.config.version})
@@ -147,7 +134,14 @@ class Service:
         """Switch a fault on; only for who started the shop."""
         if asked.headers.get("authorization") != f"Bearer {self.control}":
             return Answer(401, {"error": "the control token is required"})
-        self.state.strike(str(asked.json().get("name")))
+        wish = asked.json()
+        match wish.get("name"):
+            case "noisy-alert":
+                self.housekeeping.flood(int(wish["jobs"]), int(wish["times"]))
+            case "healthy":
+                self._mute = True
+            case name:
+                self.state.strike(str(name))
         return Answer(200, {"service": self.name})
 
     def _measured(self, order: dict[str, Json]) -> Answer:
@@ -175,43 +169,80 @@ class Service:
 
     def _order(self, order: dict[str, Json]) -> dict[str, Json]:
         self.log.write("info", f"checking out for {order['email']}", order=order["order"], amount=order["amount"])
+        if order["amount"] > self.config.order_cents_max:
+            raise OwnError(500, f"order over the configured limit of {self.config.order_cents_max} cents")
         self._ask("inventory", order)
         return self._ask("payments", order)
 
     def _charge(self, order: dict[str, Json]) -> dict[str, Json]:
+        if order["currency"] not in self.config.currencies:
+            raise OwnError(500, f"currency {order['currency']} is not enabled in the configuration")
         cents = order["amount"] * self.state.rate(order["currency"]) // 1_000_000
-        self.log.write("info", f"charged {order['card']}", order=order["order"], cents=cents, refund_to=order["iban"])
+        self.log.write("info", f"charging {order['card']}", order=order["order"], cents=cents, refund_to=order["iban"])
+        self._ask(CARD_NETWORK, {"card": order["card"], "cents": cents})
         return {"order": order["order"], "cents": cents}
 
     def _reserve(self, order: dict[str, Json]) -> dict[str, Json]:
         with self.state.stock():
+            self._query(order["sku"])
             self.log.write("info", "reserved", order=order["order"], sku=order["sku"], contact=order["phone"])
         return {"order": order["order"]}
 
-    def _ask(self, service: str, order: dict[str, Json]) -> dict[str, Json]:
-        """Call a service behind this one; raises ``BehindError``."""
+    def _query(self, sku: str) -> None:
+        """Ask the database; a slow answer is logged with the database's own plan."""
+        begun = time.perf_counter()
         try:
-            status, body = call("POST", self.config.behind[service] + "/work", order, seconds=1.0)
-        except OSError:
-            raise BehindError(f"{service} does not answer") from None
+            database = stock.Stock(self._database, self.config.stock_table)
+            version = database.version()
+            if version != self._schema:
+                if self._schema:
+                    self.log.write("info", f"schema of {stock.FILE} changed", version=version, before=self._schema)
+                self._schema = version
+            database.free(sku)
+        except sqlite3.Error as error:
+            raise OwnError(500, f"database error: {error}") from None
+        taken = time.perf_counter() - begun
+        self.metrics.query_seconds.labels(self.name).observe(taken)
+        if taken > SLOW_QUERY_SECONDS:
+            self.log.write("warning", f"slow query: {database.plan(sku)}", ms=round(taken * 1000), sku=sku)
+        database.close()
+
+    def _ask(self, to: str, order: dict[str, Json]) -> dict[str, Json]:
+        """Call what this service needs; raises ``BehindError``."""
+        path = "/authorise" if to == CARD_NETWORK else "/work"
+        try:
+            seconds = CALL_SECONDS.get(to, CALL_SECONDS_OTHERWISE)
+            status, body = call("POST", self._addresses[to] + path, order, seconds=seconds)
+        except OSError as error:
+            result = "timeout" if isinstance(error, TimeoutError) else "refused"
+            self.metrics.calls.labels(self.name, to, result).inc()
+            raise BehindError(
+                f"{to} does not answer: {'timeout' if result == 'timeout' else 'connection refused'}"
+            ) from None
+        self.metrics.calls.labels(self.name, to, "ok" if status == 200 else "error").inc()
         if status != 200:
-            raise BehindError(f"{service} answered {status}")
+            raise BehindError(f"{to} answered {status}")
         return dict(json.loads(body))
 
 
-def main() -> None:
+def main() -> int:
     """Run one service until it is ended; the control token comes on standard input."""
     options = argparse.ArgumentParser(prog="demo.shop")
     options.add_argument("name", choices=SERVICES)
-    options.add_argument("--config", type=Path, required=True)
-    options.add_argument("--logs", type=Path, required=True)
+    options.add_argument("--folder", type=Path, required=True)
     given = options.parse_args()
-    config = Config.read(given.config)
-    log = LogFile(given.logs / f"{given.name}.log", given.name, config.log_format)
-    service = Service(given.name, config, log, input())
+    config = Config.read(given.folder / "deployed", given.name)
+    log = LogFile(given.folder / "logs" / f"{given.name}.log", given.name, config.log_format)
+    try:
+        service = Service(given.name, given.folder, config, log, input())
+    except warm.Corrupt as error:
+        log.write("error", f"cannot start: cache is corrupt: {error}", exit_code=CORRUPT_EXIT)
+        return CORRUPT_EXIT
     service.greet()
-    LoopbackServer(config.port, service.route).serve_forever()
+    threading.Thread(target=service.housekeeping.run, daemon=True).start()
+    LoopbackServer(service.port, service.route).serve_forever()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Service levels of the shop, sampled once a second from each ``/metrics`` into ``sli.jsonl``.
+"""Service levels of the shop, sampled once a second from each ``/metrics`` into ``sli.jsonl``, and the samples kept.
 
 One line a service and second: ``{"at": epoch seconds, "service", "requests", "errors", "p99_ms"}``, all of that second;
 ``p99_ms`` is the upper bound of the histogram bucket that holds the 99th percentile, 0 without requests. A service that
@@ -14,7 +14,10 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from demo.history import History, Series
 from demo.wire import call
+
+SCRAPE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,29 +26,39 @@ class Totals:
 
     requests: float = 0
     errors: float = 0
+    seconds: float = 0
     buckets: Mapping[float, float] = field(default_factory=dict)
+    queue: float = 0
 
     @classmethod
-    def parse(cls, exposition: str) -> "Totals":
-        """Read Prometheus' text format."""
-        requests = errors = 0.0
+    def of(cls, samples: Series) -> "Totals":
+        """Sum up one scrape."""
+        requests = errors = seconds = queue = 0.0
         buckets: dict[float, float] = {}
-        for family in text_string_to_metric_families(exposition):
-            for sample in family.samples:
-                if sample.name == "shop_requests_total":
-                    requests += sample.value
-                elif sample.name == "shop_errors_total":
-                    errors += sample.value
-                elif sample.name == "shop_request_seconds_bucket":
-                    buckets[float(sample.labels["le"])] = sample.value
-        return cls(requests, errors, buckets)
+        for key, value in samples.items():
+            labels = dict(key)
+            match labels["__name__"]:
+                case "shop_requests_total":
+                    requests += value
+                case "shop_errors_total":
+                    errors += value
+                case "shop_request_seconds_sum":
+                    seconds += value
+                case "shop_queue_depth":
+                    queue = value
+                case "shop_request_seconds_bucket":
+                    buckets[float(labels["le"])] = value
+                case _:
+                    pass
+        return cls(requests, errors, seconds, buckets, queue)
 
     def since(self, earlier: "Totals") -> "Totals":
         """The difference; a counter that went back was started anew, so it counts whole."""
         if self.requests < earlier.requests:
             return self
         buckets = {bound: count - earlier.buckets.get(bound, 0) for bound, count in self.buckets.items()}
-        return Totals(self.requests - earlier.requests, self.errors - earlier.errors, buckets)
+        requests, errors = self.requests - earlier.requests, self.errors - earlier.errors
+        return Totals(requests, errors, self.seconds - earlier.seconds, buckets, self.queue)
 
     @property
     def p99_ms(self) -> float:
@@ -57,13 +70,33 @@ class Totals:
         return 1000 * next((bound for bound in finite if self.buckets[bound] >= wanted), finite[-1])
 
 
+def scrape(address: str) -> Series | None:
+    """One scrape of ``/metrics``; None where it does not answer with one."""
+    try:
+        status, body = call("GET", address + "/metrics", seconds=SCRAPE_SECONDS)
+    except OSError:
+        return None
+    return parse(body.decode()) if status == 200 else None
+
+
+def parse(exposition: str) -> Series:
+    """Read Prometheus' text format."""
+    return {
+        tuple(sorted({**sample.labels, "__name__": sample.name}.items())): sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
 class Sampler:
     """Watches the services until it is stopped."""
 
-    def __init__(self, addresses: Mapping[str, str], path: Path) -> None:
-        """``addresses``: service -> base URL; lines are appended to ``path``."""
+    def __init__(self, addresses: Mapping[str, str], path: Path, history: History) -> None:
+        """``addresses``: service -> base URL; lines are appended to ``path``, whole scrapes go to ``history``."""
         self._addresses = addresses
         self._path = path
+        self._history = history
         self._last: dict[str, Totals] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -81,13 +114,12 @@ class Sampler:
         """Take one sample of each service that answers."""
         with self._path.open("a", encoding="utf-8") as out:
             for service, address in self._addresses.items():
-                try:
-                    status, body = call("GET", address + "/metrics", seconds=0.5)
-                except OSError:
+                samples = scrape(address)
+                if samples is None:
                     continue
-                if status != 200:
-                    continue
-                totals = Totals.parse(body.decode())
+                at = time.time()
+                self._history.add(service, at, samples)
+                totals = Totals.of(samples)
                 new = totals.since(self._last.get(service, Totals()))
                 self._last[service] = totals
                 line = {
@@ -96,8 +128,10 @@ class Sampler:
                     "errors": int(new.errors),
                     "p99_ms": new.p99_ms,
                 }
-                out.write(json.dumps({"at": round(time.time(), 3), **line}) + "\n")
+                out.write(json.dumps({"at": round(at, 3), **line}) + "\n")
 
     def _watch(self) -> None:
-        while not self._stop.wait(1.0):
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
             self.sample()
+            due = max(due + 1.0, time.monotonic())

@@ -3,9 +3,7 @@
 import json
 import os
 import queue
-import secrets
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -15,22 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from demo import repository, tally, tamper
+from demo import tally, tamper
 from demo.children import ChildEnded, Children
-from demo.faults import FAULTS
-from demo.layout import FAR_MODEL, NEAR_MODEL, Layout, Ports
-from demo.plant import plant
+from demo.faults import choose
+from demo.gateconfig import FAR_MODEL, NEAR_MODEL
+from demo.layout import Layout
 from demo.shop import SERVICES
 from demo.stage import Stage
-from demo.wire import call
+from demo.world import World, answers, wicketgate
 
 Json = Any
 
-START_SECONDS = 60.0
 FAULT_SECONDS = 30.0
 AGENT_SECONDS = 180.0
 APPROVAL_SECONDS = 900.0
-HEALTHY_SAMPLES = 2
 FAILING_SAMPLES = 2
 
 
@@ -53,18 +49,12 @@ class Story:
         self.layout = layout
         self.children = children
         self.stage = stage
-        self.ports = Ports()
-        self.gate = f"http://localhost:{self.ports.gate}"
-        self.code = secrets.token_hex(8)
-        self.since = tally.mark(layout.log, layout.demo)
-        self.struck = FAULTS[options.fault]
-        self.environment = {
-            **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ},
-            "HOME": str(layout.home),
-            "PYTHONUNBUFFERED": "1",
-            "NO_PROXY": "localhost,127.0.0.1",
-            "WICKETGATE_URL": self.gate,
-        }
+        self.world = World(layout, children, seed=options.seed, model=options.model)
+        self.strike = choose(options.fault, options.seed)
+        self.struck = self.strike.component
+        self.gate = self.world.gate
+        self.since = self.world.since
+        self.environment = self.world.environment
 
     def run(self) -> tuple[dict[str, Json], list[str]]:
         """The final object, and what does not hold (nothing, on a good day)."""
@@ -74,7 +64,7 @@ class Story:
         self.break_something()
         if self.agent():
             self.healed()
-        self.children.end("traffic", "supervisor", "model", "gate")
+        self.world.end()
         return self.judge()
 
     # -- the acts ---------------------------------------------------------------------------------------------------
@@ -82,55 +72,19 @@ class Story:
     def build(self) -> None:
         """Start the shop, the model server and the gate."""
         self.stage.title(f"A shop of {len(SERVICES)} services, and a gate before it (seed {self.options.seed})")
-        planted = plant(self.options.seed)
-        self.layout.plant(planted)
-        repository.make(self.layout.demo / "config", self.ports.shop, planted)
-        config = self.layout.configure(self.ports, model=self.options.model)
-        self.control = self.layout.secret("supervisor.token")
-        own = self.environment
-        python = [sys.executable, "-m"]
-        supervisor = ["demo.supervisor", "--folder", str(self.layout.demo), "--port", str(self.ports.supervisor)]
-        self.children.start("supervisor", [*python, *supervisor], first_line=self.control, environment=own)
-        if self.options.model:
-            requests = str(self.layout.demo / "model-requests.jsonl")
-            model = ["demo.modelserver", "--port", str(self.ports.model), "--requests", requests]
-            self.children.start(
-                "model", [*python, *model], first_line=self.layout.secret("provider.key"), environment=own
-            )
-        serve = [
-            "serve",
-            "--dev",
-            "--data",
-            str(self.layout.data),
-            "--port",
-            str(self.ports.gate),
-            "--config",
-            str(config),
-        ]
-        coded = {**self.environment, "WICKETGATE_DEV_CODE": self.code}
-        self.children.start("gate", [wicketgate(), *serve], environment=coded)
-        self.children.until("the start of the shop", self._shop_is_up, seconds=START_SECONDS)
-        traffic = [
-            "demo.traffic",
-            "--url",
-            f"http://127.0.0.1:{self.ports.shop['storefront']}",
-            "--seed",
-            str(self.options.seed),
-        ]
-        self.children.start("traffic", [*python, *traffic], environment=own)
-        self.children.until("the gate's readiness", lambda: _answers(self.gate + "/readyz"), seconds=START_SECONDS)
-        if self.options.browser and sys.stdin.isatty() and _answers(self.gate + "/console"):
+        self.world.start()
+        if self.options.browser and sys.stdin.isatty() and answers(self.gate + "/console"):
             webbrowser.open(self.gate + "/console")
 
     def break_something(self) -> None:
-        """Let the shop work for a moment, then switch the fault on and wait until customers feel it."""
-        self.children.until("traffic", lambda: self._samples(failing=False) >= HEALTHY_SAMPLES, seconds=FAULT_SECONDS)
-        address = f"http://127.0.0.1:{self.ports.shop[self.struck]}/fault"
-        call("POST", address, {"name": self.options.fault}, headers={"authorization": f"Bearer {self.control}"})
+        """Let the shop work for a moment, then let the fault happen and wait until customers feel it."""
+        wanted = self.strike.wait_samples
+        self.children.until("traffic", lambda: self._samples(failing=False) >= wanted, seconds=FAULT_SECONDS)
+        happened = self.world.strike(self.strike)
         self.children.until("the fault", lambda: self._samples(failing=True) >= FAILING_SAMPLES, seconds=FAULT_SECONDS)
         self.stage.title("Something breaks")
         self.stage.line(
-            f"customers get errors (fault {self.options.fault}); an agent is called, with an identity and nothing else"
+            f"{happened}; customers get errors (fault {self.options.fault}); an agent is called, with an identity and nothing else"
         )
 
     def agent(self) -> bool:
@@ -178,7 +132,6 @@ class Story:
 
     def _approve(self, approval: str) -> None:
         """Approve as the security persona, or tell the person how to."""
-        command = [wicketgate(), "approvals", "approve", approval, "--as", "security", "--url", self.gate]
         if not self.options.yes:
             self.stage.line(
                 "the agent cannot go on alone. Look at the request, and approve it as somebody else than the agent:"
@@ -186,11 +139,10 @@ class Story:
             typed = "wicketgate" if shutil.which("wicketgate") else os.path.relpath(wicketgate())
             for verb in ("show", "approve"):
                 self.stage.command(
-                    f"WICKETGATE_DEV_CODE={self.code} {typed} approvals {verb} {approval} --as security --url {self.gate}"
+                    f"WICKETGATE_DEV_CODE={self.world.code} {typed} approvals {verb} {approval} --as security --url {self.gate}"
                 )
             return
-        coded = {**self.environment, "WICKETGATE_DEV_CODE": self.code}
-        done = subprocess.run(command, env=coded, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own program
+        done = self.world.command("approvals", "approve", approval, "--url", self.gate, persona="security")
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise ChildEnded(f"approving ended with {done.returncode}: {said[-1] if said else '(nothing)'}")
@@ -198,8 +150,7 @@ class Story:
 
     def _verify(self, log: Path, key: Path, what: str) -> bool:
         """Run the verifier as a person would."""
-        command = [wicketgate(), "audit", "verify", str(log), "--vkey", str(key)]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own program
+        done = self.world.command("audit", "verify", str(log), "--vkey", str(key))
         said = (done.stdout or done.stderr).strip().splitlines()
         (self.stage.good if done.returncode == 0 else self.stage.line)(
             f"{what}: {said[-1] if said else f'exit {done.returncode}'}"
@@ -249,11 +200,6 @@ class Story:
                 return
             yield json.loads(line)
 
-    def _shop_is_up(self) -> bool:
-        """All four services were started and answer."""
-        started = tally.lines(self.layout.demo / "processes.jsonl")[self.since.process_lines :]
-        return len(started) >= len(SERVICES)
-
     def _samples(self, *, failing: bool) -> int:
         """Seconds so far in which the struck service had requests, and errors or none."""
         samples = [line for line in self._levels() if line["requests"]]
@@ -265,24 +211,4 @@ class Story:
 
     def _levels(self) -> list[dict[str, Json]]:
         """The struck service's lines of this run."""
-        known = tally.lines(self.layout.demo / "sli.jsonl")[self.since.level_lines :]
-        return [line for line in known if line["service"] == self.struck]
-
-
-def wicketgate() -> str:
-    """Path of the command ``wicketgate`` beside this Python; raises ``FileNotFoundError``."""
-    beside = Path(sys.executable).parent / "wicketgate"
-    found = str(beside) if beside.exists() else shutil.which("wicketgate")
-    if found is None:
-        raise FileNotFoundError(
-            "the command `wicketgate` is not installed: run `make demo`, or pip install this project"
-        )
-    return found
-
-
-def _answers(url: str) -> bool:
-    """True where the address answers 200."""
-    try:
-        return call("GET", url, seconds=1.0)[0] == 200
-    except OSError:
-        return False
+        return self.world.levels(self.struck)

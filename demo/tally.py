@@ -132,3 +132,8 @@ def _entries(bundle: bytes) -> Sequence[bytes]:
         found.append(entry)
         at += 2 + length
     return found
+
+
+def dumped(value: Mapping[str, Json]) -> str:
+    """Plain JSON."""
+    return json.dumps(value, indent=1)

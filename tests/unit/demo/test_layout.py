@@ -8,9 +8,11 @@ import pytest
 
 from broker.config import load
 from broker.connectors.registry import read_settings
+from broker.topology import Topology
+from demo import gateconfig
 from demo.__main__ import main
-from demo.faults import FAULTS
-from demo.layout import FAR_MODEL, LOOPBACK, NEAR_MODEL, REGIONS, Layout, Ports
+from demo.gateconfig import FAR_MODEL, LOOPBACK, NEAR_MODEL, REGIONS
+from demo.layout import Layout, Ports
 from demo.plant import plant
 from demo.shop import SERVICES
 from demo.stage import Stage
@@ -19,11 +21,17 @@ from demo.stage import Stage
 @pytest.mark.parametrize("model", [True, False])
 def test_the_gate_accepts_the_demo_s_configuration(model: bool, tmp_path: Path) -> None:
     layout = Layout(tmp_path / 'a "quoted" folder')
-    settings = load(layout.configure(Ports(), model=model), environment={})
-    assert [connector.name for connector in settings.connectors] == (["local", "llm"] if model else ["local"])
+    settings = load(gateconfig.write(layout, Ports(), model=model, prometheus=model), environment={})
+    always = ["local", "git"]
+    assert [connector.name for connector in settings.connectors] == (
+        [*always, "llm", "prometheus"] if model else always
+    )
     for connector in settings.connectors:
         made = read_settings(connector.adapter, connector.name, connector.settings)
-        assert list(made.allow_networks) == LOOPBACK
+        assert connector.name == "git" or list(made.allow_networks) == LOOPBACK
+    graph = Topology.of(settings).graph("default", "prod")
+    assert graph.path("cardnet", "storefront") == ("cardnet", "payments", "checkout", "storefront")
+    assert graph.dependents("inventory") == ("checkout",)
     for service in SERVICES:
         resource = settings.resource("default", "process", service, "prod")
         assert resource is not None
@@ -47,11 +55,6 @@ def test_planted_json_holds_what_the_seed_plants(tmp_path: Path) -> None:
     layout.plant(plant(5))
     text = (layout.demo / "planted.json").read_text()
     assert all(value in text for values in plant(5).by_kind().values() for value in values)
-
-
-def test_there_are_at_least_three_faults_and_each_strikes_a_service() -> None:
-    assert len(FAULTS) >= 3
-    assert set(FAULTS.values()) <= set(SERVICES)
 
 
 EVENTS = [
