@@ -10,6 +10,7 @@ from broker.evidence.claims import Cause, Claim, RuledOut, read_cause, read_clai
 from broker.evidence.diagnosis import MISSING, Judged, Paths, Symptom, Weighed, weigh
 from broker.evidence.independence import sources
 from broker.evidence.observations import KeptResults, Observation, Shelf, Signal
+from broker.evidence.prose import backed
 from broker.evidence.verdicts import judge_claim
 from broker.model import Json, Resource
 from broker.store import Connection, Store
@@ -166,8 +167,8 @@ class Evidence:
             signals=weighed.signals,
             component=cause.component,
             fault=cause.fault,
-            cause=cause.as_json(),
-            claims=[one.as_json() for one in judged],
+            cause=cause.as_json() | {"summary": backed(cause.summary, [one.as_json() for one in judged])},
+            claims=[_told(one) for one in judged],
             ruled_out=[
                 rival.as_json() | {"verified": bool(rival.claims) and all(judged[at].verified for at in rival.claims)}
                 for rival in rivals
@@ -217,6 +218,12 @@ def matches(component: str, resource: Resource) -> bool:
     labels = resource.labels
     own = {resource.id, labels.get("component", ""), labels.get("service", ""), *labels.get("services", "").split()}
     return bool(component) and component in own
+
+
+def _told(one: Judged) -> dict[str, Json]:
+    """A judged claim to keep and to show: its text without figures that the claim itself does not back."""
+    told = one.as_json()
+    return told | ({"text": backed(one.claim.text, [told])} if one.claim.text else {})
 
 
 def _signal(seen: object) -> str:
