@@ -1,4 +1,4 @@
-"""``python -m agents first|worker``: agents as processes of their own.
+"""``python -m agents first|worker|replay``: agents as processes of their own.
 
 The token comes from a file or a command, never from the environment or an argument: other processes can read those.
 """
@@ -18,6 +18,7 @@ from wicketgate import Gate, GateError, TokenSource, token_command, token_file
 from agents.asking import TOKENS, TURNS, Budget, Price
 from agents.events import Teller
 from agents.first import Task, work
+from agents.replay import Replay
 from agents.worker import HOLD_SECONDS, Setup, Worker
 
 
@@ -28,11 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     _first_options(which.add_parser("first", help="look at services and propose one restart"))
     worker = which.add_parser("worker", help="claim incidents that are due, and take them a step on")
     _worker_options(worker)
+    _replay_options(which.add_parser("replay", help="investigate one recorded incident, and print what came of it"))
     given = options.parse_args(arguments)
     token = token_file(given.token_file) if given.token_file else token_command(*shlex.split(given.token_command))
     try:
         if given.which == "worker":
             return asyncio.run(_work(given, token, _budget(worker, given)))
+        if given.which == "replay":
+            return asyncio.run(_replay(given, token))
         task = Task(given.gate, token, given.service, given.alert, model=given.model, far_model=given.far_model)
         return 0 if asyncio.run(work(task, Teller())) else 1
     except GateError as error:
@@ -68,6 +72,20 @@ def _worker_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--prices", type=Path, help='JSON: {"MODEL": {"in": "3.00", "out": "15.00"}}, a million tokens'
     )
+
+
+def _replay_options(options: argparse.ArgumentParser) -> None:
+    _common(options)
+    options.add_argument("--incident", required=True, help="the incident that the case was reported as")
+    options.add_argument("--model", default="", help="the model to ask; without it the rules work alone")
+
+
+async def _replay(given: argparse.Namespace, token: TokenSource) -> int:
+    """One JSON object on standard output."""
+    async with Gate(given.gate, token) as gate:
+        found = await Replay(gate, given.gate, token, given.incident, given.model).run()
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
 
 
 def _budget(options: argparse.ArgumentParser, given: argparse.Namespace) -> Budget:
