@@ -15,7 +15,8 @@ import anthropic
 import httpx2
 from anthropic.types import Message, MessageParam, ToolParam, ToolResultBlockParam, ToolUseBlock
 from pydantic import ValidationError
-from wicketgate import GateError, TokenSource, from_problem, is_loopback, token_of
+from wicketgate import GateError, TokenSource, Unreachable, from_problem, is_loopback, token_of
+from wicketgate.answers import Problem
 
 Json = Any
 TURNS_MAX = 8
@@ -117,7 +118,7 @@ class Model:
             raise from_problem(502, {"code": "model.garbage", "detail": detail}) from error
         if not answer.stop_reason:
             raise _cut()
-        blocks = [kept for block in answer.content if (kept := _block(block.to_dict(mode="json"))) is not None]
+        blocks = [kept for block in answer.content if (kept := _block(block.to_dict(mode="json", warnings=False))) is not None]
         usage = answer.usage
         cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
         return Reply(blocks, answer.stop_reason or "", usage.input_tokens + cached, usage.output_tokens)
@@ -184,7 +185,8 @@ def _refusal(error: anthropic.APIStatusError) -> GateError:
 
 def _cut() -> GateError:
     """The gate does not answer, or not to the end; under the same key the answer can be had again."""
-    return from_problem(0, {"code": "gate.unreachable", "detail": "the model endpoint does not answer to the end"})
+    detail, remedy = "the model endpoint does not answer to the end", "check that the gate runs (wicketgate doctor)"
+    return Unreachable(Problem(status=0, code="gate.unreachable", detail=detail, remedy=remedy))
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
