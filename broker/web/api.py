@@ -22,6 +22,8 @@ from broker.web import schemas
 Handler = Callable[[Request], Awaitable[Response]]
 _GATE = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
 _PAGE_MAX = 500
+_CREDENTIAL = "wicketgate.credential"
+"""Where a request's ASGI scope keeps what was read of its credential."""
 
 
 def json_response(
@@ -42,16 +44,21 @@ class Api:
         self._settings = settings
 
     def credential(self, request: Request) -> Credential:
-        """What the request shows, with the gate's own public address for proofs."""
-        authorization = request.headers.get("authorization", "")
-        if not authorization and (key := request.headers.get("x-api-key")):
-            authorization = f"Bearer {key}"
-        return Credential(
-            authorization=authorization,
-            proof=request.headers.get("dpop", ""),
-            method=request.method,
-            url=self._settings.url + request.url.path,
-        )
+        """What the request shows, with the gate's own public address for proofs; read once a request."""
+        scope = request.scope
+        known: Credential | None = scope.get(_CREDENTIAL)
+        if known is None:
+            headers = dict(scope["headers"])  # the guard lets none of these come twice
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            if not authorization and (key := headers.get(b"x-api-key")):
+                authorization = f"Bearer {key.decode('latin-1')}"
+            known = scope[_CREDENTIAL] = Credential(
+                authorization=authorization,
+                proof=headers.get(b"dpop", b"").decode("latin-1"),
+                method=scope["method"],
+                url=self._settings.url + scope["path"],
+            )
+        return known
 
     async def act(self, request: Request) -> Response:
         """POST /v1/actions."""

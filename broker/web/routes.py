@@ -28,7 +28,7 @@ class Route:
     summary: str
     body: type[schemas.Body] | None = None
     hot: bool = False
-    """Served by a plain Starlette route."""
+    """Answered before the router; the path has no parameters."""
     lane: Literal["work", "control"] = "work"
     """``control`` gets in when everything else is turned away: health, the kill switch, reviews."""
     wire: Literal["gate", "provider"] = "gate"
@@ -45,9 +45,14 @@ class Table:
     def __init__(self, routes: Iterable[Route]) -> None:
         """A method ``*`` is any method: a mounted application."""
         self._routes: list[tuple[re.Pattern[str], Route]] = [(compile_path(one.path)[0], one) for one in routes]
+        plain = [route for _, route in self._routes if "{" not in route.path]
+        self._plain = {(one.method, one.path): self._search(one.method, one.path) for one in plain}
 
     def find(self, method: str, path: str) -> tuple[Route | None, tuple[str, ...]]:
         """The route, and the methods that the path takes; both are empty where there is no such path."""
+        return self._plain.get((method, path)) or self._search(method, path)
+
+    def _search(self, method: str, path: str) -> tuple[Route | None, tuple[str, ...]]:
         matching = [route for pattern, route in self._routes if pattern.match(path)]
         route = next((one for one in matching if one.method in (method, "*")), None)
         return route, tuple(sorted({one.method for one in matching}))
@@ -67,7 +72,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", "metrics", "-", "public", "counts for Prometheus, without content"),
     Route("GET", "/bundles/broker.tar.gz", "bundle", "-", "token", "the verified policy bundle, for OPA"),
     Route(
-        "POST", "/v1/sessions", "open_session", "gate.session.open", "pipeline", "open a session", schemas.SessionBody
+        "POST",
+        "/v1/sessions",
+        "open_session",
+        "gate.session.open",
+        "pipeline",
+        "open a session",
+        schemas.SessionBody,
+        hot=True,
     ),
     Route("DELETE", "/v1/sessions/{id}", "close_session", "gate.session.close", "pipeline", "close a session"),
     Route("GET", "/v1/actions", "actions", "gate.catalog.read", "pipeline", "list the actions that exist"),
