@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from broker.identity.jose import ALGORITHMS
 
-ROLES = frozenset({"oncall", "security", "auditor", "agent", "operator"})
+ROLES = frozenset({"alerts", "oncall", "security", "auditor", "agent", "operator"})
 DEFAULT_ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519", "EdDSA"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}\Z")
 
