@@ -11,6 +11,7 @@ from broker.connectors.git import GitConnector, GitSettings
 from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.llm import LlmConnector, LlmSettings
 from broker.connectors.local import LocalConnector, LocalSettings
+from broker.connectors.logs import LogsConnector, LogsSettings
 from broker.connectors.notify import NotifyConnector, NotifySettings
 from broker.connectors.prometheus import PrometheusConnector, PrometheusSettings
 from broker.connectors.replay import ReplayConnector, ReplaySettings
@@ -19,7 +20,14 @@ from broker.errors import BadRequest
 from broker.model import Json
 
 ConnectorSettings = (
-    HttpSettings | LocalSettings | LlmSettings | NotifySettings | PrometheusSettings | GitSettings | ReplaySettings
+    HttpSettings
+    | LocalSettings
+    | LlmSettings
+    | NotifySettings
+    | PrometheusSettings
+    | GitSettings
+    | LogsSettings
+    | ReplaySettings
 )
 ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "http": HttpSettings,
@@ -29,6 +37,7 @@ ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "notify": NotifySettings,
     "prometheus": PrometheusSettings,
     "git": GitSettings,
+    "logs": LogsSettings,
 }
 
 
@@ -74,3 +83,5 @@ def build_connector(  # noqa: PLR0911 - one an adapter
             return PrometheusConnector(settings, egress)
         case GitSettings():
             return GitConnector(settings, egress, clock)
+        case LogsSettings():
+            return LogsConnector(settings)
