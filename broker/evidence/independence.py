@@ -50,10 +50,13 @@ WINDOW_AND_LIMITS = frozenset(
     ]
 )
 """Arguments that say how much of a source is read, or where in it, not which."""
+_WHEN_OR_HOW_MUCH = re.compile(
+    r"(?:since|until|start|end|from|to|at|window|step|max|min|tail|limit)_\w+|\w+_(?:max|limit)"
+)
 QUERIES = ("query", "expr", "promql")
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"' + r"|'(?:[^'\\]|\\.)*'")
 _MATCHER = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
-_WORD = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*(?!\s*\()")
+_WORD = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*+(?!\s*\()")
 _NO_METRIC = frozenset(
     [
         "by",
@@ -118,7 +121,7 @@ def _question(seen: Observation) -> str:
     for name, value in seen.arguments.items():
         if name in QUERIES and isinstance(value, str):
             asked["query"] = metric_words(value)
-        elif name not in WINDOW_AND_LIMITS:
+        elif name not in WINDOW_AND_LIMITS and not _WHEN_OR_HOW_MUCH.fullmatch(name):
             asked[name] = value
     place = {name: seen.resource.get(name, "") for name in ("type", "id", "env")}
     return orjson.dumps([seen.connector, place, seen.signal, asked], option=orjson.OPT_SORT_KEYS).decode()
@@ -129,5 +132,7 @@ def metric_words(query: str) -> list[str]:
     matchers = [f"{name}{op}{text[1:-1]}" for name, op, text in _MATCHER.findall(query)]
     bare = _LITERAL.sub(" ", re.sub(r"\[[^\]]*\]", " ", _MATCHER.sub(" ", query)))
     bare = re.sub(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
-    names = [word for word in _WORD.findall(re.sub(r"[0-9.]+[a-z]*", " ", bare)) if word.lower() not in _NO_METRIC]
+    names = [
+        word for word in _WORD.findall(re.sub(r"(?<![\w:.])[0-9.]+[a-z]*", " ", bare)) if word.lower() not in _NO_METRIC
+    ]
     return sorted({*matchers, *names})

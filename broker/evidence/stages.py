@@ -355,7 +355,7 @@ def _side(number: Decimal, base: Decimal, bound: Decimal) -> int:
 
 _SEARCHING: dict[str, Callable[[list[Any], Sequence[Any], Budget], list[Any]]] = {
     "lines": lambda nodes, given, budget: lines_of(nodes, given[0], budget),
-    "where": lambda nodes, given, budget: [node for node in nodes if meets(node, given[0], budget)],
+    "where": lambda nodes, given, budget: [node for node in as_points(nodes) or nodes if meets(node, given[0], budget)],
     "series": _make_series,
     "onset": lambda nodes, given, budget: _onset(_series(nodes), given[0] if given else None, budget),
 }

@@ -1,0 +1,244 @@
+"""From judged claims to a diagnosis: what is needed, what forbids it, what counts as independent."""
+
+from typing import Any
+
+import pytest
+
+from broker.evidence import Judged, Observation, Symptom
+from broker.evidence.claims import Cause, RuledOut
+from broker.evidence.confidence import FEATURES, confidence_milli, features, read, weights
+from broker.evidence.diagnosis import MISSING, Weighed, weigh
+from broker.evidence.independence import metric_words, sources
+from broker.evidence.prose import backed
+from broker.topology import Component, Graph
+from tests.unit.evidence.speech import SHOP, START, claim, judged, observation
+
+NAMES = ("storefront", "checkout", "payments", "island")
+GRAPH = Graph(
+    {name: Component(name, "prod", "process", ()) for name in NAMES},
+    {"storefront": ("checkout",), "checkout": ("payments",)},
+    {"checkout": ("storefront",), "payments": ("checkout",)},
+)
+CAUSE = Cause("checkout", "bad_config")
+TWO = (judged(source="a", signal="metric"), judged("gt", "0.2", source="b", signal="change"))
+
+
+def weighed(
+    *claims: Judged, component: str = "checkout", ruled_out: tuple[RuledOut, ...] = (), symptom: Symptom | None = None
+) -> Weighed:
+    said = symptom or Symptom("storefront")
+    return weigh(Cause(component, "bad_config"), claims, ruled_out, GRAPH, said)
+
+
+def test_two_verified_claims_of_independent_sources_and_kinds_make_a_diagnosis() -> None:
+    found = weighed(*TWO)
+    assert (found.verdict, found.missing) == ("diagnosed", ())
+    assert (found.verified, found.sources, found.signals) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("claims", "missing"),
+    [
+        (
+            (),
+            {
+                "evidence.no_claims",
+                "evidence.few_verified",
+                "evidence.no_cause",
+                "evidence.one_source",
+                "evidence.one_signal",
+            },
+        ),
+        (TWO[:1], {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"}),
+        ((TWO[0], TWO[0]), {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"}),
+        ((TWO[0], judged("gt", "0.2", source="a", signal="log")), {"evidence.one_source"}),
+        ((TWO[0], judged("gt", "0.2", source="b", signal="metric")), {"evidence.one_signal"}),
+        ((*TWO, judged("gt", 9, role="cause")), {"evidence.cause_refuted"}),
+        ((*TWO, judged("gt", 9, role="prediction")), {"evidence.prediction_refuted"}),
+        (
+            (judged(role="symptom"), judged("gt", "0.2", source="b", signal="log", role="symptom")),
+            {"evidence.no_cause"},
+        ),
+        (
+            (TWO[0], judged("gt", "0.2", source="b", signal="log", role="context")),
+            {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"},
+        ),
+    ],
+)
+def test_less_is_inconclusive_and_says_what_is_missing(claims: tuple[Judged, ...], missing: set[str]) -> None:
+    found = weighed(*claims)
+    assert (found.verdict, set(found.missing)) == ("inconclusive", missing)
+    assert missing <= MISSING.keys()
+
+
+@pytest.mark.parametrize("role", ["symptom", "context"])
+def test_a_false_claim_beside_the_cause_is_shown_and_does_not_decide(role: str) -> None:
+    found = weighed(*TWO, judged("gt", 9, role=role))
+    assert (found.verdict, found.refuted) == ("diagnosed", 1)
+
+
+def test_the_cause_does_not_begin_after_the_symptom() -> None:
+    late = judged("gt", "0.1", at="$.series[0].points[*] | onset(> 0.1)")
+    beside = judged("gt", "0.2", source="b", signal="change")
+    assert weighed(late, beside, symptom=Symptom("storefront", START + 45)).verdict == "diagnosed"
+    assert weighed(late, beside, symptom=Symptom("storefront", START + 44)).missing == ("evidence.cause_after_symptom",)
+    assert weighed(late, beside, symptom=Symptom("storefront")).verdict == "diagnosed"
+
+
+def test_a_symptom_that_a_claim_dates_counts_even_if_the_alert_came_later() -> None:
+    late = judged("gt", "0.1", at="$.series[0].points[*] | onset(> 0.1)")
+    early = judged("gt", "0.2", role="symptom", source="b", signal="log", at="$.series[0].points[0][0]")
+    found = weighed(late, early, symptom=Symptom("storefront", START + 500))
+    assert found.missing == ("evidence.cause_after_symptom",)
+
+
+def test_a_symptom_that_a_claim_dates_late_does_not_excuse_a_cause_after_the_alert() -> None:
+    late = judged("gt", "0.1", at="$.series[0].points[*] | onset(> 0.1)")
+    later = judged("gt", "0.2", role="symptom", source="b", signal="log", at="$.series[0].points[*] | at_last")
+    found = weighed(late, later, symptom=Symptom("storefront", START))
+    assert found.missing == ("evidence.cause_after_symptom",)
+
+
+@pytest.mark.parametrize(
+    ("component", "service", "reaches"),
+    [
+        ("payments", "storefront", True),
+        ("storefront", "storefront", True),
+        ("unheard-of", "unheard-of", True),
+        ("storefront", "payments", False),
+        ("island", "storefront", False),
+        ("unheard-of", "storefront", False),
+    ],
+)
+def test_a_fault_travels_along_the_dependencies(component: str, service: str, reaches: bool) -> None:
+    found = weighed(*TWO, component=component, symptom=Symptom(service))
+    assert found.missing == (() if reaches else ("evidence.no_path",))
+
+
+# -- independence ---------------------------------------------------------------------------------------------------
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    left = observation({"a": 1}, **({"id": "obs_1", "digest": "x"} | one))
+    right = observation({"a": 2}, **({"id": "obs_2", "digest": "y"} | other))
+    named = sources([left, right])
+    return named["obs_1"] == named["obs_2"]
+
+
+def prom(query: str, **more: Any) -> dict[str, Any]:
+    return {"action": "prometheus.query.range", "arguments": {"query": query, **more}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {}),
+        ({"arguments": {"since_s": 1}}, {"arguments": {"since_s": 2, "lines_max": 10, "pattern": "x"}}),
+        (prom('errors{service="checkout"}'), prom('errors{service="checkout"}', step_s=5)),
+        (prom('rate(errors{service="checkout"}[5m])'), prom('sum by (code) (errors{service="checkout"}) > 0')),
+        (prom('rate(errors{a="1",b="2"}[1m])'), prom('errors{b="2", a="1"}')),
+        (
+            {"resource": {"type": "p", "id": "a"}, "digest": "same"},
+            {"resource": {"type": "p", "id": "b"}, "digest": "same"},
+        ),
+    ],
+)
+def test_the_same_question_or_answer_is_one_source(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"signal": "metric"}, {"signal": "log"}),
+        ({"resource": {"type": "p", "id": "a"}}, {"resource": {"type": "p", "id": "b"}}),
+        (
+            {"resource": {"type": "p", "id": "a", "env": "prod"}},
+            {"resource": {"type": "p", "id": "a", "env": "staging"}},
+        ),
+        (prom('errors{service="checkout"}'), prom('errors{service="payments"}')),
+        (prom("errors"), prom("latency")),
+        ({"arguments": {"metric": "errors"}}, {"arguments": {"metric": "latency"}}),
+        ({"signal": "metric", "digest": "same"}, {"signal": "log", "digest": "same"}),
+    ],
+)
+def test_another_place_kind_or_series_is_another_source(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert not same(one, other)
+
+
+def test_the_same_observation_cited_twice_is_one_source() -> None:
+    seen: Observation = observation(SHOP)
+    assert len(set(sources([seen, seen]).values())) == 1
+
+
+def test_functions_and_windows_of_a_query_are_left_out() -> None:
+    query = 'histogram_quantile(0.99, sum by (le) (rate(http_seconds_bucket{service="checkout",code!~"5.."}[5m]))) > 2'
+    assert metric_words(query) == ["code!~5..", "http_seconds_bucket", "service=checkout"]
+
+
+# -- confidence -----------------------------------------------------------------------------------------------------
+
+
+def test_confidence_grows_with_evidence_and_never_leaves_its_range() -> None:
+    three = (*TWO, judged("gt", "0.3", source="c", signal="log"))
+    none, one, two, more = (confidence_milli(weighed(*claims)) for claims in ((), TWO[:1], TWO, three))
+    assert 0 == none <= one < two < more <= 1000
+    assert one <= weights().inconclusive_max_milli
+
+
+def test_every_feature_moves_confidence_its_own_way() -> None:
+    base = confidence_milli(weighed(*TWO))
+    rival = RuledOut("payments", "down", (0,))
+    assert confidence_milli(weighed(*TWO, ruled_out=(rival,))) > base
+    assert confidence_milli(weighed(*TWO, ruled_out=(RuledOut("payments", "down", ()),))) == base
+    assert confidence_milli(weighed(*TWO), 1000) > base > confidence_milli(weighed(*TWO), 0)
+    assert confidence_milli(weighed(*TWO, judged("gt", 9, role="context"))) < base
+    assert set(features(weighed(*TWO), None)) == set(FEATURES)
+
+
+def test_a_rival_counts_as_out_only_if_every_claim_against_it_is_verified() -> None:
+    false = judged("gt", 9, role="context")
+    found = weighed(*TWO, false, ruled_out=(RuledOut("a", "b", (0, 2)), RuledOut("a", "c", (0, 1))))
+    assert (found.rivals_out, found.rivals_claimed) == (1, 2)
+
+
+def test_weights_that_would_punish_evidence_are_not_loaded() -> None:
+    from pathlib import Path
+
+    import broker.evidence.confidence as room
+
+    text = (Path(room.__file__).parent / "confidence.json").read_text()
+    read(text)
+    with pytest.raises(ValueError, match="signals"):
+        read(text.replace('"signals": ', '"signals": -'))
+
+
+# -- prose ----------------------------------------------------------------------------------------------------------
+
+
+def told(**fields: Any) -> dict[str, Any]:
+    return claim("$.a", "eq", "0.5") | {"verdict": "verified", "actual": "0.498", "onset": START} | fields
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the rate was 0.5", "the rate was 0.5"),
+        ("it rose to 0.50 of all", "it rose to 0.50 of all"),
+        ("the rate was 0.6", "the rate was […]"),
+        ("checkout-1 failed 12 times", "checkout-1 failed […] times"),
+        ("since 14:13:20Z", "since 14:13:20Z"),
+        ("since 14:20Z", "since […]Z"),
+        ("at 2026-09-21T14:13:20Z", "at 2026-09-21T14:13:20Z"),
+        ("1,000,000 users", "[…] users"),
+        ("no figure at all", "no figure at all"),
+    ],
+)
+def test_prose_shows_figures_only_through_verified_claims(text: str, shown: str) -> None:
+    assert backed(text, [told()]) == shown
+    assert "0.5" not in backed("0.5", [told(verdict="refuted")])
+    assert backed("0.5 at 14:13Z", []) == "[…] at […]Z"
+
+
+def test_the_cause_is_named_by_the_submission_alone() -> None:
+    assert CAUSE.as_json() == {"component": "checkout", "fault": "bad_config", "summary": ""}
