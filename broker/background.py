@@ -5,6 +5,7 @@ that a crash left open is closed as what the target says of it, or as ``unknown`
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,6 +15,7 @@ from audit.errors import AuditError, HistoryConflict
 from audit.log import Entry, Log
 from audit.publisher import Publisher
 from broker.acts import Acts
+from broker.aftermath import Aftermath
 from broker.answers import finished
 from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Catalog
@@ -26,7 +28,9 @@ from broker.obligations import GRANT_SECONDS
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.records import Records
+from broker.store.rows import EVERY_TENANT
 from broker.telemetry import Telemetry
+from broker.work import Claimed, Work
 
 SWEEP_SECONDS = 5.0
 REFRESH_SECONDS = 60.0
@@ -34,6 +38,8 @@ POLL_SECONDS = 1.0
 ABANDONED_SECONDS = 1800
 """Longer than any connector's timeout: an intent this old is not being executed by anybody."""
 RESUMES_AT_ONCE = 4
+HOLD_SECONDS = 120
+POSTPONED_SECONDS = 5
 
 
 class Background:
@@ -58,8 +64,14 @@ class Background:
         load_policy: Callable[[], Awaitable[None]],
         publish_seconds: float,
         shared: bool,
+        aftermath: Aftermath,
+        work: Work,
+        steps: Mapping[str, Callable[[Claimed], Awaitable[None]]],
     ) -> None:
-        """``shared``: other replicas write to the same log, so an open intent may be theirs and alive."""
+        """``steps`` do the gate's own kinds of work.
+
+        ``shared``: other replicas write to the same log, so an open intent may be theirs and alive.
+        """
         self._pipeline = pipeline
         self._acts = acts
         self._incident_acts = incident_acts
@@ -76,6 +88,10 @@ class Background:
         self._load_policy = load_policy
         self._publish_seconds = publish_seconds
         self._shared = shared
+        self._aftermath = aftermath
+        self._work = work
+        self._steps = steps
+        self._holder = f"gate:{secrets.token_hex(8)}"
         self._tasks: list[asyncio.Task[None]] = []
         self._sizes: dict[str, int] = {}
         self._resuming: set[str] = set()
@@ -91,6 +107,7 @@ class Background:
             ("publish", self._publish_seconds, self.publish),
             ("events", POLL_SECONDS, self._incident_acts.record),
             ("sweep", SWEEP_SECONDS, self.sweep),
+            ("work", POLL_SECONDS, self.work_off),
             ("refresh", REFRESH_SECONDS, self._identity.refresh),
             ("policy", POLL_SECONDS, self._follow_policy),
         )
@@ -152,6 +169,7 @@ class Background:
             # The queue may hold it twice, and another replica may have been faster.
             now = await self._approvals.get(proposal.tenant, proposal.id)
             if now.state == "approved":
+                await self._quietly("baseline", partial(self._aftermath.before, now))
                 await self._pipeline.resume(now)
                 await self._acts.notify()
         except (Unavailable, Unauthenticated) as error:
@@ -160,11 +178,11 @@ class Background:
         except Conflict as error:
             # Another replica was first, the target is held for a while, or the plan drifted; the last ends it.
             self._telemetry.event("resume.refused", code=error.error_code)
-            if error.error_code != "lease.held":
-                await self._withdraw(proposal)
+            if error.retry_after is None:
+                await self._withdraw(proposal, error.error_code)
         except BrokerError as error:
             self._telemetry.event("resume.refused", code=error.error_code)
-            await self._withdraw(proposal)
+            await self._withdraw(proposal, error.error_code)
         finally:
             self._resuming.discard(proposal.action_id)
 
@@ -212,8 +230,24 @@ class Background:
     def _catalog(self) -> Catalog:
         return self._policy.catalog
 
-    async def _withdraw(self, proposal: Proposal) -> None:
+    async def work_off(self) -> None:
+        """Take up the gate's own steps that are due, in the order of their turn, until none is left."""
+        while claimed := await self._work.claim(EVERY_TENANT, self._steps, self._holder, HOLD_SECONDS):
+            await self._quietly(f"work.{claimed.kind}", partial(self._do, claimed))
+            await self._quietly("events", partial(self._incident_acts.record, claimed.tenant, claimed.incident))
+
+    async def _do(self, claimed: Claimed) -> None:
+        """One step; what fails comes again later, and after some tries is set aside."""
+        try:
+            await self._steps[claimed.kind](claimed)
+        except BrokerError as error:
+            self._telemetry.warning("work.postponed", kind=claimed.kind, code=error.error_code)
+            with suppress(Conflict):
+                await self._work.postpone(claimed, POSTPONED_SECONDS, lost=not isinstance(error, Unavailable))
+
+    async def _withdraw(self, proposal: Proposal, code: str) -> None:
         """An approved request that was refused at its use does not come back by itself."""
+        await self._aftermath.refused(proposal, code)
         with suppress(Conflict):
             await self._approvals.cancel(proposal.tenant, proposal.id)
             await self._acts.notify()

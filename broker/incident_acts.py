@@ -124,11 +124,11 @@ class IncidentActs:
             case "whole":
                 return await self._whole(tenant, incident)
             case "timeline":
-                actions = await self._actions(tenant, incident)
+                actions = await self.actions(tenant, incident)
                 told = await self._incidents.timeline(tenant, incident, actions=actions)
                 return {**told, "actions": list(actions)}
             case "postmortem":
-                return await self._incidents.postmortem(tenant, incident, actions=await self._actions(tenant, incident))
+                return await self._incidents.postmortem(tenant, incident, actions=await self.actions(tenant, incident))
             case "impact":
                 return await self._incidents.impact(tenant, incident)
             case _:
@@ -161,7 +161,8 @@ class IncidentActs:
             "linked": [_row(one) for one in await self._incidents.linked(tenant, incident)],
         }
 
-    async def _actions(self, tenant: str, incident: str) -> list[dict[str, Json]]:
+    async def actions(self, tenant: str, incident: str) -> list[dict[str, Json]]:
+        """The incident's actions on record, in all its sessions."""
         return await self._kept.actions(tenant, await self._sessions.of_incident(tenant, incident))
 
     # -- taking part ------------------------------------------------------------------------------------------------

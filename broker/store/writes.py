@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, and_, literal_column, select, update
 
 from broker.model import Json
 from broker.store.rows import pack, unpack, upsert
-from broker.store.tables import LIVE_INCIDENT_SQL, diagnosis, incident, target_write
+from broker.store.tables import LIVE_INCIDENT_SQL, diagnosis, incident, session, target_write
 
 MOST = 100
 """Rows that one question reads."""
@@ -111,6 +111,14 @@ def neighbours(connection: Connection, tenant: str, env: str, but: str) -> Seque
         .limit(MOST)
     ).all()
     return [Neighbour(*row[:5], component=row[5] or "") for row in rows]
+
+
+def incident_of_session(connection: Connection, tenant: str, session_id: str) -> str:
+    """The incident that a session was opened for; empty for none."""
+    found = connection.execute(
+        select(session.c.incident).where(session.c.tenant == tenant, session.c.id == session_id)
+    ).scalar_one_or_none()
+    return found or ""
 
 
 def _write_of(row: Row[Any]) -> Write:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
+from typing import Any
 
 from broker.acts import Acts
+from broker.aftermath import Aftermath
 from broker.approvals import Approvals
 from broker.attempts import Attempts
 from broker.background import Background
@@ -21,12 +23,13 @@ from broker.kept import KeptInLog
 from broker.killswitch import KillSwitch
 from broker.leases import Leases
 from broker.limits import Limits
-from broker.model import Json
+from broker.model import Json, Principal
 from broker.obligations import Obligations
 from broker.parties import Parties
 from broker.pipeline import Pipeline
-from broker.reading import Reader
+from broker.reading import Ask, Reader
 from broker.remedies import Finding, Situations, Times, remedies_for, times_of
+from broker.remedies.measure import Measuring
 from broker.sessions import Sessions
 from broker.streams import Streams
 from broker.topology import Topology
@@ -215,6 +218,38 @@ class Wiring(Foundations):
         return Streams(pipeline=self.pipeline, redactor=self.redactor)
 
     @cached_property
+    def aftermath(self) -> Aftermath:
+        """What comes after an agent's last step."""
+
+        async def look(principal: Principal, **asked: Any) -> Mapping[str, Json]:
+            return (await self.pipeline.own(principal, Ask(**asked))).body
+
+        def slis() -> Mapping[str, Any]:
+            active = self.policy.active
+            return active.content.config.get("slis", {}) if active else {}
+
+        return Aftermath(
+            pipeline=self.pipeline,
+            incidents=self.incidents,
+            work=self.work,
+            records=self.records,
+            store=self.store,
+            topology=self.topology,
+            measuring=Measuring(
+                look=look,
+                slis=slis,
+                catalog=lambda: self.policy.catalog,
+                inventory=self.settings.resource,
+                clock=self.clock,
+            ),
+            catalog=lambda: self.policy.catalog,
+            times=self._times,
+            facts=self.incident_acts.actions,
+            clock=self.clock,
+            telemetry=self.telemetry,
+        )
+
+    @cached_property
     def background(self) -> Background:
         """Due work of this process."""
         return Background(
@@ -234,6 +269,15 @@ class Wiring(Foundations):
             load_policy=self._load_policy,
             publish_seconds=self.settings.audit.publish_seconds,
             shared=self.shared,
+            aftermath=self.aftermath,
+            work=self.work,
+            steps={
+                "baseline": self.aftermath.baseline,
+                "follow": self.aftermath.follow,
+                "verify": self.aftermath.follow,
+                "rollback": self.aftermath.follow,
+                "learn": self.aftermath.learn,
+            },
         )
 
     # -- life -----------------------------------------------------------------------------------------------------------
