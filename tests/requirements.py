@@ -102,6 +102,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("connector:notify", "Standard Webhooks 1", "people's systems are told by a signed message that they can check", "unit/connectors/test_notify.py"),
     _("connector:prometheus", "Prometheus HTTP API v1", "queries are parsed, bounded and pinned to an environment before they leave; a real server reads what we send as it reads what was asked", "unit/connectors/test_promql.py", "unit/connectors/test_prometheus.py"),
     _("connector:git", "git", "history, differences and blame in bounds; a revert that is pushed once and never forced, found again by its action", "unit/connectors/test_git.py", "unit/connectors/test_git_revert.py"),
+    _("connector:logs", "broker/connectors", "lines and templates of a window from files that rotate, in bounds; a log store fits the same protocol", "unit/connectors/test_logs.py"),
+    _("connector:log-templates", "Drain (ICWS 2017), loghub", "lines of one statement are one template, as their publishers group them", "unit/connectors/test_log_templates.py"),
     _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),
     # -- the path
     _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),
