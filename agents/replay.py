@@ -54,9 +54,6 @@ class Replay:
         finding = await investigate(case)
         judged = await self._judged(case, result, finding)
         await case.finish(result.to, result.body)
-        if result.to == "diagnosed":
-            ending = await self._case()
-            await ending.finish("escalated", {"reason": "a recorded case: nothing is done about it"})
         return {
             "verdict": _VERDICTS.get(result.to, "inconclusive"),
             "ranked": judged,
@@ -79,7 +76,13 @@ class Replay:
             claimed = await self.gate.work.claim(["incident"], hold_seconds=HOLD_SECONDS)
             if claimed is not None and claimed.subject == self.incident:
                 return claimed
-            await asyncio.sleep(TRY_SECONDS)
+            if claimed is None:
+                await asyncio.sleep(TRY_SECONDS)
+            else:
+                # An earlier case on the same gate, with a cause and no one to remedy it.
+                await self.gate.work.finish(
+                    claimed, "escalated", {"reason": "a recorded case: nothing is done about it"}
+                )
         raise NothingDue(self.incident)
 
     async def _investigated(self, case: Case) -> Result:

@@ -35,6 +35,7 @@ class Material:
     calm: list[Calm] = field(default_factory=list)
     over: list[Line] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
+    resolved: bool = False
     checked: list[str] = field(default_factory=list)
     failed: int = 0
 
@@ -42,7 +43,7 @@ class Material:
 async def investigate(view: View) -> Finding:
     """Read what there is and say what it comes to."""
     scope = Scope(view.facts)
-    material = Material()
+    material = Material(resolved=view.facts.resolved)
     for query in await plan(view):
         seen = await view.read(query)
         _take(scope, seen, material)
@@ -54,7 +55,7 @@ async def investigate(view: View) -> Finding:
     calm = [one for one in material.calm if scope.matters(one.component)]
     well = [*material.well, *(made for one in calm for made in one.claims)]
     troubles = [line for line in material.troubles if scope.matters(line.component)]
-    evidence = Evidence(scope, found, errors, troubles, frozenset(material.read), well, calm)
+    evidence = Evidence(scope, found, errors, troubles, frozenset(material.read), well, calm, material.resolved)
     verdict, why = conclude(ranked, evidence)
     passing = {name: passed_on(place) for name, place in where.items() if place.passes}
     return Finding(
@@ -90,7 +91,8 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
     waits, against = profiles.read(seen)
     got += [*down, *waits]
     if seen.query.signal == "alert":
-        got = _alert(scope, seen, owned)
+        material.resolved |= _is_over_by_itself(seen.value)
+        got = [] if material.resolved else _alert(scope, seen, owned)
     material.signs += got
     material.against += [(scope.owner(name), fault, made) for name, fault, made in against]
     if seen.query.signal in {"log", "trace"}:
@@ -122,9 +124,18 @@ def _owned(scope: Scope, seen: Seen) -> list[Line]:
     return found
 
 
+def _is_over_by_itself(value: object) -> bool:
+    """True where the alert itself says that nothing fires."""
+    if not isinstance(value, Mapping):
+        return False
+    return any(
+        str(value.get(name, "")).lower() in {"resolved", "normal", "ok", "inactive"} for name in ("status", "state")
+    )
+
+
 def _alert(scope: Scope, seen: Seen, owned: Sequence[Line]) -> list[Sign]:
     """An alert says that something is wrong, not what: one symptom, whatever words it uses."""
-    if scope.facts.resolved or not owned:
+    if not owned:
         return []
     line = next((one for one in owned if one.selector.endswith(("title", "alertname"))), owned[0])
     quoted = signs.quote(seen.observation, line, SYMPTOM)

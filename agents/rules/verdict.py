@@ -54,6 +54,8 @@ class Evidence:
     """Claims that something is well."""
     calm: Sequence[Calm]
     """Series that show no trouble."""
+    resolved: bool
+    """The alert ended by itself."""
 
 
 def conclude(ranked: Sequence[Weighted], evidence: Evidence) -> tuple[str, str]:
@@ -132,7 +134,7 @@ def unmeasured(evidence: Evidence) -> str:
     about_state = _ABOUT_STATE.search(title) is not None
     if about_state and not {"state", "log"} <= evidence.read:
         return "it is about a state, and its state and log were not both read"
-    if not (topics or about_state or evidence.scope.facts.resolved):
+    if not (topics or about_state or evidence.resolved):
         return "what it is about is nothing that can be measured here"
     return ""
 
