@@ -39,6 +39,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:openapi", "OpenAPI 3.1", "the document describes exactly the routes of the table", "matrix/test_access.py::test_the_application_serves_nothing_beside_the_table"),
     _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy's part; the server has no deadline before a body"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
+    # -- incidents
+    _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py"),
     # -- identity
     _("identity:verifier", "RFC 9068, RFC 8725", "a token is read one way and believed only whole", IDENTITY + "test_forgeries.py", IDENTITY + "test_mutations.py"),
     _("identity:vectors", "Wycheproof", "no forged JOSE vector is accepted", "vectors/identity/test_wycheproof.py"),

@@ -15,7 +15,14 @@ from broker.web.routes import ROUTES, Route
 from tests.sim.world import MODEL, World, world
 
 ARTEFACT = Path(__file__).with_name("access.txt")
-CALLERS = ("nobody", "forged", "agent", "oncall", "security", "auditor", "stranger")
+CALLERS = ("nobody", "forged", "agent", "alerts", "oncall", "security", "auditor", "stranger")
+ALERT = {
+    "status": "resolved",
+    "labels": {"alertname": "x"},
+    "startsAt": "2026-01-01T00:00:00Z",
+    "endsAt": "2026-01-01T00:00:01Z",
+    "fingerprint": "ab",
+}
 GATE_RESOURCE = {"type": "process", "id": "checkout", "env": "prod"}
 
 
@@ -49,6 +56,8 @@ async def _matrix(folder: Path) -> str:
             cells = []
             for caller in CALLERS:
                 things = await _things(it, who["agent"]) if "{id}" in route.path else {"digest": ""}
+                if caller not in {"agent", "alerts"}:
+                    things |= {"incident_session": ""}
                 answer = await _ask(it, route, who[caller], things)
                 # Limits are not what this matrix is about: let every bucket refill, and sign in again.
                 it.clock.advance(3600)
@@ -61,7 +70,13 @@ async def _matrix(folder: Path) -> str:
 async def _everybody(it: World) -> dict[str, dict[str, str]]:
     """Fresh headers of every caller."""
     people = {name: await it.person(name) for name in ("oncall", "security", "auditor", "stranger")}
-    return {"nobody": {}, "forged": await _forged(it), "agent": await it.agent(), **people}
+    return {
+        "nobody": {},
+        "forged": await _forged(it),
+        "agent": await it.agent(),
+        "alerts": await it.agent("alerts-1"),
+        **people,
+    }
 
 
 async def _forged(it: World) -> dict[str, str]:
@@ -70,14 +85,23 @@ async def _forged(it: World) -> dict[str, str]:
     return {"Authorization": token[:-6] + ("A" if token[-6] != "A" else "B") + token[-5:]}
 
 
-async def _things(it: World, agent: Mapping[str, str]) -> dict[str, str]:
+async def _things(it: World, agent: Mapping[str, str]) -> dict[str, Any]:
     """Ids of the agent's own things, for the routes that name one; fresh each time, because some answers change them."""
     session = await it.session(agent)
     done = (await it.act(agent, "local.process.status", session)).json()
     proposed = await it.act(agent, "local.process.restart", session)
     assert proposed.status_code == 202, proposed.text
     waiting = proposed.json()
+    alert = {"title": "x", "service": "checkout", "env": "prod", "fingerprint": session}
+    reported = await it.client.post("/v1/incidents", json=alert, headers=await it.agent("alerts-1"))
+    assert reported.status_code == 201, reported.text
+    claimed = await it.client.post("/v1/work/claim", json={"kinds": ["incident"]}, headers={**agent, **it.key()})
+    held = claimed.json()
+    incident = {"incident": held["subject"], "incident_session": held["session"], "work": held["work"]}
     return {
+        **incident,
+        "fence": held["fence"],
+        "step": held["step"],
         "session": session,
         "action": done["action_id"],
         "observation": done["observation"],
@@ -86,19 +110,23 @@ async def _things(it: World, agent: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[str, str]) -> httpx.Response:
+async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[str, Any]) -> httpx.Response:
     ids = {
         "/v1/sessions": "session",
         "/v1/actions": "action",
         "/v1/observations": "observation",
         "/v1/approvals": "approval",
+        "/v1/incidents": "incident",
+        "/v1/work": "work",
     }
     path = route.path.replace("{seq}", "0")
     for prefix, name in ids.items():
         if path.startswith(prefix):
-            path = path.replace("{id}", things.get(name, "-"))
+            path = path.replace("{id}", str(things.get(name, "-")))
     if route.handler == "observation":
         path += f"?session={things['session']}"
+    if route.method == "GET" and route.path.startswith("/v1/incidents/"):
+        path += f"?session={things['incident_session']}" if things["incident_session"] else ""
     body = _body(route, things)
     headers = {**who, **it.key()}
     return (
@@ -108,7 +136,7 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
     )
 
 
-def _body(route: Route, things: Mapping[str, str]) -> Any:
+def _body(route: Route, things: Mapping[str, Any]) -> Any:
     """A body that is right in form, so that the answer is about the caller."""
     bodies: dict[str, Any] = {
         "open_session": {"intent": [{"kind": "task", "text": "x"}]},
@@ -117,6 +145,22 @@ def _body(route: Route, things: Mapping[str, str]) -> Any:
         "simulate": {"action": "local.process.restart", "resource": GATE_RESOURCE},
         "activate": {"bundle": "", "signature": ""},
         "rollback": {"digest": "0" * 64},
+        "alertmanager": {"version": "4", "alerts": [ALERT]},
+        "report": {"title": "x", "service": "inventory", "env": "prod"},
+        "event": {"kind": "take_over", "text": "x"},
+        "diagnose": {
+            "cause": {"component": "checkout", "fault": "x"},
+            "claims": [],
+            "session": things.get("incident_session", ""),
+        },
+        "claim": {"kinds": ["incident"]},
+        "renew": {"fence": things.get("fence", 0), "session": things.get("incident_session", "")},
+        "finish": {
+            "fence": things.get("fence", 0),
+            "step": things.get("step", 0),
+            "to": "investigating",
+            "session": things.get("incident_session", ""),
+        },
         "kill": {"scope": "agent", "target": "dev:nobody", "reason": "x"},
         "resume": {"scope": "agent", "target": "dev:nobody", "reason": "x"},
         "messages": {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]},

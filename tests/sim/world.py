@@ -35,6 +35,7 @@ PEOPLE = {
     "stranger": Persona("stranger", ("oncall", "security", "auditor"), "acme"),
 }
 """The deputy is a second person with the role security; the stranger holds every role, in another tenant."""
+DEPENDS_ON = {"storefront": ["checkout"], "checkout": ["inventory", "payments"], "payments": [], "inventory": []}
 LOG_LINES = (
     '2026-01-01T00:00:00Z level=error msg="card declined" user=alice.miller@example.org card=4111111111111111\n'
     '2026-01-01T00:00:00Z level=info msg="token" key=AKIAIOSFODNN7EXAMPLE secret=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n'
@@ -282,6 +283,11 @@ def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: 
     ]
     inventory = "".join(
         f"[[inventory]]\ntype = {json.dumps(t)}\nid = {json.dumps(i)}\nenv = {json.dumps(e)}\nregion = {json.dumps(r)}\n"
+        + (
+            f"depends_on = {json.dumps(DEPENDS_ON[i])}\nowners = ['team-{i}']\n"
+            if (t, e) == ("process", "prod")
+            else ""
+        )
         for t, i, e, r in items
     )
     store = f"[store]\nurl = {json.dumps(store_url)}\n" if store_url else ""
@@ -299,7 +305,10 @@ supervisor_url = {json.dumps(supervisor.server.url)}
 allow_networks = ["127.0.0.1/32"]
 config_repository = {json.dumps(str(folder / "settings"))}
 config_files = {{checkout = "checkout.json"}}
-processes = [{{id = "checkout", log_files = [{json.dumps(str(folder / "logs" / "checkout.log"))}]}}]
+processes = [
+  {{id = "checkout", log_files = [{json.dumps(str(folder / "logs" / "checkout.log"))}]}},
+  {{id = "storefront"}}, {{id = "payments"}}, {{id = "inventory"}},
+]
 [[connectors]]
 name = "llm"
 adapter = "llm"
