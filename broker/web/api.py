@@ -70,6 +70,7 @@ class Api:
             session=body.session,
             reason=body.reason,
             diagnosis=body.diagnosis,
+            work=body.work.model_dump() if body.work else None,
             idempotency_key=_key(request),
         )
         return answered(await self._pipeline.act(self.credential(request), ask))
