@@ -8,6 +8,7 @@ from broker.cli import exits
 from broker.cli.act import act, agents, approvals
 from broker.cli.caller import JSON_WANTED
 from broker.cli.incidents import incidents
+from broker.cli.investigate import investigate
 from broker.cli.log import audit
 from broker.cli.policy import policy
 from broker.cli.programs import demo
@@ -48,6 +49,7 @@ for command in (
     configuration,
     demo,
     doctor,
+    investigate,
     incidents,
     login,
     migrate,

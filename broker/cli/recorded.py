@@ -186,7 +186,21 @@ class Address:
 
     def reporter(self) -> str:
         """A token of the program that reports alerts."""
-        return signin.agent_token(self.url, self.data / "keys" / "alerts-1.jwk", signin.CLIENTS["alerts"])
+        return self._token("alerts")
+
+    def agent(self) -> str:
+        """A token of the agent."""
+        return self._token("agent")
+
+    def agent_token_file(self) -> Path:
+        """The agent's token in a file that only its owner reads: others can read arguments and environments."""
+        path = self.data / "agent.token"
+        places.private(path, self.agent())
+        return path
+
+    def _token(self, persona: str) -> str:
+        client = signin.CLIENTS[persona]
+        return signin.agent_token(self.url, self.data / "keys" / f"{client}.jwk", client)
 
 
 class TemporaryGate:
