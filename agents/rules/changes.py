@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.rules.finding import claim
@@ -43,6 +43,8 @@ class Change:
     """Where ``at`` stands in it."""
     words: str
     """Where ``text`` stands in it, or an empty text."""
+    named: str = ""
+    """Where ``id`` stands in it, or an empty text."""
 
     @property
     def fault(self) -> str:
@@ -69,9 +71,7 @@ def read(seen: Seen) -> list[Change]:
 
 
 def _of(change: Change, component: str) -> Change:
-    return Change(
-        change.id, change.at, change.text, change.paths, component, change.selector, change.member, change.words
-    )
+    return replace(change, component=component)
 
 
 def _documents(paths: Sequence[str]) -> bool:
@@ -113,6 +113,7 @@ def _change(entry: Mapping[str, Json], selector: str) -> Change | None:
         selector=selector,
         member=member,
         words=words,
+        named=named,
     )
 
 
@@ -130,12 +131,12 @@ def sign(seen: Seen, change: Change, component: str, onset: int | None) -> Sign 
         return None
     near = onset is not None and onset - change.at <= NEAR_SECONDS
     said = change.text or change.id
-    where = f"{change.selector}.{change.words}" if change.words else f"{change.selector}.{change.member}"
+    place, op, value = _cited(change)
     made = claim(
         seen.observation,
-        where,
-        "contains" if change.words else "exists",
-        change.text.splitlines()[0][:160] if change.text else None,
+        f"{change.selector}.{place}",
+        op,
+        value,
         text=f"changed shortly before: {said}"[:300],
         component=component,
         at=f"{change.selector}.{change.member}",
@@ -153,3 +154,12 @@ def sign(seen: Seen, change: Change, component: str, onset: int | None) -> Sign 
         said,
         kind="change",
     )
+
+
+def _cited(change: Change) -> tuple[str, str, str | None]:
+    """Member, operator and value of the claim: a commit by its id, from which a remedy takes it; else what is said of it."""
+    if change.named == "commit":
+        return change.named, "eq", change.id
+    if change.words:
+        return change.words, "contains", change.text.splitlines()[0][:160] if change.text else None
+    return change.member, "exists", None

@@ -1,8 +1,8 @@
 """Levels and onsets of series: what saturates, what runs out, and which symptom can be measured.
 
 A metric is recognised by its name and judged by a bound that means trouble on any system (a processor at 85 percent, a
-free space down to a tenth), never by a bound that fits one recording. Names of counters end in ``_total`` or ``_count``
-and are judged by their growth.
+free space down to a tenth), never by a bound that fits one recording. Names of counters end in ``_total``, ``_count`` or
+``_sum`` and are judged by their growth.
 """
 
 import re
@@ -25,7 +25,7 @@ LEFT_SHARE = 0.1
 QUEUE_DEPTH = 10.0
 GROWN = 1.25
 THROTTLED = 0.25
-_COUNTER = re.compile(r"_(?:total|count)\b|restarts?\b", re.IGNORECASE)
+_COUNTER = re.compile(r"_(?:total|count|sum)\b|restarts?\b", re.IGNORECASE)
 _OWN = frozenset({"self", "own", "internal", "local"})
 _PASSED = frozenset({"upstream", "downstream", "dependency", "passed", "behind"})
 

@@ -10,7 +10,8 @@ READS_MAX = 200
 COMPONENTS_MAX = 12
 STEPS_MAX = 2
 LINES_MAX = 200
-STEP_SECONDS = 15
+POINTS_MAX = 900
+"""Of one series: a young service has a short past, so the step is as fine as the window allows."""
 LOOK_BACK_SECONDS = 3600
 LIST = "replay.observation.list"
 CHANGES = "replay.change.list"
@@ -70,7 +71,11 @@ def around(facts: Facts) -> list[str]:
 
 
 def _local(component: str, env: str, since: int, until: int) -> Iterator[Query]:
-    window: Mapping[str, Json] = {"since_s": since, "until_s": until, "step_s": STEP_SECONDS}
+    window: Mapping[str, Json] = {
+        "since_s": since,
+        "until_s": until,
+        "step_s": max(1, -(-(until - since) // POINTS_MAX)),
+    }
     yield Query("local.process.status", "process", component, env, {}, signal="state")
     for metric in METRICS:
         yield Query("local.metrics.range", "process", component, env, {"metric": metric, **window}, signal="metric")
