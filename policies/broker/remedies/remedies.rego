@@ -237,11 +237,16 @@ deny contains {"code": "remedy.oscillating", "params": {}} if {
 }
 
 # METADATA
+# title: The action tells people what became of an incident
+telling if input.action.name in data.config.remedies.telling
+
+# METADATA
 # title: The gate itself changes nothing but to undo what was approved with its undoing
 # custom:
 #   reason: remedy.not_a_rollback
 deny contains {"code": "remedy.not_a_rollback", "params": {}} if {
 	lib.own
 	lib.writing
+	not telling
 	not input.context.rollback.valid
 }
