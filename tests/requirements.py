@@ -41,6 +41,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
     # -- incidents
     _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py"),
+    _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     # -- identity
     _("identity:verifier", "RFC 9068, RFC 8725", "a token is read one way and believed only whole", IDENTITY + "test_forgeries.py", IDENTITY + "test_mutations.py"),
     _("identity:vectors", "Wycheproof", "no forged JOSE vector is accepted", "vectors/identity/test_wycheproof.py"),

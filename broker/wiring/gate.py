@@ -24,6 +24,7 @@ from broker.killswitch import KillSwitch
 from broker.leases import Leases
 from broker.limits import Limits
 from broker.model import Json, Principal
+from broker.notices import Notices
 from broker.obligations import Obligations
 from broker.parties import Parties
 from broker.pipeline import Pipeline
@@ -250,6 +251,21 @@ class Wiring(Foundations):
         )
 
     @cached_property
+    def notices(self) -> Notices:
+        """Telling people's systems."""
+        return Notices(
+            pipeline=self.pipeline,
+            incidents=self.incidents,
+            evidence=self.evidence,
+            kept=self.kept,
+            sessions=self.sessions,
+            work=self.work,
+            clock=self.clock,
+            receivers=self.settings.incidents.notify,
+            url=self.settings.url,
+        )
+
+    @cached_property
     def background(self) -> Background:
         """Due work of this process."""
         return Background(
@@ -277,6 +293,7 @@ class Wiring(Foundations):
                 "verify": self.aftermath.follow,
                 "rollback": self.aftermath.follow,
                 "learn": self.aftermath.learn,
+                "notify": self.notices.notify,
             },
         )
 

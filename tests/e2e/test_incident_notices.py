@@ -1,0 +1,112 @@
+"""An escalated incident is told to people's systems: signed, with the evidence, once; and again where it did not arrive."""
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from broker.connectors.notify import signed
+from tests.e2e.test_incidents import claim, finish, opened, read
+from tests.sim.upstream import Seen, UpstreamSim, whole
+from tests.sim.world import World, world
+
+SECRET = base64.b64encode(b"a key of thirty-two bytes, no less").decode()
+
+
+def receiver(folder: Path, sim: UpstreamSim) -> str:
+    (folder / "pager.secret").write_text(f"whsec_{SECRET}\n")
+    return f"""
+[incidents]
+notify = ["pager"]
+[[inventory]]
+type = "webhook"
+id = "pager"
+env = "prod"
+region = "eu-west-1"
+[[connectors]]
+name = "notify"
+adapter = "notify"
+[connectors.settings.hooks.pager]
+url = "{sim.url}/hook"
+secret_file = {json.dumps(str(folder / "pager.secret"))}
+region = "eu-west-1"
+allow_networks = ["127.0.0.1/32"]
+"""
+
+
+async def escalated(it: World) -> str:
+    """An incident in which an agent looked, claimed something false, and gave up."""
+    incident = await opened(it)
+    agent = await it.agent()
+    await finish(it, agent, await claim(it, agent), "investigating")
+    held = await claim(it, agent)
+    seen = (await it.act(agent, "local.process.status", held["session"])).json()["observation"]
+    said: dict[str, Any] = {
+        "cause": {"component": "checkout", "fault": "crash-loop"},
+        "claims": [{"observation": seen, "selector": "$.state", "op": "eq", "value": "stopped", "text": "it is down"}],
+        "ruled_out": [{"component": "payments", "fault": "slow-query", "why": "its latency did not change"}],
+        "session": held["session"],
+    }
+    answer = await it.client.post(f"/v1/incidents/{incident}/diagnoses", json=said, headers={**agent, **it.key()})
+    assert answer.status_code == 201, answer.text
+    assert (await finish(it, agent, held, "inconclusive")).json()["state"] == "escalated"
+    return incident
+
+
+def test_an_escalation_is_told_once_with_its_evidence_and_is_on_record(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with UpstreamSim.fixed(whole(204)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            incident = await escalated(it)
+            await it.gate.background.work_off()
+            await it.gate.background.work_off()
+            [seen] = sim.seen
+            told = seen.json["data"]
+            assert (seen.json["type"], told["incident"]) == ("incident.escalated", incident)
+            assert [claim["verdict"] for claim in told["evidence"]] == ["refuted"]
+            assert told["ruled_out"][0]["component"] == "payments"
+            again = signed(base64.b64decode(SECRET), seen.headers["webhook-id"], seen.json["timestamp"], seen.body)
+            assert seen.headers["webhook-signature"] == again["webhook-signature"]
+            records = await it.records()
+            [intent] = [
+                one
+                for one in records
+                if one["kind"] == "intent" and one["body"]["action"]["name"] == "notify.incident.send"
+            ]
+            assert intent["id"] == seen.headers["webhook-id"]
+            assert [one["body"]["outcome"]["status"] for one in records if one.get("about") == intent["id"]] == ["done"]
+            events = (await read(it, await it.person("oncall"), incident))["events"]
+            assert [event["kind"] for event in events][-1] == "notification"
+
+    asyncio.run(main())
+
+
+def test_a_receiver_that_is_down_is_told_later(tmp_path: Path) -> None:
+    async def main() -> None:
+        statuses = iter((500, 503, 204))
+
+        async def answer(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(next(statuses)))
+
+        async with UpstreamSim(answer) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            await escalated(it)
+            for _ in range(3):
+                await it.gate.background.work_off()
+                it.clock.advance(60)
+            await it.gate.background.work_off()
+            assert len(sim.seen) == 3
+            assert {seen.json["data"]["incident"] for seen in sim.seen} == {sim.seen[0].json["data"]["incident"]}
+
+    asyncio.run(main())
+
+
+def test_without_a_receiver_an_escalation_waits_for_people_in_the_gate(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            incident = await escalated(it)
+            await it.gate.background.work_off()
+            whole_ = await read(it, await it.person("oncall"), incident)
+            assert whole_["incident"]["state"] == "escalated"
+            assert "notification" not in [event["kind"] for event in whole_["events"]]
+
+    asyncio.run(main())
