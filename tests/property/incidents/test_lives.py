@@ -272,7 +272,7 @@ def test_incidents_and_work_agree_whatever_happens(store: Store) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         OnThis,
         settings=settings(
-            max_examples=25,
+            max_examples=12,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),
