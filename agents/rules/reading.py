@@ -179,7 +179,7 @@ def _object_texts(value: Mapping[str, Json], path: str, component: str, depth: i
     owner = next((str(value[name]) for name in ("service", "source_identifier", "pod") if value.get(name)), component)
     for name, item in value.items():
         below = f"{path}{_member(name)}"
-        if isinstance(item, str) and name != when:
+        if isinstance(item, str) and name not in {when, "level", "severity"}:
             beside = f"{path}{_member(when)}" if when else ""
             for line in _said(item):
                 yield Line(line, below, workload(owner), at or seconds(line), beside, level, times)
