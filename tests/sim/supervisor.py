@@ -52,7 +52,7 @@ class Supervisor:
     aside: dict[str, bytes] = field(default_factory=dict)
     indexes: set[str] = field(default_factory=set)
     series: Any = ()
-    """What the history answers; ``asked`` is what it was asked."""
+    """What the history answers, or ``(name, asked)`` to it; ``asked`` is what it was asked."""
     asked: Any = None
     refusing: set[str] = field(default_factory=set)
     """Processes whose restart answers 500 and does nothing."""
@@ -81,7 +81,8 @@ class Supervisor:
                 writer.write(whole(200, self.cache(name)))
             case ("POST", "processes", name, "metrics") if name in self.children:
                 self.asked = orjson.loads(seen.body)
-                writer.write(whole(200, {"series": self.series}))
+                series = self.series(name, self.asked) if callable(self.series) else self.series
+                writer.write(whole(200, {"series": series}))
             case ("POST", "processes", name, *verb) if name in self.children:
                 writer.write(await self.repair(self.children[name], "/".join(verb), orjson.loads(seen.body)))
             case ("GET", "actions", action_id) if action_id in self.actions:
