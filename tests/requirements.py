@@ -40,6 +40,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy's part; the server has no deadline before a body"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
     # -- incidents
+    _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py"),
+    _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py"),
+    _("incident:lives", "broker/incidents", "whatever happens in whatever order, states, events and work agree", "property/incidents/test_lives.py"),
+    _("incident:topology", "broker/topology.py", "impact, paths and owners follow the inventory; a circle or an unknown name stops the start", "unit/incidents/test_topology.py"),
+    _("incident:memory", "broker/incidents", "traces, timeline and post-mortem tell what is on record and nothing else", "unit/incidents/test_traces.py", "unit/incidents/test_telling.py"),
+    _("work:claims", "broker/work.py", "one holder a step, under a fence; stale holders cause nothing; nothing is due before the log has it", "unit/work/test_claims.py"),
+    _("work:poison", "broker/work.py", "work that nobody can do is set aside, seen, and strands no incident", "unit/work/test_poison.py"),
+    _("work:kills", "broker/work.py", "workers killed anywhere leave every incident finished, each step once", "unit/work/test_workers.py"),
     _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py"),
     _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     # -- identity
@@ -104,7 +112,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("connector:llm", "Anthropic Messages API", "relayed byte for byte, streaming and not; the provider's key stays here", "unit/connectors/test_llm.py", "property/test_sse_splitter.py"),
     _("connector:notify", "Standard Webhooks 1", "people's systems are told by a signed message that they can check", "unit/connectors/test_notify.py"),
     _("connector:prometheus", "Prometheus HTTP API v1", "queries are parsed, bounded and pinned to an environment before they leave; a real server reads what we send as it reads what was asked", "unit/connectors/test_promql.py", "unit/connectors/test_prometheus.py"),
-    _("connector:git", "git", "history, differences and blame in bounds; a revert that is pushed once and never forced, found again by its action", "unit/connectors/test_git.py", "unit/connectors/test_git_revert.py"),
+    _("connector:git", "git", "history, differences and blame in bounds; a revert that is pushed once and never forced, found again by its action", "unit/connectors/test_git.py", "unit/connectors/test_git_revert.py", "unit/connectors/test_git_http.py"),
     _("connector:logs", "broker/connectors", "lines and templates of a window from files that rotate, in bounds; a log store fits the same protocol", "unit/connectors/test_logs.py"),
     _("connector:log-templates", "Drain (ICWS 2017), loghub", "lines of one statement are one template, as their publishers group them", "unit/connectors/test_log_templates.py"),
     _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),
