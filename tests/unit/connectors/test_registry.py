@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from broker.clock import SeededClock
+from broker.connectors.git import GitConnector, GitRepositorySettings
 from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.llm import LlmConnector, LlmEndpoint
 from broker.connectors.local import LocalConnector, LocalProcess
+from broker.connectors.logs import LogsConnector
+from broker.connectors.prometheus import PrometheusConnector
 from broker.connectors.registry import build_connector, read_settings
 from broker.egress import Egress
 from broker.errors import BadRequest
@@ -26,6 +29,9 @@ def test_each_adapter_is_built_from_its_table(tmp_path: Path) -> None:
             },
             LlmConnector,
         ),
+        "prometheus": ({"base_url": "https://a.example", "enforce": {"env": "{resource.env}"}}, PrometheusConnector),
+        "logs": ({"files": {"prod/checkout": ["/var/log/checkout.log"]}}, LogsConnector),
+        "git": ({"repositories": [{"id": "shop", "url": "/srv/shop.git", "writable": ["main"]}]}, GitConnector),
     }
     for adapter, (table, kind) in tables.items():
         connector = build_connector(read_settings(adapter, "one", table), Egress(), SeededClock())
@@ -37,6 +43,8 @@ def test_nested_tables_are_typed() -> None:
     llm: Any = read_settings(
         "llm", "l", {"endpoints": [{"region": "eu", "base_url": "https://a.example", "models": ["x"]}]}
     )
+    git: Any = read_settings("git", "g", {"repositories": [{"id": "a", "url": "/a", "branches": ["main", "next"]}]})
+    assert git.repositories == (GitRepositorySettings(id="a", url="/a", branches=("main", "next")),)
     assert local.processes == (LocalProcess(id="a"),)
     assert llm.endpoints == (LlmEndpoint(region="eu", base_url="https://a.example", models=("x",)),)
     assert read_settings("http", "h", {"base_url": "https://a.example"}) == HttpSettings(
@@ -51,6 +59,9 @@ def test_nested_tables_are_typed() -> None:
     ("http", {"base_url": "https://a.example", "timeout_seconds": "soon"}, "timeout_seconds"),
     ("local", {"processes": [{"id": "a", "x": 1}]}, "processes.0.x"),
     ("llm", {"endpoints": [{"region": "eu"}]}, "endpoints.0.base_url"),
+    ("git", {"repositories": [{"id": "a"}]}, "repositories.0.url"),
+    ("logs", {"files": {"a": "/one/text"}}, "files"),
+    ("prometheus", {"base_url": "https://a.example", "enforced": {}}, "enforced"),
     ("ftp", {}, "ftp"),
 ])  # fmt: skip
 def test_a_wrong_table_is_refused_by_key_and_without_its_values(
