@@ -116,6 +116,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("connector:logs", "broker/connectors", "lines and templates of a window from files that rotate, in bounds; a log store fits the same protocol", "unit/connectors/test_logs.py"),
     _("connector:log-templates", "Drain (ICWS 2017), loghub", "lines of one statement are one template, as their publishers group them", "unit/connectors/test_log_templates.py"),
     _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),
+    # -- evidence
+    _("evidence:selectors", "broker/evidence", "the selector language is bounded, total, exact and deterministic", "unit/evidence/test_selectors.py"),
+    _("evidence:verdicts", "broker/evidence", "a claim is verified only by what its observation holds; empty, failed and cut-off answers are told apart", "unit/evidence/test_verdicts.py"),
+    _("evidence:diagnosis", "broker/evidence", "a diagnosis needs independent sources and kinds, cause before symptom, a path, and nothing refuted; confidence and prose come from verdicts alone", "unit/evidence/test_diagnosis.py"),
+    _("evidence:judge", "broker/evidence", "only this incident's observations in this tenant count, unexpired, unerased, as recorded; what an agent asserts changes nothing", "unit/evidence/test_judge.py"),
+    _("evidence:falsified", "corpus opensre-rds", "true claims of given responses are accepted, and refused once a number, time, name or sign is falsified", "eval/opensre/test_given_responses.py"),
     # -- the path
     _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),
     _("path:restart", "broker/pipeline.py", "an approved restart happens once", "e2e/test_one_path.py::test_a_restart_waits_for_another_person_and_happens_once"),
