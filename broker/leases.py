@@ -4,7 +4,7 @@ A key's fence grows with every new hold and never goes back, so a target that re
 refuse a holder whose time ran out. All keys of one action are taken together or none. Expiry is compared at use.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from broker import clock as clocks
@@ -70,9 +70,9 @@ class Leases:
             raise _lost()
         return replace(held, until=now + seconds)
 
-    async def release(self, tenant: str, holder: str) -> None:
-        """Free what ``holder`` still has; a key that was lost stays with its new holder."""
-        await self._store.hold(lambda c: rows.release(c, tenant, holder), gives_back=True)
+    async def release(self, tenant: str, holder: str, keys: Iterable[str] = ()) -> None:
+        """Free what ``holder`` still has, of ``keys`` where they are known; a key that was lost stays with its new holder."""
+        await self._store.hold(lambda c: rows.release(c, tenant, holder, keys), gives_back=True)
 
 
 def _lost() -> Conflict:

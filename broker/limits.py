@@ -14,8 +14,8 @@ import orjson
 
 from broker.errors import LimitExceeded, ObligationFailed, Reason
 from broker.model import ActionRequest, Limit, Principal
-from broker.store import Store, counters
-from broker.store.counters import Charge
+from broker.store import Connection, Query, Store, counters
+from broker.store.counters import Charge, Shortage
 from broker.store.rows import EVERY_TENANT
 
 NS = 1_000_000_000
@@ -39,16 +39,33 @@ class Limits:
         """Count in the counter tables of ``store``."""
         self._store = store
 
-    async def take(self, tenant: str, limits: Sequence[tuple[Limit, str]], cost: int = 1, *, now_ns: int) -> Taken:
+    async def take(
+        self,
+        tenant: str,
+        limits: Sequence[tuple[Limit, str]],
+        cost: int = 1,
+        *,
+        now_ns: int,
+        also: Sequence[Query[None]] = (),
+    ) -> Taken:
         """Charge ``limit.cost * cost`` units to each (limit, key of ``key_of``), all or none.
+
+        ``also`` is counted in the same transaction; one of them that raises leaves nothing charged.
 
         Raises ``LimitExceeded`` with ``retry_after`` in seconds and the limit's name among the reasons;
         ``ObligationFailed`` for a limit that could never let this pass; ``StoreUnavailable``.
         """
         charges = tuple(_charge(tenant, limit, key, cost) for limit, key in limits)
-        if not charges:
+        if not charges and not also:
             return Taken((), now_ns)
-        short = await self._store.count(lambda c: counters.take(c, charges, now_ns))
+
+        def count(connection: Connection) -> Shortage | None:
+            short = counters.take(connection, charges, now_ns) if charges else None
+            for query in also if short is None else ():
+                query(connection)
+            return short
+
+        short = await self._store.count(count)
         if short is not None:
             name = limits[short.index][0].name
             raise LimitExceeded(
@@ -77,7 +94,11 @@ class Limits:
 
     async def record_use(self, tenant: str, party: str, now_s: int, *, write: bool) -> None:
         """Count one action of ``party`` today (UTC), for policy's advisory ``context.usage``; enforces nothing."""
-        await self._store.count(lambda c: counters.bump(c, tenant, party, now_s, write=write))
+        await self._store.count(self.use(tenant, party, now_s, write=write))
+
+    def use(self, tenant: str, party: str, now_s: int, *, write: bool) -> Query[None]:
+        """``record_use`` as a part of somebody's transaction in the counter lane."""
+        return lambda connection: counters.bump(connection, tenant, party, now_s, write=write)
 
 
 def key_of(limit: Limit, principal: Principal, request: ActionRequest) -> str:

@@ -41,6 +41,7 @@ from broker.model import (
 from broker.redaction import Redactor, Scope
 from broker.remedies import digest_of, is_own
 from broker.sessions import Sessions
+from broker.store import Query
 
 GRANT_SECONDS = 60
 OWN_CONNECTOR = "gate"
@@ -199,17 +200,16 @@ class Obligations:
             await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, "cancelled")
 
     async def _spend(self, limits: list[Limit], asked: Asked) -> None:
-        """Charge every limit at once, or none; then the session's budgets."""
-        if limits:
-            keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
-            await self._limits.take(asked.request.tenant, keyed, now_ns=self._clock.now_ns())
+        """Charge every limit and the session's budgets at once, or nothing."""
+        tenant, acting = asked.request.tenant, asked.principal.acting.id
+        also: list[Query[None]] = []
         if asked.session is not None and not is_own(asked.principal):
             # What the gate itself looks at is not on the agent's account.
-            await self._sessions.spend(asked.session, _units(asked))
+            also.append(self._sessions.spending(asked.session, _units(asked)))
         if asked.action.effect is Effect.WRITE:
-            await self._limits.record_use(
-                asked.request.tenant, asked.principal.acting.id, seconds(self._clock), write=True
-            )
+            also.append(self._limits.use(tenant, acting, seconds(self._clock), write=True))
+        keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
+        await self._limits.take(tenant, keyed, now_ns=self._clock.now_ns(), also=also)
 
     async def after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
         """Redact, look for taint, keep the whole and cap what is answered."""
@@ -230,7 +230,7 @@ class Obligations:
     async def release(self, granted: Granted) -> None:
         """Give back what was held while the action ran."""
         if granted.held is not None:
-            await self._leases.release(granted.grant.request.tenant, granted.grant.request.id)
+            await self._leases.release(granted.held.tenant, granted.held.holder, granted.held.fences)
 
     async def let_go(self, tenant: str, action_id: str) -> None:
         """Give back what a run of this action held that is known to be over."""
@@ -405,11 +405,24 @@ def _cap(value: Json, cap: Cap | None) -> tuple[Json, bool]:
     """Cut lists to ``cap.rows``; what is then still over ``cap.bytes`` becomes a head of its text."""
     if cap is None:
         return value, False
-    cut, capped = _cut(value, cap.rows)
+    cut, capped = _cut(value, cap.rows) if _has_longer(value, cap.rows) else (value, False)
     text = orjson.dumps(cut)
     if len(text) <= cap.bytes:
         return cut, capped
     return {"head": text[: cap.bytes].decode(errors="ignore"), "bytes": len(text)}, True
+
+
+def _has_longer(value: Json, rows: int) -> bool:
+    """Whether a list at any depth has more than ``rows`` items: most results have none and stay as they are."""
+    inside: list[Json] = [value]
+    for one in inside:
+        if isinstance(one, list):
+            if len(one) > rows:
+                return True
+            inside += [child for child in one if isinstance(child, (list, dict))]
+        elif isinstance(one, Mapping):
+            inside += [child for child in one.values() if isinstance(child, (list, dict))]
+    return False
 
 
 def _cut(value: Json, rows: int) -> tuple[Json, bool]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, Denied, LimitExceeded, NotFound
 from broker.model import Intent, PartyKind, Principal, Session
-from broker.store import Connection, Store
+from broker.store import Connection, Query, Store
 from broker.store import sessions as rows
 from broker.store.rows import new_id
 
@@ -131,13 +131,21 @@ class Sessions:
 
     async def spend(self, session: Session, units: Mapping[str, int]) -> None:
         """Count use against the budgets, all or none; raises ``LimitExceeded`` (``session.budget``) at the first spent."""
-        spent = await self._store.count(lambda c: rows.spend(c, session.tenant, session.id, session.budgets, units))
-        if spent:
-            raise LimitExceeded(
-                f"the session's budget of {spent} is spent",
-                code="session.budget",
-                remedy="open a new session, or ask the owner of the policy for a larger budget",
-            )
+        await self._store.count(self.spending(session, units))
+
+    def spending(self, session: Session, units: Mapping[str, int]) -> Query[None]:
+        """``spend`` as a part of somebody's transaction in the counter lane; raising, it undoes that transaction."""
+
+        def count(connection: Connection) -> None:
+            spent = rows.spend(connection, session.tenant, session.id, session.budgets, units)
+            if spent:
+                raise LimitExceeded(
+                    f"the session's budget of {spent} is spent",
+                    code="session.budget",
+                    remedy="open a new session, or ask the owner of the policy for a larger budget",
+                )
+
+        return count
 
     async def used(self, session: Session) -> dict[str, int]:
         """Return what the session has used: ``actions``, ``writes``, ``tokens``."""

@@ -2,6 +2,6 @@
 
 from sqlalchemy import Connection
 
-from broker.store.engine import Store, Timeouts
+from broker.store.engine import Query, Store, Timeouts
 
-__all__ = ["Connection", "Store", "Timeouts"]
+__all__ = ["Connection", "Query", "Store", "Timeouts"]

@@ -176,7 +176,7 @@ class _Lane:
         connection = self.kept.pop() if self.kept else self.engine.connect()
         try:
             # Begun and ended at the driver: SQLAlchemy's own way costs as much as the small queries in between.
-            driver: Any = connection.connection.driver_connection
+            driver: Any = connection.connection.dbapi_connection
             driver.execute(self.begin)
             result = query(connection)
             if connection.in_transaction():  # an ordinary statement made SQLAlchemy join in

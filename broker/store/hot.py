@@ -29,7 +29,7 @@ class Hot:
             return result.all() if result.returns_rows else ()
         if not self._text:
             self._compile(connection)
-        driver: Any = connection.connection.driver_connection
+        driver: Any = connection.connection.dbapi_connection
         whole = self._fixed | values
         return driver.execute(self._text, [whole[name] for name in self._names]).fetchall()  # type: ignore[no-any-return]
 

@@ -1,6 +1,6 @@
 """Rows of ``lease``: one a key, for ever, because its fence number must never go back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,8 +32,11 @@ def take(  # noqa: PLR0913 - one argument a column
     busy: list[int] = []
     for key in keys:
         here = {"t": tenant, "k": key}
-        _MAKE(connection, here)
-        [(held_by, fence, held_until)] = _SEE(connection, here)
+        found = _SEE(connection, here)
+        if not found:
+            _MAKE(connection, here)
+            found = _SEE(connection, here)
+        [(held_by, fence, held_until)] = found
         if held_until > now_s and held_by != holder:
             busy.append(held_until)
         fences[key] = fence + 1
@@ -66,11 +69,11 @@ def renew(  # noqa: PLR0913 - one argument a column
     return True
 
 
-def release(connection: Connection, tenant: str, holder: str) -> None:
-    """Free every key that ``holder`` still has; the others are somebody else's by now."""
+def release(connection: Connection, tenant: str, holder: str, keys: Iterable[str] = ()) -> None:
+    """Free every key that ``holder`` still has, all of them in ``keys`` if any are named; others are somebody else's now."""
     # Locked in the order in which everybody takes them, or two holders could wait for each other.
     mine = {"t": tenant, "h": holder}
-    for (key,) in _HELD(connection, mine):
+    for key in sorted(keys) or [key for (key,) in _HELD(connection, mine)]:
         _FREE(connection, mine | {"k": key})
 
 

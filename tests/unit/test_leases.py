@@ -74,6 +74,7 @@ def test_a_holder_whose_time_ran_out_may_not_act_and_cannot_free_its_successors_
     assert lost(leases, first)
     second = acquire(leases, tenant, ["k"], "act_2", 30)
     asyncio.run(leases.release(tenant, holder="act_1"))
+    asyncio.run(leases.release(tenant, "act_1", ["k"]))
     assert lost(leases, first)
     assert not lost(leases, second)
     with pytest.raises(Conflict):
@@ -103,9 +104,12 @@ def test_renewing_holds_all_keys_longer_or_none(leases: Leases, clock: SeededClo
     assert acquire(leases, tenant, ["b"], "act_2").fences == {"b": 2}
 
 
-def test_a_released_key_is_free_at_once_and_its_fence_goes_on(leases: Leases, tenant: str) -> None:
+@pytest.mark.parametrize("keys", [(), ("b", "a")], ids=["whatever it has", "what it knows it has"])
+def test_a_released_key_is_free_at_once_and_its_fence_goes_on(
+    leases: Leases, tenant: str, keys: tuple[str, ...]
+) -> None:
     held = acquire(leases, tenant, ["a", "b"], "act_1")
-    asyncio.run(leases.release(tenant, holder="act_1"))
+    asyncio.run(leases.release(tenant, "act_1", keys))
     assert lost(leases, held)
     assert acquire(leases, tenant, ["b", "a", "a"], "act_2").fences == {"a": 2, "b": 2}
 

@@ -8,7 +8,8 @@ import pytest
 from broker.clock import SeededClock
 from broker.errors import BadRequest, BrokerError, Denied, LimitExceeded, NotFound
 from broker.killswitch import KillSwitch
-from broker.model import Intent, Principal
+from broker.limits import Limits
+from broker.model import Intent, Limit, Principal
 from broker.sessions import OPENED_BY_GATE, Opening, Sessions
 from broker.store import Store
 from broker.store.gather import Gathered, gather
@@ -251,6 +252,30 @@ def test_a_budget_is_spent_to_its_last_unit_and_all_or_none(sessions: Sessions, 
         with pytest.raises(LimitExceeded):
             await sessions.spend(opened, {"actions": 1})
         assert await sessions.used(opened) == {"actions": 3, "writes": 1, "tokens": 10**12}
+
+    asyncio.run(main())
+
+
+def test_a_spent_budget_leaves_every_limit_uncharged_and_a_spent_limit_every_budget(
+    sessions: Sessions, store: Store, tenant: str
+) -> None:
+    opened = asyncio.run(sessions.open(agent("agent-1", tenant), Opening((), 600, budgets={"actions": 1})))
+    limits = Limits(store)
+    pair = (Limit(name="calls", scope="actor", max=1, window_s=3600, burst=2, cost=1), "k")
+
+    async def act() -> str:
+        try:
+            await limits.take(tenant, [pair], now_ns=10**18, also=[sessions.spending(opened, {"actions": 1})])
+        except LimitExceeded as spent:
+            return spent.error_code
+        return "done"
+
+    async def main() -> None:
+        assert [await act(), await act(), await act()] == ["done", "session.budget", "session.budget"]
+        # The second unit of the limit is still there, and with it gone nothing else is counted.
+        await limits.take(tenant, [pair], now_ns=10**18)
+        assert await act() == "limit.exceeded"
+        assert (await sessions.used(opened))["actions"] == 1
 
     asyncio.run(main())
 
