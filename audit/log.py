@@ -75,6 +75,7 @@ class Log:
         self._writer = Writer(store, Sealing(keys, random), self._deliver, max_waiting)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="audit-reader")
         self._session: Session | None = None
+        self._quick: Session | None = None
 
     def origin(self, tenant: str) -> str:
         """Return the name of a tenant's log; raises RecordInvalid for what cannot be a tenant."""
@@ -91,11 +92,14 @@ class Log:
             HistoryConflict: it has lost or changed records that were signed.
         """
         await self._read(self._check_history)
+        with contextlib.suppress(*self._store.failures):  # it is only the quicker way
+            self._quick = await asyncio.to_thread(self._store.glance)
         self._writer.start()
 
     async def aclose(self) -> None:
         """Write what waits and close."""
         await asyncio.to_thread(self._writer.stop)
+        self._drop_quick()
         with contextlib.suppress(LogUnavailable):
             await self._read(lambda session: session.close())
         self._reader.shutdown()
@@ -123,7 +127,7 @@ class Log:
     async def find(self, tenant: str, event_id: str) -> Entry | None:
         """Return the record with an event id; raises LogUnavailable."""
         log = self.origin(tenant)
-        found = await self._read(lambda session: session.by_event(log, event_id))
+        found = await self._glance(lambda session: session.by_event(log, event_id))
         return None if found is None else _entry(log, found)
 
     async def read(
@@ -251,6 +255,21 @@ class Log:
         for loop, ready in by_loop.items():
             with contextlib.suppress(RuntimeError):  # the loop of callers that are gone is closed
                 loop.call_soon_threadsafe(_resolve, ready)
+
+    async def _glance(self, question: Callable[[Session], _T]) -> _T:
+        """Ask here and now, for a row or two by index, if the store can; else as `_read`."""
+        if self._quick is not None:
+            try:
+                return question(self._quick)
+            except self._store.failures:
+                self._drop_quick()
+        return await self._read(question)
+
+    def _drop_quick(self) -> None:
+        if self._quick is not None:
+            with contextlib.suppress(*self._store.failures):
+                self._quick.close()
+        self._quick = None
 
     async def _read(self, question: Callable[[Session], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._ask, question)

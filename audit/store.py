@@ -94,6 +94,10 @@ class Store(Protocol):
         """
         ...
 
+    def glance(self) -> Session | None:
+        """Open a connection for look-ups by index that wait for nothing, on any thread; None where they would wait."""
+        ...
+
 
 class Session(ABC):
     """One connection; all SQL that both databases share. Question marks stand for values."""
