@@ -34,6 +34,7 @@ from broker.policy.schema import compile_schema
 
 VERSION_MIN = (1, 20, 1)
 """1.20.0 panics on a comparison of floats."""
+_SLICES = 10
 _PARAMETERS = {"provenance": "true", "strict-builtin-errors": "true"}
 
 
@@ -68,19 +69,49 @@ class _UnixOpaClient(AsyncOpaClient):  # type: ignore[misc]
             headers={"Accept-Encoding": "identity"},
             # The bytes that were hashed are the bytes that go on the wire: no second serialisation.
             json_serialize=lambda body: f'{{"input":{body["input"]}}}',
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
+            timeout=aiohttp.ClientTimeout(total=None),  # `ask` bounds the whole
         )
 
     async def ask(self, input_json: bytes) -> Any:
         """OPA's whole answer, parsed; once more when a pooled connection turns out to be closed (OPA restarted)."""
-        async with asyncio.timeout(self.timeout):
+        async with asyncio.timeout(None) as bound:
+            patience = _Patience(bound, self.timeout)
             try:
                 return await self._query(input_json)
             except aiohttp.ServerDisconnectedError:
                 return await self._query(input_json)
+            finally:
+                patience.end()
 
     async def _query(self, input_json: bytes) -> Any:
         return await self.query_rule(input_json.decode(), "broker.main", "decision", _PARAMETERS)
+
+
+class _Patience:
+    """Time in which OPA could be heard: when it is over, ``bound`` expires.
+
+    A plain deadline also counts the time in which the gate's own event loop was busy with other requests, and then
+    refuses an answer that lies in the socket already. So the time is cut into slices, and a slice counts once, however
+    late the loop comes to it; between two slices the loop reads its sockets.
+    """
+
+    def __init__(self, bound: asyncio.Timeout, seconds: float) -> None:
+        self._bound = bound
+        self._slice = seconds / _SLICES
+        self._left = _SLICES
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._slice, self._tick)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._timer = self._loop.call_later(self._slice, self._tick)
+        else:
+            self._bound.reschedule(self._loop.time())
+
+    def end(self) -> None:
+        """The answer is there, or nobody wants it any more."""
+        self._timer.cancel()
 
 
 class OpaEngine:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,6 +112,23 @@ def test_a_stopped_opa_denies_and_a_restarted_one_decides_from_its_own_disk(run:
             # The pooled connection of the dead server is used up by one retry; the bundle comes from disk.
             decision = await until(lambda: gate.pdp.decide(ask("oncall")))
             assert (decision.effect, decision.policy_revision) == ("permit", "1")
+
+    run(main())
+
+
+def test_an_answer_that_came_while_the_gate_itself_was_busy_is_taken(run: Any) -> None:
+    async def main() -> None:
+        async with gate_with_opa() as (gate, opa):
+            await gate.activate(bundle("1"))
+            hasty = Gate(opa.socket, gate.shelf, timeout_seconds=0.5)
+            hasty.host.settled(bundle("1"))
+            question = json.dumps(ask("oncall")).encode()
+            await hasty.host.ask(question, "1")
+            asked = asyncio.ensure_future(hasty.host.ask(question, "1"))
+            await asyncio.sleep(0)
+            time.sleep(1)  # noqa: ASYNC251 - other work holds the loop for longer than OPA may take
+            assert (await asked).revision == "1"
+            await hasty.aclose()
 
     run(main())
 
