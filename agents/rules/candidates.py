@@ -153,17 +153,31 @@ def _supports(scope: Scope, sign: Sign, component: str, fault: str) -> bool:
 
 
 def _claims(signs: Sequence[Sign]) -> list[Claim]:
-    """Claims of the signs, one observation and class at first, so that the few that are sent are independent."""
-    firsts = list({sign.observation: sign for sign in reversed(signs)}.values())
-    ordered = [sign for sign in signs if sign in firsts] + [sign for sign in signs if sign not in firsts]
-    claims: list[Claim] = []
-    for sign in ordered:
-        made = dict(sign.claim)
-        if sign.role != CAUSE or (claims and sign.fault != signs[0].fault):
-            made["role"] = SYMPTOM
-        if made not in claims:
-            claims.append(made)
-    return claims[:CLAIMS_MAX]
+    """Claims of the signs, the few that are sent as independent as can be: new classes first, then new sources, then the rest."""
+    ordered: list[Sign] = []
+    classes: set[str] = set()
+    sources: set[tuple[str, str]] = set()
+    for sign in signs:
+        if sign.signal not in classes:
+            classes.add(sign.signal)
+            sources.add((sign.signal, sign.source))
+            ordered.append(sign)
+    for sign in signs:
+        if (sign.signal, sign.source) not in sources:
+            sources.add((sign.signal, sign.source))
+            ordered.append(sign)
+    said = {(sign.signal, sign.text) for sign in ordered}
+    for sign in signs:
+        if (sign.signal, sign.text) not in said:
+            said.add((sign.signal, sign.text))
+            ordered.append(sign)
+    return [_as(sign, signs[0].fault) for sign in ordered[:CLAIMS_MAX]]
+
+
+def _as(sign: Sign, fault: str) -> Claim:
+    """The sign's claim in its role for ``fault``: what the fault brings about is a symptom of it."""
+    effect = sign.role != CAUSE or sign.fault != fault
+    return {**sign.claim, "role": SYMPTOM} if effect else sign.claim
 
 
 def explains(one: Weighted, other: Weighted, scope: Scope) -> bool:
