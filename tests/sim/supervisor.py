@@ -56,6 +56,8 @@ class Supervisor:
     asked: Any = None
     refusing: set[str] = field(default_factory=set)
     """Processes whose restart answers 500 and does nothing."""
+    cutting: set[str] = field(default_factory=set)
+    """Processes that do what is asked and break the line instead of answering."""
 
     async def __aenter__(self) -> Self:
         for name in self.names:
@@ -84,7 +86,11 @@ class Supervisor:
                 series = self.series(name, self.asked) if callable(self.series) else self.series
                 writer.write(whole(200, {"series": series}))
             case ("POST", "processes", name, *verb) if name in self.children:
-                writer.write(await self.repair(self.children[name], "/".join(verb), orjson.loads(seen.body)))
+                answer = await self.repair(self.children[name], "/".join(verb), orjson.loads(seen.body))
+                if name in self.cutting:
+                    writer.transport.abort()
+                else:
+                    writer.write(answer)
             case ("GET", "actions", action_id) if action_id in self.actions:
                 writer.write(whole(200, self.actions[action_id]))
             case _:

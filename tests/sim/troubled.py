@@ -161,6 +161,11 @@ class Troubled:
         headers = {**self.agent, **(key if key is not None else self.it.key())}
         return await self.it.client.post("/v1/actions", json=body, headers=headers)
 
+    async def ask_afresh(self) -> httpx.Response:
+        """The hold ran out: the agent claims the step again and asks for the remedy."""
+        await self.claim()
+        return await self.ask("local.cache.clear")
+
     async def turn(self) -> None:
         """The background's round: events on record, approvals resumed, the gate's own work done."""
         background = self.it.gate.background
