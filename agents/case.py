@@ -118,7 +118,8 @@ class Case:
             )
         except GateError as error:
             raise_if_over(error)
-            return Seen(query, "error", {"code": error.code, "remedy": error.remedy})
+            # The code alone: it is the same when the gate answers the same again.
+            return Seen(query, "error", {"code": error.code})
         return await self._whole(query, done)
 
     async def _whole(self, query: Query, done: Done) -> Seen:
@@ -203,19 +204,18 @@ def window(detail: IncidentDetail) -> tuple[int, int]:
 
 def entered(detail: IncidentDetail) -> int:
     """When the incident came into its present state; 0 where no event says so."""
-    state = detail.incident.state
-    return max((int(one["at"]) for one in detail.events if _to(one) == state), default=0)
+    return max((int(one["at"]) for one in detail.events if _came(one, detail.incident.state)), default=0)
 
 
 def known(detail: IncidentDetail) -> list[Mapping[str, Json]]:
     """What had happened when this state began: a step that runs again must see what it saw."""
-    state = detail.incident.state
-    last = max((int(one["seq"]) for one in detail.events if _to(one) == state), default=0)
+    last = max((int(one["seq"]) for one in detail.events if _came(one, detail.incident.state)), default=0)
     return [one for one in detail.events if int(one["seq"]) <= last]
 
 
-def _to(event: Mapping[str, Json]) -> str:
-    return str(event.get("to_state") or event.get("to") or "")
+def _came(event: Mapping[str, Json], state: str) -> bool:
+    """Whether ``event`` brought the incident into ``state``; most events only happened while it was there."""
+    return event.get("to_state") == state and event.get("from_state") != state
 
 
 def people(events: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:

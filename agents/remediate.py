@@ -80,7 +80,7 @@ def evidence_of(diagnosis: Mapping[str, Json]) -> dict[str, Json]:
 
 
 async def weighed(case: Case, diagnosis: Mapping[str, Json]) -> list[Choice]:
-    """The remedies for this fault, best first: what helped before, what is asked for in a fitting state, what can be undone."""
+    """The remedies for this fault, best first: what helped before, what can be undone, what can be repeated."""
     fault = str(diagnosis["cause"]["fault"])
     fitting = [one for one in case.detail.remedies if fault in one["faults"]]
     choices = [Choice(one, await _against(case, one)) for one in fitting]
@@ -91,7 +91,7 @@ async def weighed(case: Case, diagnosis: Mapping[str, Json]) -> list[Choice]:
         undone = (
             ("reversible", "compensable").index(one["reversibility"]) if one["reversibility"] != "irreversible" else 2
         )
-        return one["action"] not in helped, not one.get("preconditions"), not one["idempotent"], undone, one["action"]
+        return one["action"] not in helped, undone, not one["idempotent"], not one.get("preconditions"), one["action"]
 
     return sorted(choices, key=rank)
 

@@ -34,6 +34,7 @@ class Skeptic:
         """Reads go through ``case``; ``asking`` shares the step's budget."""
         self._reads = Reads(case)
         self._case = case
+        self._known = case.observed
         submit = LoopTool("submit", "Give what must hold if the finding is right.", SCHEMA, self._submit)
         self._loop = Loop(asking, text("skeptic"), [*self._reads.tools(), submit], heard)
 
@@ -51,7 +52,10 @@ class Skeptic:
         return found
 
     async def _submit(self, given: Mapping[str, Json]) -> Ended:
-        if not self._reads.seen:
-            raise InputUnfit("nothing was queried yet; make a query of your own that could show the finding wrong")
+        fresh = set(self._reads.seen) - self._known
+        if not fresh:
+            raise InputUnfit("nothing new was queried yet; make a query of your own that could show the finding wrong")
         claims = claims_of(given["predictions"], self._reads.seen)
+        if not any(one["observation"] in fresh for one in claims):
+            raise InputUnfit("no prediction is about what was newly queried")
         return Ended([{**one, "role": "prediction"} for one in claims])

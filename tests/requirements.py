@@ -126,6 +126,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),
     _("path:restart", "broker/pipeline.py", "an approved restart happens once", "e2e/test_one_path.py::test_a_restart_waits_for_another_person_and_happens_once"),
     _("path:model", "broker/streams.py", "a model sees only what redaction left; a stream's end waits for the outcome", "e2e/test_one_path.py::test_a_model_sees_only_what_redaction_left", "e2e/test_one_path.py::test_a_stream_is_relayed_and_its_end_waits_for_the_outcome"),
+    _("agents:killed", "agents", "a worker killed in the middle of anything: nothing is bought or done twice, and the next one ends the step", "e2e/test_killed_worker.py"),
+    _("agents:model", "agents", "the model's part, and each of its bad days", "unit/agents/test_model_loop.py"),
     _("path:model-keyed", "broker/README.md", "a model call with an idempotency key is asked once, read to its end whoever listens, and given again", "e2e/test_keyed_model_calls.py"),
     _("path:one-owner", "broker/background.py", "of several replicas one publishes", gap="covered for one replica by the log's tests; no test of a change of owner"),
     # -- bad days

@@ -174,16 +174,15 @@ class IncidentGate(SimGate):
         return Answer(200, {"state": body["to"]})
 
     def _done(self, action_id: str, value: Json) -> Answer:
-        """A read's answer is kept as an observation named after what it holds; ``__status`` says how it ended."""
+        """A read's answer is kept as an observation; ``__status`` says how it ended."""
         status = "ok"
         if isinstance(value, dict):
             value = dict(value)
             status = value.pop("__status", status)
-        named = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:26]
         body = super()._done(action_id, value).body
         assert isinstance(body, dict)
         body["result"]["status"] = status
-        return Answer(200, {**body, "observation": f"obs_{named}"})
+        return Answer(200, {**body, "observation": action_id.replace("act_", "obs_")})
 
 
 def _payload(asked: Asked) -> bytes:

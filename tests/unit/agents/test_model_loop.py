@@ -137,7 +137,7 @@ def test_the_skeptic_must_make_a_query_of_its_own() -> None:
         assert ended(gate)[0] == "diagnosed"
         refused = next(results(body) for body in gate.thought if is_skeptic(body) and len(used(body)) == 1)[0]
     assert refused["is_error"]
-    assert "nothing was queried" in refused["detail"]
+    assert "nothing new was queried" in refused["detail"]
 
 
 def test_without_its_skeptic_the_model_tier_diagnoses_nothing() -> None:
