@@ -115,6 +115,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("connector:git", "git", "history, differences and blame in bounds; a revert that is pushed once and never forced, found again by its action", "unit/connectors/test_git.py", "unit/connectors/test_git_revert.py", "unit/connectors/test_git_http.py"),
     _("connector:logs", "broker/connectors", "lines and templates of a window from files that rotate, in bounds; a log store fits the same protocol", "unit/connectors/test_logs.py"),
     _("connector:log-templates", "Drain (ICWS 2017), loghub", "lines of one statement are one template, as their publishers group them", "unit/connectors/test_log_templates.py"),
+    _("connector:observing", "broker", "through the whole gate: a change is found, taken back after approval, and not when the branch moved; one environment reads nothing of another", "e2e/test_observing.py"),
     _("connector:mcp", "Model Context Protocol", "MCP servers behind the gate", gap="planned"),
     # -- evidence
     _("evidence:selectors", "broker/evidence", "the selector language is bounded, total, exact and deterministic", "unit/evidence/test_selectors.py"),

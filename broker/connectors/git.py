@@ -24,13 +24,13 @@ from broker.connectors.git_revert import Revert, prepare, push_revert
 from broker.connectors.http import credential_headers
 from broker.egress import Egress
 from broker.errors import BadRequest, BrokerError, Conflict, NotFound, UpstreamFailed
-from broker.model import ActionRequest, Grant, Json, Plan, Result, ResultStatus
+from broker.model import ActionRequest, Grant, Json, Plan, Resource, Result, ResultStatus
 
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitRepositorySettings:
-    """One repository: ``url`` is https, or a folder of this machine; ``id`` is the resource's id."""
+    """One repository: ``url`` is https, or a folder of this machine; ``id`` is the resource's id, or ``environment/id``."""
 
     id: str
     url: str
@@ -96,7 +96,7 @@ class GitConnector:
 
     def endpoint(self, request: ActionRequest) -> Mapping[str, str]:
         """Where the request's data goes: the repository's own place."""
-        known = self._known.get(request.resource.id)
+        known = self._known.get(self._key(request.resource))
         return {"region": known.region if known and known.region else request.resource.region, "provider": self.name}
 
     async def plan(self, request: ActionRequest, action: Action) -> Plan:
@@ -109,7 +109,7 @@ class GitConnector:
             return Plan(
                 summary=f"{action.name} on {resource.id}", fingerprint=digest.hexdigest(), affected=(resource.id,)
             )
-        clone, branch = self._clone(resource.id), self._writable(resource.id, arguments["branch"])
+        clone, branch = self._clone(resource), self._writable(resource, arguments["branch"])
         async with clone.lock:
             await clone.fetch_held()
             revert = await prepare(clone, branch, await self._target(clone, arguments), self._work(request.id))
@@ -130,7 +130,7 @@ class GitConnector:
 
     async def execute(self, grant: Grant, action: Action) -> Result:
         """Do it once; reads are bounded, the revert is pushed at most once."""
-        clone, arguments = self._clone(grant.request.resource.id), grant.arguments
+        clone, arguments = self._clone(grant.request.resource), grant.arguments
         verb = _verb(action)
         if verb == "change.revert":
             return await self._revert(clone, grant)
@@ -214,8 +214,7 @@ class GitConnector:
 
     async def _revert(self, clone: Clone, grant: Grant) -> Result:
         """Find it where it was done already; else prepare it on the planned state and push it."""
-        resource = grant.request.resource.id
-        branch = self._writable(resource, grant.arguments["branch"])
+        branch = self._writable(grant.request.resource, grant.arguments["branch"])
         async with clone.lock:
             await clone.fetch_held()
             found = await clone.made_by(grant.request.id, branch)
@@ -257,17 +256,22 @@ class GitConnector:
             raise NotFound("no commit on the branch was made by this action", code="git.unknown_commit")
         return made
 
-    def _clone(self, resource: str) -> Clone:
-        clone = self._clones.get(resource)
+    def _key(self, resource: Resource) -> str:
+        """The name by which the settings know the target: with its environment where they say it."""
+        full = f"{resource.env}/{resource.id}"
+        return full if full in self._known else resource.id
+
+    def _clone(self, resource: Resource) -> Clone:
+        clone = self._clones.get(self._key(resource))
         if clone is None:
             raise NotFound(
                 "no repository is configured for this resource", remedy="list it in the settings of this connector"
             )
         return clone
 
-    def _writable(self, resource: str, branch: str) -> str:
+    def _writable(self, resource: Resource, branch: str) -> str:
         self._clone(resource)
-        writable = self._known[resource].writable
+        writable = self._known[self._key(resource)].writable
         if branch not in writable:
             raise BadRequest(
                 "this branch is not one that the connector may write to",

@@ -55,6 +55,8 @@ class PrometheusSettings:
     proxy_url: str = ""
     region: str = ""
     """Where the server keeps its data; empty: the region of the resource."""
+    resources: tuple[str, ...] = ()
+    """Ids of resources, or ``environment/id``, that this server answers for; empty: all of its type."""
     enforce: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Label name to the value that every selector must have."""
     timeout_seconds: float = 20.0
@@ -159,11 +161,20 @@ class PrometheusConnector:
 
     # -- the way out --------------------------------------------------------------------------------------------------
 
+    def _answers_for(self, resource: Resource) -> None:
+        """Raise ``NotFound`` for a target whose server is another one."""
+        names = self._settings.resources
+        if names and not {resource.id, f"{resource.env}/{resource.id}"} & set(names):
+            raise NotFound(
+                "no server is configured for this resource", remedy="list it in `resources` of this connector"
+            )
+
     def _form(
         self, action: Action, resource: Resource, tenant: str, arguments: Mapping[str, Any]
     ) -> tuple[str, list[tuple[str, str]]]:
         """Path and form fields of one request; everything is judged here."""
         settings = self._settings
+        self._answers_for(resource)
         enforce = self._enforced(resource, tenant)
         allowance = [("timeout", f"{settings.query_seconds}s"), ("limit", str(settings.series_max + 1))]
         match action.name.partition(".")[2]:

@@ -301,6 +301,27 @@ def test_a_git_that_hangs_is_ended_with_its_children(tmp_path: Path, asked: Any)
     asyncio.run(main())
 
 
+def test_a_repository_can_be_named_with_its_environment(tmp_path: Path, asked: Any) -> None:
+    async def main() -> None:
+        remotes = {env: Remote.at(tmp_path / env) for env in ("prod", "staging")}
+        for env, remote in remotes.items():
+            remote.commit(env, {"readme": env})
+        known = tuple(GitRepositorySettings(id=f"{env}/shop", url=str(one.folder)) for env, one in remotes.items())
+        adapter = GitConnector(GitSettings(name="git", repositories=known), Egress(), SeededClock())
+        for env in ("prod", "staging", "dev"):
+            resource = Resource(type="repository", id="shop", env=env)
+            grant, declared = asked(MANIFEST).grant("git.history.list", resource, WINDOW)
+            if env == "dev":
+                with pytest.raises(NotFound):
+                    await adapter.execute(grant, declared)
+            else:
+                (commit,) = (await adapter.execute(grant, declared)).value["commits"]
+                assert commit["subject"] == env
+        await adapter.aclose()
+
+    asyncio.run(main())
+
+
 def test_settings_that_cannot_be_meant_are_refused() -> None:
     for one, code in (
         (GitRepositorySettings(id="a", url="/x", writable=("other",)), "config.branch"),

@@ -15,7 +15,7 @@ import pytest
 from broker.connectors.prometheus import PrometheusConnector, PrometheusSettings
 from broker.connectors.promql import QueryBounds, Window, bounded_query
 from broker.egress import Egress
-from broker.errors import BadRequest, UpstreamFailed
+from broker.errors import BadRequest, NotFound, UpstreamFailed
 from broker.model import Resource, Result, ResultStatus
 from tests.parts import ROOT, free_port
 from tests.sim.prometheus import NOW_S, Running, running_prometheus
@@ -340,6 +340,22 @@ def test_an_answer_that_comes_too_late_is_no_answer_to_the_next_question(asked: 
             late.set()
             result = await here.ask("query.instant", query="up", at_s=NOW_S)
             assert result.value["series"][0]["points"] == [[1, "new"]]
+
+    asyncio.run(main())
+
+
+def test_a_server_answers_for_its_own_targets_only(server: Running, asked: Any) -> None:
+    async def main() -> None:
+        staging = Resource(type="prometheus", id="metrics", env="staging")
+        for names, answered in ((("prod/metrics",), [METRICS]), (("metrics",), [METRICS, staging]), (("other",), [])):
+            async with world(server.url, asked, resources=names) as here:
+                for resource in (METRICS, staging):
+                    asking = here.ask("query.instant", resource, query="exact", at_s=NOW_S)
+                    if resource in answered:
+                        assert (await asking).status is ResultStatus.OK
+                    else:
+                        with pytest.raises(NotFound):
+                            await asking
 
     asyncio.run(main())
 
