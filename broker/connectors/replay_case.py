@@ -228,7 +228,9 @@ def _signalled(entries: Iterator[Entry]) -> list[Entry]:
 
 def callable_name(recorded: str) -> str:
     """An action's name in the catalog's grammar: three words of small letters, digits and ``_``."""
-    if _NAME.fullmatch(recorded) and recorded not in OWN:
+    if recorded in OWN:
+        return f"recorded.{recorded.replace('.', '_')}.read"
+    if _NAME.fullmatch(recorded):
         return recorded
     words = [word for word in re.split(r"[^a-z0-9_]+", recorded.lower()) if word]
     words = [word if word[0].isalpha() else f"n{word}" for word in words] or ["tool"]
