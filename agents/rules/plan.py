@@ -17,7 +17,7 @@ LIST = "replay.observation.list"
 CHANGES = "replay.change.list"
 ALERT = "replay.alert.read"
 ERROR_WORDS = "(?i)error|fatal|panic|exception|critical|refused|timeout|exhausted|not acquired|killed"
-METRICS = ("shop_errors_total", "shop_requests_total", "shop_request_seconds_sum")
+METRICS = ("shop_errors_total", "shop_requests_total", "shop_request_seconds_sum", "shop_queue_depth")
 """Metrics of a supervised process that are asked for by name."""
 
 

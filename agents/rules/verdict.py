@@ -30,11 +30,14 @@ _TOPICS: Mapping[str, re.Pattern[str]] = {
         (r"latency|slow", r"latency|duration|_seconds|_ms\b|p9\d|response"),
         (r"error|fail", r"error|fail|5xx"),
         (r"iops|throughput", r"iops|throughput"),
+        (r"queue|backlog", r"queue|backlog"),
     )
 }
 """What a complaint is about -> the series that must have been read, and be calm, before it may be called unfounded."""
 _ABOUT_STATE = re.compile(
-    r"crash|restart|not ?ready|unhealthy|pending|\bdown\b|not running|stopp?ed|mismatch", re.IGNORECASE
+    r"crash|restart|not ?ready|unhealthy|pending|\bdown\b|not running|stopp?ed|mismatch"
+    r"|\b(?:metrics?|telemetry|scrapes?|targets?)\b.{0,40}\b(?:missing|absent|fail\w*|cannot be read)",
+    re.IGNORECASE,
 )
 
 
