@@ -223,7 +223,8 @@ class Obligations:
                 modelwire.take_wire(result.value) if asked.action.name.startswith("llm.") else (result.value, {})
             )
             whole = await self._redactor.redact(bare, profile=granted.profile, scope=asked.scope)
-            whole = replace(whole, value=modelwire.put_back(whole.value, kept))
+            if kept:
+                whole = replace(whole, value=modelwire.put_back(whole.value, kept))
             value, capped = _cap(whole.value, granted.grant.caps)
         return Shown(whole, value, capped, provenance.taints(asked.action.attacker_writable, result.value))
 

@@ -124,7 +124,9 @@ class Reader:
         """Read a caller's ask; what is wrong with it rides in the place. A session that is not theirs stays out of it."""
         resource = self._resource(principal.tenant, ask.resource)
         action_id = self._action_id(principal, ask.idempotency_key)
-        gathered, absent = await self._gather(principal, ask.session, ask.action, action_id)
+        # Without a key the id is new: nothing can wait under it yet.
+        known_id = action_id if ask.idempotency_key else ""
+        gathered, absent = await self._gather(principal, ask.session, ask.action, known_id)
         session = "" if absent else ask.session
         scope = self._scope(principal, opened_session(action_id) if ask.action == OPENING else session)
         clean = await self._clean(ask, scope)
@@ -208,10 +210,12 @@ class Reader:
         """Arguments and reason, redacted. Identifiers of the gate's own acts stay: an alias would name nobody."""
         declared = self._catalog().find(ask.action)
         own = declared is not None and declared.connector == GATE.type
-        kept = {name: value for name, value in ask.arguments.items() if own and name not in PROSE}
+        kept = {name: value for name, value in ask.arguments.items() if name not in PROSE} if own else {}
         said = {name: value for name, value in ask.arguments.items() if name not in kept}
         spoken: dict[str, Any] = {"arguments": said, "reason": ask.reason}
         clean = await self._redactor.redact(spoken, profile=PROFILE, scope=scope)
+        if not kept:
+            return clean
         return replace(clean, value={**clean.value, "arguments": {**clean.value["arguments"], **kept}})
 
     async def _content(self, body: Json, scope: Scope) -> Redacted[Json]:

@@ -5,7 +5,6 @@ that engines share, so every array is sorted here and equal decisions are equal 
 """
 
 import secrets
-from base64 import b32encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,7 +57,7 @@ class _Parts(NamedTuple):
 
 def decision_id() -> str:
     """Return ``dec_`` and 26 characters that nobody can guess."""
-    return "dec_" + b32encode(secrets.token_bytes(17)).decode().lower()[:26]
+    return "dec_" + secrets.token_hex(13)
 
 
 class Readings:
