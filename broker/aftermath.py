@@ -225,7 +225,7 @@ class Aftermath:
         due = [began + times.settle + number * times.interval for number in range(1, times.samples + 1)]
         now = seconds(self._clock)
         taken = [at for at in due if at <= now]
-        levels = await self._levels(stands, known.diagnosis, events, taken)
+        levels = await self._levels(stands, known.diagnosis, events, taken, since=began + times.settle)
         verdict = judge(levels, over=len(taken) == len(due))
         if verdict is Verdict.PENDING:
             return Wait(max(1, due[len(taken)] - now))
@@ -239,15 +239,15 @@ class Aftermath:
         return Step("rolling_back" if known.write.plan["undo"] else "escalated", body)
 
     async def _levels(
-        self, stands: Incident, diagnosis: DiagnosisRow, events: Sequence[Event], due: Sequence[int]
+        self, stands: Incident, diagnosis: DiagnosisRow, events: Sequence[Event], due: Sequence[int], *, since: int
     ) -> list[Level]:
-        """Each service level with its value before and its samples so far."""
+        """Each service level with its value before and its samples so far, none of which looks back past ``since``."""
         before: Mapping[str, Json] = next(
             (event.body["levels"] for event in reversed(events) if event.kind == "baseline"), {}
         )
         levels = []
         for spot in self._spots(stands, diagnosis):
-            after = [await self._sample(stands, spot, at, f"verify-{number}") for number, at in enumerate(due)]
+            after = [await self._sample(stands, spot, at, f"verify-{number}", since) for number, at in enumerate(due)]
             was = before.get(spot.name)
             levels.append(
                 level_of(
@@ -272,9 +272,9 @@ class Aftermath:
         body = {"at": now, "levels": {name: None if value is None else str(value) for name, value in values.items()}}
         await self._incidents.note(stands.tenant, stands.id, kind="baseline", by=BY, body=body)
 
-    async def _sample(self, stands: Incident, spot: Spot, at: int, name: str) -> Decimal | None:
+    async def _sample(self, stands: Incident, spot: Spot, at: int, name: str, since: int = 0) -> Decimal | None:
         step = f"{stands.id}.{name}.{stands.action_id or stands.diagnosis}"
-        return await self._measuring.value(stands.tenant, stands.session, spot, at=at, step=step)
+        return await self._measuring.value(stands.tenant, stands.session, spot, at=at, step=step, since=since)
 
     def _spots(self, stands: Incident, diagnosis: DiagnosisRow) -> list[Spot]:
         graph = self._topology.graph(stands.tenant, stands.env)

@@ -75,14 +75,20 @@ class Measuring:
             for sli in levels
         ]
 
-    async def value(self, tenant: str, session: str, spot: Spot, *, at: int, step: str) -> Decimal | None:
-        """The level at the unix second ``at``. ``step`` names the sample: the same one is read once and kept."""
+    async def value(  # noqa: PLR0913 - one keyword a part
+        self, tenant: str, session: str, spot: Spot, *, at: int, step: str, since: int = 0
+    ) -> Decimal | None:
+        """The level at the unix second ``at``, of nothing before ``since``: the trouble before a remedy is not its own.
+
+        ``step`` names the sample: the same one is read once and kept.
+        """
+        span = (max(at - spot.sli["lookback_s"], since), at)
         ((form, value),) = spot.sli["value"].items()
         if form == "ratio":
-            above = await self._answer(tenant, session, spot, value[0], at, step)
-            below = await self._answer(tenant, session, spot, value[1], at, step)
+            above = await self._answer(tenant, session, spot, value[0], span, step)
+            below = await self._answer(tenant, session, spot, value[1], span, step)
             return ratio(above, below)
-        answer = await self._answer(tenant, session, spot, value, at, step)
+        answer = await self._answer(tenant, session, spot, value, span, step)
         if answer is None or answer["result"]["status"] not in {"ok", "empty"}:
             return None
         if form == "equals":
@@ -92,11 +98,11 @@ class Measuring:
         return number_at(value["selector"], answer["result"])
 
     async def _answer(  # noqa: PLR0913, PLR0917 - one argument a part
-        self, tenant: str, session: str, spot: Spot, read: Mapping[str, Any], at: int, step: str
+        self, tenant: str, session: str, spot: Spot, read: Mapping[str, Any], span: tuple[int, int], step: str
     ) -> Mapping[str, Any] | None:
         """The API's answer to one read; None where the gate refused it or nothing answered."""
         known: dict[str, Json] = {"component": spot.component, "env": spot.env}
-        known |= {"from": at - spot.sli["lookback_s"], "to": at}
+        known |= {"from": span[0], "to": span[1]}
         resource = {"type": spot.type, "id": spot.component} | {
             name: filled(text, known) for name, text in read.get("resource", {}).items()
         }
