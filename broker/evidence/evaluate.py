@@ -14,7 +14,6 @@ from broker.evidence.syntax import Both, Condition, Each, Filter, Index, Name, N
 
 VISITS_MAX = 200_000
 NODES_MAX = 50_000
-LINE_MAX = 16_384
 TEXT_KEYS = ("text", "stdout", "output")
 """Where a connector that answers an object keeps its whole text."""
 
@@ -179,7 +178,7 @@ def lines_of(nodes: list[Any], pattern: Pattern, budget: Budget) -> list[Any]:
         if not isinstance(text, str):
             raise Unverifiable("selector.not_text")
         for line in text.split("\n"):
-            hit = search(pattern, line.removesuffix("\r")[:LINE_MAX], budget)
+            hit = search(pattern, line.removesuffix("\r"), budget)
             if hit is not None:
                 found.append(hit)
     return bounded_nodes(found)

@@ -1,5 +1,6 @@
 """Judging a submission: load, recompute, weigh, store; and the facts that policy sees of it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,9 @@ from broker.clock import Clock, seconds
 from broker.evidence import confidence
 from broker.evidence.claims import Cause, Claim, RuledOut, read_cause, read_claims, read_ruled_out
 from broker.evidence.diagnosis import MISSING, Judged, Paths, Symptom, Weighed, weigh
+from broker.evidence.evaluate import VISITS_MAX, Budget
 from broker.evidence.independence import sources
-from broker.evidence.observations import KeptResults, Observation, Shelf, Signal
+from broker.evidence.observations import Absent, KeptResults, Observation, Shelf, Signal
 from broker.evidence.prose import backed
 from broker.evidence.verdicts import judge_claim
 from broker.model import Json, Resource
@@ -19,6 +21,8 @@ from broker.store import sessions as session_rows
 from broker.store.diagnoses import DiagnosisRow
 from broker.store.rows import new_id
 
+SUBMISSION_VISITS_MAX = 1_000_000
+"""Node visits of all claims together; each claim has ``evaluate.VISITS_MAX`` of them at most."""
 TRACK_MIN = 2
 """Past incidents of a fault before its record counts."""
 
@@ -101,11 +105,8 @@ class Evidence:
             tenant, incident, self._results, self._incident_of, self._signal_of, seconds(self._clock), self._kept_s
         )
         seen = [await shelf.get(claim.observation) for claim in claims]
-        named = sources(one for one in shelf.loaded.values() if isinstance(one, Observation))
-        return [
-            Judged(claim, judge_claim(claim, one), named.get(claim.observation, ""), _signal(one))
-            for claim, one in zip(claims, seen, strict=True)
-        ]
+        # Bounded, but not short: large results would hold up everything else that this process does.
+        return await asyncio.to_thread(_judged, claims, seen)
 
     async def get(self, tenant: str, diagnosis_id: str) -> Diagnosis | None:
         """One diagnosis of the tenant."""
@@ -176,6 +177,19 @@ class Evidence:
             missing=[{"code": code, "remedy": MISSING[code]} for code in weighed.missing],
             at=seconds(self._clock),
         )
+
+
+def _judged(claims: Sequence[Claim], seen: Sequence[Observation | Absent]) -> list[Judged]:
+    """Each claim with its verdict, source and signal."""
+    named = sources({one.id: one for one in seen if isinstance(one, Observation)}.values())
+    found, left = [], SUBMISSION_VISITS_MAX
+    for claim, one in zip(claims, seen, strict=True):
+        budget = Budget(min(left, VISITS_MAX))
+        given = budget.left
+        finding = judge_claim(claim, one, budget)
+        left -= given - max(budget.left, 0)
+        found.append(Judged(claim, finding, named.get(claim.observation, ""), _signal(one)))
+    return found
 
 
 def diagnosis_of(row: DiagnosisRow) -> Diagnosis:

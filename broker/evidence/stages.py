@@ -40,9 +40,9 @@ WHOLE_ONLY = frozenset(
 """Stages whose result the unseen rest of a truncated answer could change."""
 
 
-def evaluate(selector: Selector, value: Any, *, empty: bool = False) -> list[Any]:
+def evaluate(selector: Selector, value: Any, *, empty: bool = False, budget: Budget | None = None) -> list[Any]:
     """Nodes of ``selector`` on a result; on an ``empty`` one every source has none. Raises ``Unverifiable``."""
-    budget = Budget()
+    budget = budget or Budget()
     if empty:
         nodes: list[Any] = []
     elif selector.source == "path":

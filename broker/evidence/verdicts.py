@@ -31,19 +31,20 @@ class Finding:
     """Unix second that the claim's ``at`` gives."""
 
 
-def judge_claim(claim: Claim, seen: Observation | Absent) -> Finding:
-    """The verdict on ``claim``; never raises for anything that a claim or a result can hold."""
+def judge_claim(claim: Claim, seen: Observation | Absent, budget: Budget | None = None) -> Finding:
+    """The verdict on ``claim`` within ``budget``; never raises for anything that a claim or a result can hold."""
     if isinstance(seen, Absent):
         return Finding(UNVERIFIABLE, seen.code)
     try:
         selector = parse(claim.selector)
-        nodes = evaluate(selector, seen.value, empty=_empty(seen))
+        budget = budget or Budget()
+        nodes = evaluate(selector, seen.value, empty=_empty(seen), budget=budget)
         if _vacuous(claim, selector):
             return Finding(UNVERIFIABLE, "claim.vacuous")
         holds = _holds(claim, nodes)
         if seen.status is ResultStatus.TRUNCATED and _needs_whole(claim, selector, holds=holds):
             return Finding(UNVERIFIABLE, "observation.truncated")
-        onset = _onset(claim, seen)
+        onset = _onset(claim, seen, budget)
     except Unverifiable as reason:
         return Finding(UNVERIFIABLE, reason.code)
     actual = shown(nodes, claim.op)
@@ -55,13 +56,13 @@ def _empty(seen: Observation) -> bool:
     return seen.status is ResultStatus.EMPTY
 
 
-def _onset(claim: Claim, seen: Observation) -> int | None:
+def _onset(claim: Claim, seen: Observation, budget: Budget) -> int | None:
     """The instant that ``at`` selects, in whole unix seconds."""
     if not claim.at:
         return None
     if seen.status is ResultStatus.TRUNCATED and _looks_at_all(parse(claim.at)):
         raise Unverifiable("observation.truncated")
-    nodes = evaluate(parse(claim.at), seen.value, empty=_empty(seen))
+    nodes = evaluate(parse(claim.at), seen.value, empty=_empty(seen), budget=budget)
     at = instant_of(_bare(nodes[0])) if len(nodes) == 1 else None
     if at is None:
         raise Unverifiable("claim.at")

@@ -139,9 +139,7 @@ def report(pairs: Sequence[tuple[float, bool]]) -> dict[str, Any]:
     brier = sum((share - right) ** 2 for share, right in pairs) / len(pairs)
     bins, error = [], 0.0
     for place in range(5):
-        inside = [
-            (share, right) for share, right in pairs if place / 5 <= share < (place + 1) / 5 or share == place == 1
-        ]
+        inside = [(share, right) for share, right in pairs if min(int(share * 5), 4) == place]
         if inside:
             said, held = (sum(one[side] for one in inside) / len(inside) for side in (0, 1))
             error += abs(said - held) * len(inside) / len(pairs)
@@ -157,9 +155,12 @@ def share(one: Example, model: Weights) -> float:
 def measured(known: Sequence[Example], given: Weights) -> dict[str, Any]:
     """The given and the fitted weights on cases that the fit did not see."""
     left_out: list[tuple[float, bool]] = []
+    of_diagnosed: list[tuple[float, bool]] = []
     for case in sorted({one.case for one in known}):
         model = fitted([one for one in known if one.case != case], given)
-        left_out += [(share(one, model), one.right) for one in known if one.case == case]
+        here = [one for one in known if one.case == case]
+        left_out += [(share(one, model), one.right) for one in here]
+        of_diagnosed += [(share(one, model), one.right) for one in here if one.weighed.verdict == "diagnosed"]
     base = sum(one.right for one in known) / len(known)
     return {
         "examples": len(known),
@@ -169,6 +170,7 @@ def measured(known: Sequence[Example], given: Weights) -> dict[str, Any]:
         "always_the_base_rate": report([(base, one.right) for one in known]),
         "given": report([(share(one, given), one.right) for one in known]),
         "fitted_left_out": report(left_out),
+        "fitted_left_out_diagnosed": report(of_diagnosed),
         "given_diagnosed": report(
             [(share(one, given), one.right) for one in known if one.weighed.verdict == "diagnosed"]
         ),

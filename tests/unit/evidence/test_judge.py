@@ -286,6 +286,18 @@ def test_the_same_submission_has_the_same_verdict_again(room: Room) -> None:
     room.run(story)
 
 
+def test_the_work_on_one_submission_is_bounded(room: Room) -> None:
+    async def story() -> None:
+        large = await room.observe(await room.session(), value={"a": [0] * 45_000})
+        costly = claim("$.a[*] | where(>= 0) | count", "eq", 45_000) | {"observation": large}
+        found = await room.judge(*[costly | {"text": str(number)} for number in range(9)])
+        verdicts = [one["reason"] or one["verdict"] for one in found.claims]
+        assert set(verdicts[:5]) == {"verified"}
+        assert verdicts[-1] == "selector.steps"
+
+    room.run(story)
+
+
 @pytest.mark.parametrize(
     ("labels", "theirs"),
     [

@@ -1,10 +1,12 @@
 """The selector language: what each source and stage gives, and the code for what it cannot."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from broker.evidence.stages import evaluate
 from broker.evidence.syntax import STAGES, parse
 from tests.unit.evidence.speech import LINES, SHOP, START, TEXT
 
+POLICIES = Path(__file__).resolve().parents[3] / "policies"
 CHECKOUT = '$.series[?labels.service=="checkout"].points[*]'
 
 
@@ -169,6 +172,40 @@ def test_what_cannot_be_selected_says_why(value: Any, selector: str, wanted: str
 def test_work_is_bounded() -> None:
     assert code([0] * 60_000, "$[*]") == "selector.nodes"
     assert code({"a": [[0] * 500] * 500}, "$.a[*][*] | count") == "selector.steps"
+    assert code("ab\n" * 300_000, "lines(/q/) | count") == "selector.steps"
+    assert select("x" * 100_000 + "needle", "lines(/needle/) | count") == [Decimal(1)]
+
+
+def shipped() -> list[str]:
+    """Every selector in the manifests and the configuration of the policy bundle."""
+    found: list[str] = []
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            found.extend(str(value[key]) for key in ("selector", "at") if isinstance(value.get(key), str))
+            value = list(value.values())
+        for child in value if isinstance(value, list) else []:
+            look(child)
+
+    for path in [*POLICIES.glob("manifests/*.yaml"), *POLICIES.glob("config/*/data.yaml")]:
+        look(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return sorted(set(found))
+
+
+def test_every_selector_that_ships_is_one() -> None:
+    assert shipped()
+    for selector in shipped():
+        parse(selector)
+
+
+def test_every_read_of_a_target_says_what_kind_of_evidence_it_is_or_that_it_is_none() -> None:
+    silent = []
+    for path in POLICIES.glob("manifests/*.yaml"):
+        manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, action in manifest["actions"].items():
+            if action["effect"] == "read" and not action.get("result", {}).get("signal"):
+                silent.append(name)
+    assert {name.partition(".")[0] for name in silent} <= {"gate", "llm", "tickets", "notify"}, silent
 
 
 JSON = st.recursive(
