@@ -191,7 +191,7 @@ class Obligations:
             if held is not None:
                 await self._leases.release(tenant, holder)
             raise
-        return Granted(grant, redact.profile, held, plan.rollback if plan else None)
+        return Granted(grant, redact.profile, held, _undoing(asked, plan))
 
     async def undo(self, asked: Asked, granted: Granted) -> None:
         """The intent could not be recorded, so nothing will happen: free what is held, close the approval."""
@@ -335,6 +335,15 @@ class Obligations:
             arguments=arguments,
             principal=asked.principal,
         )
+
+
+def _undoing(asked: Asked, plan: Plan | None) -> Mapping[str, Json] | None:
+    """The request that undoes this write; of an approved one only the very one that people saw."""
+    if plan is None or plan.rollback is None:
+        return None
+    if asked.proposal is not None and asked.proposal.rollback_digest != digest_of(plan.rollback):
+        return None
+    return plan.rollback
 
 
 def _remedies(asked: Asked) -> bool:

@@ -48,6 +48,10 @@ open if input.context.incident.state in data.config.remedies.states
 placeless if input.resource.type in data.config.remedies.placeless
 
 # METADATA
+# title: The action tells people what became of an incident
+telling if input.action.name in data.config.remedies.telling
+
+# METADATA
 # title: Seconds since an incident last wrote to the target
 rested_s := input.context.now_s - input.context.target.last_write_s if input.context.target.last_write_s >= 0
 
@@ -235,10 +239,6 @@ deny contains {"code": "remedy.oscillating", "params": {}} if {
 	remedying
 	input.context.target.oscillating
 }
-
-# METADATA
-# title: The action tells people what became of an incident
-telling if input.action.name in data.config.remedies.telling
 
 # METADATA
 # title: The gate itself changes nothing but to undo what was approved with its undoing

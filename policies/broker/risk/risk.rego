@@ -6,6 +6,7 @@
 package broker.risk
 
 import data.broker.lib
+import data.broker.remedies
 
 # METADATA
 # title: The tier; 4 when nothing else is known
@@ -51,6 +52,8 @@ floors contains matrix if not automatic
 
 floors contains 1 if automatic
 
+floors contains 2 if waiting
+
 floors contains data.config.risk.floor[input.action.name]
 
 floors contains matrix + 1 if critical
@@ -86,6 +89,13 @@ automatic if {
 	input.context.evidence.verdict == "diagnosed"
 	input.context.evidence.confidence_milli >= data.config.risk.automatic.confidence_milli[input.resource.env]
 	unswayed
+}
+
+# METADATA
+# title: Every other remedy of an agent waits for a person, in whatever environment
+waiting if {
+	remedies.remedying
+	not automatic
 }
 
 # METADATA

@@ -88,6 +88,11 @@ test_what_lacks_anything_is_not_automatic if {
 	}
 }
 
+test_a_remedy_that_is_not_waits_in_every_environment if {
+	there := {"resource/env": "staging", "context/incident/env": "staging", "action/reversibility": "reversible"}
+	risk.tier == 2 with input as fixture.changed(fixture.remedy, there)
+}
+
 test_a_safe_remedy_on_a_critical_target_is_not if {
 	risk.tier == 3 with input as fixture.changed(safe, {"resource/labels": {"tier": "critical"}})
 }
