@@ -229,13 +229,20 @@ class GitConnector:
                     code="approval.plan_drifted",
                     remedy="propose the action again and have the new plan approved",
                 )
-            try:
-                done = await push_revert(clone, revert, self._work(grant.request.id), self._settings.push_attempts)
-            except UpstreamFailed as error:
-                if error.sent:
-                    self._doubtful[grant.request.id] = self._clock.monotonic()
-                raise
+            done = await self._pushed(clone, revert, grant.request.id)
         return _reverted(branch, done.commit, list(done.paths[: self._settings.paths_max]))
+
+    async def _pushed(self, clone: Clone, revert: Revert, action_id: str) -> Revert:
+        """Push, and remember the action as doubtful until its end is known, also where this task is cancelled."""
+        self._doubtful[action_id] = self._clock.monotonic()
+        try:
+            done = await push_revert(clone, revert, self._work(action_id), self._settings.push_attempts)
+        except BrokerError as error:
+            if not (isinstance(error, UpstreamFailed) and error.sent):
+                del self._doubtful[action_id]
+            raise
+        del self._doubtful[action_id]
+        return done
 
     def _work(self, action_id: str) -> tuple[str, int, int]:
         """What a revert needs to know: the action, the time of its commit, and how large a difference people can review."""

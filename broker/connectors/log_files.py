@@ -45,7 +45,7 @@ def scan(paths: Sequence[Path], *, since_s: int, until_s: int, bytes_max: int, s
     groups: list[list[LogLine]] = []
     for path in paths:
         with ExitStack() as stack:
-            parts = _opened(path, stack)
+            parts = _opened(path, stack, found.cut)
             for name, file in reversed(parts):
                 data, whole, reached = _newest(name, file, since_s, bytes_max - found.read_bytes)
                 found.read_bytes += len(data)
@@ -83,30 +83,32 @@ def opened(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         raise UpstreamFailed(f"the log file {path.name} cannot be read", sent=False, code="upstream.log_file") from None
-    file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
+        os.close(descriptor)
         raise UpstreamFailed(f"{path.name} is not a plain file", sent=False, code="upstream.log_file")
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
-def _opened(path: Path, stack: ExitStack) -> list[tuple[str, BinaryIO]]:
+def _opened(path: Path, stack: ExitStack, cut: list[str]) -> list[tuple[str, BinaryIO]]:
     """The file and its rotated parts, oldest first; opened again while a rotation changes what the names mean."""
     for _ in range(5):
         newest = stack.enter_context(opened(path))
         parts = [(path.name, newest)]
-        seen = {_identity(newest)}
+        seen, unread = {_identity(newest)}, list[str]()
         for older in _rotated(path):
             try:
                 file = opened(older)
-            except UpstreamFailed:
-                continue  # deleted, or renamed between listing and opening: the check below decides
+            except UpstreamFailed as error:
+                # One that is gone was deleted or renamed since the listing: the check below decides.
+                unread += [error.detail] if older.exists() else []
+                continue
             stack.enter_context(file)
             if _identity(file) not in seen:
                 seen.add(_identity(file))
                 parts.append((older.name, file))
         with opened(path) as again:
             if _identity(again) == _identity(newest):
+                cut += unread
                 return parts[::-1]
     raise UpstreamFailed(f"the log file {path.name} is rotated all the time", sent=False, code="upstream.log_file")
 

@@ -105,7 +105,7 @@ class LogsSettings:
     window_seconds_max: int = 86_400
     lines_max: int = 1000
     line_bytes_max: int = 4096
-    scan_bytes_max: int = 16_777_216
+    scan_bytes_max: int = 8_388_608
     templates_max: int = 500
 
 

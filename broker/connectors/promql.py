@@ -2,8 +2,8 @@
 
 The text is parsed (promql-parser: the grammar of Prometheus 2.45 and later), every selector is checked, the labels that
 the settings enforce are put into each, and the tree is written out again. The server reads only what we judged, so a
-difference between two parsers can refuse a query but cannot widen one. Pure; bounded by ``CHARACTERS_MAX``, nesting and
-selectors, because the parser's time grows with the square of the length.
+difference between two parsers can refuse a query but cannot widen one. Pure; length, nesting and operators are bounded
+before parsing, because the parser's time grows faster than the query.
 
 A selector is bounded when it names its metric exactly, or holds one label that is not enforced to an exact, non-empty
 value beside a name pattern that does not match everything. Ranges, subqueries and offsets count against the look-back,
@@ -14,6 +14,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -41,7 +42,8 @@ from broker.errors import BadRequest
 
 CHARACTERS_MAX: Final = 4000
 _NESTING_MAX: Final = 64
-_OPERATORS_MAX: Final = 400
+_OPERATORS_MAX: Final = 64
+_OPERATOR: Final = re.compile(r"[-+*/%^(=<>]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _NAME: Final = "__name__"
 _NO_METRIC: Final = ("wicketgate_no_such_metric_5d3f", "0", "zZ:")
 """Names that no sane pattern of metrics matches all of; a pattern that does stands for every metric."""
@@ -110,7 +112,30 @@ def bounded_query(query: str, window: Window, *, enforce: Mapping[str, str], bou
 
     The window must have passed ``check_window``. Only expressions that give a vector or a scalar are let through.
     """
-    tree = _parsed(query)
+    with _readable():
+        return _judged(_parsed(query), window, enforce, bounds)
+
+
+def bounded_matchers(matchers: str, *, enforce: Mapping[str, str]) -> str:
+    """Return one series selector that may be sent, such as ``up{job="checkout"}``; raises ``BadRequest``."""
+    with _readable():
+        tree = _parsed(matchers)
+        if not isinstance(tree, VectorSelector) or tree.offset is not None or tree.at is not None:
+            raise _refusal("field `arguments.matchers` must hold plain selectors", 'write them as name{label="value"}')
+        _check_selector(tree, enforce, named=False)
+        return _enforced(tree, enforce)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What the parser's objects cannot hold (depth, times beyond the calendar) is refused like any other query."""
+    try:
+        yield
+    except (ValueError, OverflowError, RecursionError):
+        raise _refusal("the query holds a time or a nesting that cannot be judged", "write it in other words") from None
+
+
+def _judged(tree: Expr, window: Window, enforce: Mapping[str, str], bounds: QueryBounds) -> str:
     if isinstance(_bare(tree), MatrixSelector | SubqueryExpr | StringLiteral):
         raise _refusal(
             "the query gives a range or a text, not a vector",
@@ -127,26 +152,13 @@ def bounded_query(query: str, window: Window, *, enforce: Mapping[str, str], bou
     return _enforced(tree, enforce)
 
 
-def bounded_matchers(matchers: str, *, enforce: Mapping[str, str]) -> str:
-    """Return one series selector that may be sent, such as ``up{job="checkout"}``; raises ``BadRequest``."""
-    tree = _parsed(matchers)
-    if not isinstance(tree, VectorSelector) or tree.offset is not None or tree.at is not None:
-        raise _refusal("field `arguments.matchers` must hold plain selectors", 'write them as name{label="value"}')
-    _check_selector(tree, enforce, named=False)
-    return _enforced(tree, enforce)
-
-
 def _parsed(query: str) -> Expr:
     """Parse after bounds that keep the parser's time and depth small."""
     depth = deepest = 0
     for character in query:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
-    if (
-        len(query) > CHARACTERS_MAX
-        or deepest > _NESTING_MAX
-        or sum(query.count(sign) for sign in "+-*/%^(") > _OPERATORS_MAX
-    ):
+    if len(query) > CHARACTERS_MAX or deepest > _NESTING_MAX or len(_OPERATOR.findall(query)) > _OPERATORS_MAX:
         raise _refusal("the query is too long or too deeply nested to be judged", "split it into smaller queries")
     try:
         tree: Expr = promql_parser.parse(query)
@@ -154,8 +166,6 @@ def _parsed(query: str) -> Expr:
         raise _refusal(
             f"the query is not PromQL that the gate can read: {str(error)[:200]}", "correct the query"
         ) from None
-    except RecursionError:
-        raise _refusal("the query is too deeply nested to be judged", "split it into smaller queries") from None
     return tree
 
 

@@ -133,6 +133,9 @@ def test_rotated_parts_belong_to_the_file_oldest_first(tmp_path: Path, asked: An
     (tmp_path / "checkout.log.bak").write_text(stamped(AT + 50, "not a part"))
     (tmp_path / "checkout.logs").write_text(stamped(AT + 50, "not a part"))
     assert [text[26:] for text in here.texts()] == ["dated", "two", "one", "newest"]
+    # A part that cannot be read is not passed over in silence.
+    (tmp_path / "checkout.log.9").mkdir()
+    assert "checkout.log.9" in here.ask("lines.search").detail
     # A hard link of a part is the same part.
     os.link(tmp_path / "checkout.log.1", tmp_path / "checkout.log.3")
     assert len(here.texts()) == 4

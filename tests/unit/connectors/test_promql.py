@@ -84,6 +84,24 @@ def test_what_cannot_be_judged_is_refused(query: str) -> None:
     assert caught.value.error_remedy
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "up @ 1e308",
+        f"up @ {'9' * 300}",
+        "a and " * 90 + "a",
+        "1+" * 101 + "1",
+        "-" * 101 + "up",
+        "up offset 1h1h",
+        "up @ Inf",
+    ],
+)
+def test_what_would_cost_the_judge_much_is_refused(query: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        sent(query)
+    assert caught.value.error_code == "request.query"
+
+
 @pytest.mark.parametrize(("query", "words"), [
     ("rate(up[30d])", "beyond its window"),
     ("up offset 30d", "beyond its window"),
