@@ -11,10 +11,8 @@ from broker.store.rows import pack, unpack
 from broker.store.tables import diagnosis, incident_trace
 
 JSON_COLUMNS = ("cause", "claims", "ruled_out", "missing")
-HELD = ("mitigated",)
-"""Outcomes of an incident after which its diagnosis counts as right."""
-OPEN_END = ("noise",)
-"""Outcomes that say nothing of a diagnosis."""
+HELD, FAILED = ("mitigated",), ("rolled_back",)
+"""Outcomes of an incident that say of its diagnosis that it held, or that it did not; the others say neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,14 @@ def of_incident(connection: Connection, tenant: str, incident_id: str, limit: in
 
 
 def track(connection: Connection, tenant: str, component: str, fault: str) -> tuple[int, int]:
-    """How often this fault of this component was diagnosed in past incidents, and how often that held."""
+    """How often the diagnosis of this fault of this component was put to the test, and how often it held."""
     rows = connection.execute(
         select(incident_trace.c.outcome, func.count())
         .where(
             incident_trace.c.tenant == tenant,
             incident_trace.c.component == component,
             incident_trace.c.fault == fault,
-            incident_trace.c.outcome.not_in(OPEN_END),
+            incident_trace.c.outcome.in_((*HELD, *FAILED)),
         )
         .group_by(incident_trace.c.outcome)
     ).all()

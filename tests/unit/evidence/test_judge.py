@@ -22,6 +22,7 @@ from broker.model import ActionRequest, Effect, Grant, Intent, Json, Principal, 
 from broker.records import Records
 from broker.sessions import Opening, Sessions
 from broker.store import Store
+from broker.store.traces import Trace, keep
 from broker.topology import Graph
 from tests.stores import FAR, KINDS, agent, decision_of, fresh_tenant, human, open_store
 from tests.unit.audit.room import erasure, open_log
@@ -282,6 +283,32 @@ def test_the_same_submission_has_the_same_verdict_again(room: Room) -> None:
         one, other = [await room.judge(high(metric), noisy(log), high(metric, 9, role="context")) for _ in range(2)]
         same = dataclasses.replace(other, id=one.id)
         assert one == same
+
+    room.run(story)
+
+
+def test_how_past_diagnoses_of_the_fault_held_moves_confidence(room: Room, store: Store) -> None:
+    async def past(*outcomes: str) -> None:
+        for number, outcome in enumerate(outcomes):
+            row = Trace(
+                room.tenant, f"inc_{number}", "fp", "checkout", "prod", "bad_config", "checkout", outcome, {}, number
+            )
+            await store.write(lambda c, row=row: keep(c, row))
+
+    async def story() -> None:
+        session = await room.session()
+        metric, log = await room.observe(session), await room.observe(session, LOGS, LINES)
+
+        async def confidence() -> int:
+            return (await room.judge(high(metric), noisy(log))).confidence_milli
+
+        unknown = await confidence()
+        await past("escalated", "noise", "handled")
+        assert await confidence() == unknown
+        await past("mitigated", "mitigated", "mitigated")
+        good = await confidence()
+        await past("rolled_back", "rolled_back", "rolled_back")
+        assert good > unknown > await confidence()
 
     room.run(story)
 
