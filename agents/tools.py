@@ -95,12 +95,14 @@ class Reads:
 
 def _resources(case: Case, one: Offered) -> list[str]:
     """``type:id`` of everything of this incident's environment that the action may read."""
+    nodes = case.facts.nodes
+    components = [name for name, known in nodes.items() if known not in PLACES]
     found = []
     for kind in one.types:
-        for name, known in case.facts.nodes.items():
-            if known == kind or not {known, kind} & PLACES:
-                found.append(f"{kind}:{name}")
-    return found
+        exact = [name for name, known in nodes.items() if known == kind]
+        # A component's repository or logs may go by the component's own name.
+        found += [f"{kind}:{name}" for name in (exact if kind in PLACES and exact else [*exact, *components])]
+    return list(dict.fromkeys(found))
 
 
 def claims_of(given: Sequence[Mapping[str, Json]], cited: Collection[str]) -> list[dict[str, Json]]:

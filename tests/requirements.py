@@ -48,6 +48,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("work:claims", "broker/work.py", "one holder a step, under a fence; stale holders cause nothing; nothing is due before the log has it", "unit/work/test_claims.py"),
     _("work:poison", "broker/work.py", "work that nobody can do is set aside, seen, and strands no incident", "unit/work/test_poison.py"),
     _("work:kills", "broker/work.py", "workers killed anywhere leave every incident finished, each step once", "unit/work/test_workers.py"),
+    _("remedy:evidence", "policies/broker/remedies", "no diagnosis, no action; the right work, environment, fault and resource; who comes first; no loops", "e2e/test_remedies.py::test_no_diagnosis_no_work_or_a_lost_one_no_action", "unit/policies/test_goldens.py"),
+    _("remedy:catalogue", "broker/remedies", "a remedy is derived from verified claims alone; a target's past is counted as it was", "unit/remedies/test_catalogue.py", "unit/remedies/test_history.py", "unit/store/test_writes.py"),
+    _("remedy:verified", "broker/remedies", "what is measured before and after decides; what did not help is undone once, as approved, and escalated", "unit/remedies/test_verdict.py", "unit/remedies/test_measure.py", "e2e/test_remedies.py"),
     _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py"),
     _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     # -- identity
@@ -127,6 +130,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),
     _("path:restart", "broker/pipeline.py", "an approved restart happens once", "e2e/test_one_path.py::test_a_restart_waits_for_another_person_and_happens_once"),
     _("path:model", "broker/streams.py", "a model sees only what redaction left; a stream's end waits for the outcome", "e2e/test_one_path.py::test_a_model_sees_only_what_redaction_left", "e2e/test_one_path.py::test_a_stream_is_relayed_and_its_end_waits_for_the_outcome"),
+    _("agents:injection", "agents", "orders planted in logs, labels, alerts, commits, settings and runbooks change no effect", "e2e/test_injection.py"),
     _("agents:killed", "agents", "a worker killed in the middle of anything: nothing is bought or done twice, and the next one ends the step", "e2e/test_killed_worker.py"),
     _("agents:model", "agents", "the model's part, and each of its bad days", "unit/agents/test_model_loop.py"),
     _("path:model-keyed", "broker/README.md", "a model call with an idempotency key is asked once, read to its end whoever listens, and given again", "e2e/test_keyed_model_calls.py"),

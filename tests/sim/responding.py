@@ -87,7 +87,9 @@ def broken(it: World, service: str = "checkout") -> None:
     now = it.clock.now_ns() // 10**9
     points = [[now - 900 + 15 * n, "0.02" if n < 40 else "0.9"] for n in range(60)]
     it.supervisor.series = [{"name": "shop_request_seconds_sum", "labels": {"service": service}, "points": points}]
-    it.supervisor.children[service].running.kill()
+    running = it.supervisor.children[service].running
+    if running.returncode is None:
+        running.kill()
 
 
 # -- the scripted model ---------------------------------------------------------------------------------------------------
