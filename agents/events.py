@@ -8,7 +8,13 @@
 - ``redacted``: ``counts`` by entity, as they stand in what came back
 - ``recorded``: ``log``, ``seq``, ``leaf`` of the receipt
 - ``approval``: ``id``, ``digest``, ``quorum`` of what a person must answer
-- ``said``: ``text`` of the model; ``note``: ``text`` of the agent
+- ``said``: ``text`` of the model, ``uses`` of tools, tokens; ``note``: ``text`` of the agent
+
+and of the worker
+
+- ``claimed``: ``incident``, ``state``, ``session``; ``finished``: ``to`` and the ``body`` of the step; ``lost``: somebody else has it
+- ``found``: what the rules came to; ``hypotheses`` of the model; ``judged``: ``verdict`` of the gate, ``claims`` each with its own
+- ``model_failed``: ``code``; ``remedy``: what is asked for; ``failed``: ``code``, and it is tried again; ``stopped``
 
 Nothing here is a secret: the agent never saw one.
 """
