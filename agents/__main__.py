@@ -1,4 +1,4 @@
-"""``python -m agents first|worker|replay``: agents as processes of their own.
+"""``python -m agents first|limits|worker|replay``: agents as processes of their own.
 
 The token comes from a file or a command, never from the environment or an argument: other processes can read those.
 """
@@ -18,6 +18,7 @@ from wicketgate import Gate, GateError, TokenSource, token_command, token_file
 from agents.asking import TOKENS, TURNS, Budget, Price
 from agents.events import Teller
 from agents.first import Task, work
+from agents.limits import Tried, overreach, review_own
 from agents.replay import Replay
 from agents.worker import HOLD_SECONDS, Setup, Worker
 
@@ -27,12 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m agents", description=__doc__)
     which = options.add_subparsers(dest="which", required=True)
     _first_options(which.add_parser("first", help="look at services and propose one restart"))
+    _limits_options(which.add_parser("limits", help="run into each kind of limit, on purpose"))
     worker = which.add_parser("worker", help="claim incidents that are due, and take them a step on")
     _worker_options(worker)
     _replay_options(which.add_parser("replay", help="investigate one recorded incident, and print what came of it"))
     given = options.parse_args(arguments)
     token = token_file(given.token_file) if given.token_file else token_command(*shlex.split(given.token_command))
     try:
+        if given.which == "limits":
+            return asyncio.run(_limits(given, token))
         if given.which == "worker":
             return asyncio.run(_work(given, token, _budget(worker, given)))
         if given.which == "replay":
@@ -57,6 +61,25 @@ def _first_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--alert", required=True, help="what is wrong, in words")
     options.add_argument("--model", default="", help="the model to ask; without it the agent works by rule")
     options.add_argument("--far-model", default="", help="a model in a forbidden region, to be refused")
+
+
+def _limits_options(options: argparse.ArgumentParser) -> None:
+    _common(options)
+    options.add_argument("--service", required=True, help="a service to ask about")
+    options.add_argument("--far-model", default="", help="a model in a forbidden region, to be refused")
+    options.add_argument(
+        "--review", nargs=2, metavar=("APPROVAL", "DIGEST"), help="only try to approve this proposal of its own"
+    )
+
+
+async def _limits(given: argparse.Namespace, token: TokenSource) -> int:
+    """Be refused; that is a success."""
+    tried = Tried(given.gate, token, given.service, given.far_model)
+    if given.review:
+        await review_own(tried, Teller(), *given.review)
+    else:
+        await overreach(tried, Teller())
+    return 0
 
 
 def _worker_options(options: argparse.ArgumentParser) -> None:

@@ -152,10 +152,14 @@ def _changed(scope: Scope, material: Material, found: Sequence[Sign], where: Map
         if component == ELSEWHERE or not scope.matters(component):
             continue
         began = onset(where, component)  # type: ignore[arg-type]
-        for seen, change in material.changes:
-            one = changes.sign(seen, change, component, began)
-            if one is not None and began is not None:
-                made.append(one)
+        if began is None:
+            continue
+        explain = [(change, changes.sign(seen, change, component, began)) for seen, change in material.changes]
+        commits = [sign for change, sign in explain if sign is not None and change.named == "commit"]
+        for change, sign in explain:
+            # Of the commits that could explain it the last one does: what was taken back before is no cause any more.
+            if sign is not None and (change.named != "commit" or sign is commits[-1]):
+                made.append(sign)
     return made
 
 
