@@ -43,7 +43,11 @@ from broker.errors import BadRequest
 CHARACTERS_MAX: Final = 4000
 _NESTING_MAX: Final = 64
 _OPERATORS_MAX: Final = 64
-_OPERATOR: Final = re.compile(r"[-+*/%^(=<>]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
+_OPERATOR: Final = re.compile(r"""[-+*/%^(<>]|==|!=(?!\s*["'`])|\b(?:and|or|unless|atan2)\b""", re.IGNORECASE)
+_CLASS: Final = re.compile(r"\\[wWdDsSpPbB]")
+_REPEATED: Final = re.compile(r"\{\s*(\d{1,6})\s*(?:,\s*(\d{0,6})\s*)?\}")
+_PATTERN_WEIGHT_MAX: Final = 500
+"""Classes of characters times counted repetitions: what the parser spends on compiling a query's patterns."""
 _NAME: Final = "__name__"
 _NO_METRIC: Final = ("wicketgate_no_such_metric_5d3f", "0", "zZ:")
 """Names that no sane pattern of metrics matches all of; a pattern that does stands for every metric."""
@@ -159,7 +163,14 @@ def _parsed(query: str) -> Expr:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
     if len(query) > CHARACTERS_MAX or deepest > _NESTING_MAX or len(_OPERATOR.findall(query)) > _OPERATORS_MAX:
-        raise _refusal("the query is too long or too deeply nested to be judged", "split it into smaller queries")
+        raise _refusal(
+            f"the query is too large to be judged: at most {CHARACTERS_MAX} characters, {_NESTING_MAX} levels and "
+            f"{_OPERATORS_MAX} operators are read",
+            "split it into smaller queries",
+        )
+    repeated = (max(int(least), int(most or 0), 1) for least, most in _REPEATED.findall(query))
+    if (len(_CLASS.findall(query)) + 1) * math.prod(repeated) > _PATTERN_WEIGHT_MAX:
+        raise _refusal("the patterns of the query are too heavy to be judged", "use shorter repetitions, or plain text")
     try:
         tree: Expr = promql_parser.parse(query)
     except ValueError as error:

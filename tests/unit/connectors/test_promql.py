@@ -94,6 +94,9 @@ def test_what_cannot_be_judged_is_refused(query: str) -> None:
         "-" * 101 + "up",
         "up offset 1h1h",
         "up @ Inf",
+        r'up{a=~"(a{100}){100}"}',
+        r'up{a=~"(x{9}){9}{9}\\w"}',
+        "up{a=~'" + r"\\w" * 600 + "'}",
     ],
 )
 def test_what_would_cost_the_judge_much_is_refused(query: str) -> None:
