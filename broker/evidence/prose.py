@@ -1,9 +1,9 @@
 """Prose shows figures only through claims: a figure that no verified claim backs is struck.
 
-Figures are numbers and times of day that stand alone; digits inside a name (``replica-1``, ``us-east-1``) are its letters.
-A figure is backed by a verified claim whose value, or what the gate found, is that number, exactly or once rounded to the
-places that the prose gives; or whose instant shows that time of day in UTC. An instant that the selector itself asks
-for by equality (``[?date=="…"]``) counts as found.
+Figures are numbers and times of day that stand alone; digits inside a name (``replica-1``, ``3f0bdc9``, ``10.0.0.1``)
+belong to the name. A figure is backed by a verified claim whose value, or what the gate found, is that number, exactly
+or once rounded to the places that the prose gives; or whose instant shows that time of day in UTC. An instant that the
+selector itself asks for by equality (``[?date=="…"]``) counts as found.
 """
 
 import re
@@ -16,7 +16,7 @@ from broker.model import Json
 STRUCK = "[…]"
 _FIGURE = re.compile(
     r"(?<![\w.:/$-])(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z|\d\d:\d\d(?::\d\d)?)(?![\d:])"
-    r"|(?<![\w.:/$])(?<![A-Za-z]-)(?P<number>\d+(?:[,_]\d{3})*(?:\.\d+)?)(?![\d:])",
+    r"|(?<![\w.:/$])(?<![A-Za-z]-)(?P<number>\d+(?:[,_]\d{3})*(?:\.\d+)?)(?![\d:]|\.\d|[A-Za-z]+\d|xx)",
     re.ASCII,
 )
 

@@ -232,6 +232,8 @@ def told(**fields: Any) -> dict[str, Any]:
         ("at 2026-09-21T14:13:20Z", "at 2026-09-21T14:13:20Z"),
         ("1,000,000 users", "[…] users"),
         ("no figure at all", "no figure at all"),
+        ("10.0.0.1 answered 5xx since commit 3f0bdc9, v1.2.3", "10.0.0.1 answered 5xx since commit 3f0bdc9, v1.2.3"),
+        ("after 250ms", "after […]ms"),
     ],
 )
 def test_prose_shows_figures_only_through_verified_claims(text: str, shown: str) -> None:

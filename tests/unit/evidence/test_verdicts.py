@@ -4,10 +4,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from broker.errors import BadRequest
 from broker.evidence import Absent, judge_claim, read_claims
-from tests.unit.evidence.speech import LINES, SHOP, START, TEXT, claim, find, verdict
+from broker.evidence.claims import OPERATORS
+from broker.model import ResultStatus
+from tests.unit.evidence.speech import LINES, SHOP, START, TEXT, claim, find, observation, verdict
 
 MAX = "$.series[0].points[*] | max"
 
@@ -202,6 +206,56 @@ def test_a_tolerance_goes_with_equality_alone() -> None:
     with pytest.raises(BadRequest):
         read_claims([claim(MAX, "gt", "0.5", tolerance="0.1")])
     assert read_claims([claim(MAX, "eq", "0.5", tolerance="0.1")])[0].tolerance == Decimal("0.1")
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "a", "0.5", "1e400", "2026-09-21T14:14:05Z", "5ms", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abt"), inner, max_size=3),
+    max_leaves=10,
+)
+SELECTORS = st.sampled_from(
+    [
+        *("$", "$.a", "$.a[*]", "$[*]", "text", "lines(/a/)", "$.a[?b>1]", '$[?a=="a"].b', "$.a | max", "$[*] | count"),
+        *(
+            "$.a[*] | last",
+            "$[*] | onset",
+            "$.a | as(s)",
+            "$[*] | time | floor(60)",
+            "$ | series(a, b) | rate",
+            "$.a[-1]",
+        ),
+    ]
+)
+WANTED = st.sampled_from([None, True, 0, -1, 2**53, "", "0.5", "a", "(", ".*", "2026-09-21T14:14:05Z"])
+
+
+@settings(max_examples=500, deadline=None)
+@given(VALUES, SELECTORS, st.sampled_from(OPERATORS), WANTED, st.sampled_from(list(ResultStatus)), st.booleans())
+def test_every_claim_on_every_result_has_one_verdict(  # noqa: PLR0917 - one argument a generated part
+    value: Any, selector: str, op: str, wanted: Any, status: ResultStatus, dated: bool
+) -> None:
+    said = claim(selector, op, None if op in ("exists", "absent") else wanted, **({"at": "$.t"} if dated else {}))
+    [read] = read_claims([said])
+    found = judge_claim(read, observation(value, status.value))
+    assert found == judge_claim(read, observation(value, status.value))
+    assert found.verdict in ("verified", "refuted", "unverifiable")
+    assert (found.verdict == "verified") is (found.reason == "")
+    if status is ResultStatus.TRUNCATED and op in ("absent", "not_contains", "ne"):
+        assert found.verdict != "verified"
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES, SELECTORS, st.sampled_from([("eq", "ne"), ("gt", "le"), ("ge", "lt"), ("exists", "absent")]), WANTED)
+def test_a_claim_and_its_opposite_are_never_both_verified(
+    value: Any, selector: str, ops: tuple[str, str], wanted: Any
+) -> None:
+    both = [claim(selector, op, None if op in ("exists", "absent") else wanted) for op in ops]
+    verdicts = [judge_claim(one, observation(value)).verdict for one in read_claims(both)]
+    assert verdicts.count("verified") <= 1
 
 
 @pytest.mark.parametrize("factor", ["0.5", "0.9", "1.1", "2"])
