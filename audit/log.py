@@ -104,15 +104,20 @@ class Log:
             await self._read(lambda session: session.close())
         self._reader.shutdown()
 
-    async def append(self, tenant: str, draft: Draft) -> Receipt:
+    async def append(self, tenant: str, draft: Draft, *, detached: bool = False) -> Receipt:
         """Append a record; it is durable when this returns.
+
+        A caller that is cancelled meanwhile leaves no record, if it is not written yet; `detached`: it leaves one.
 
         Raises:
             DuplicateEvent: the event id is in the log; carries the first receipt.
             LogUnavailable: nothing is promised; do not act.
             RecordInvalid: the draft does not fit the format, or its data key was erased.
         """
-        return await self._append(tenant, draft, None)
+        if detached and draft.payload is not None and len(draft.payload) >= _LARGE:
+            # This one waits before it is queued, so a task of its own carries it there.
+            return await asyncio.shield(self._append(tenant, draft, None))
+        return await self._append(tenant, draft, None, detached=detached)
 
     async def erase(self, tenant: str, payload_key: str, draft: Draft) -> Receipt:
         """Destroy a data key, and with it its payloads, in one transaction with the record that says so.
@@ -213,7 +218,7 @@ class Log:
             return False
         return True
 
-    async def _append(self, tenant: str, draft: Draft, erases: str | None) -> Receipt:
+    async def _append(self, tenant: str, draft: Draft, erases: str | None, *, detached: bool = False) -> Receipt:
         log = self.origin(tenant)
         opened: Opened | None = None
         committed: dict[str, JSON] | None = None
@@ -229,11 +234,13 @@ class Log:
         prepared = prepare(log, tenant, draft, committed)
         loop_future: asyncio.Future[Receipt | None] = asyncio.get_running_loop().create_future()
         wish = Wish(log, tenant, draft, prepared, opened, erases, wanted=lambda: not loop_future.done())
-        receipt = await self._submit(wish, loop_future)
+        receipt = await self._submit(wish, loop_future, detached=detached)
         assert receipt is not None
         return receipt
 
-    async def _submit(self, wish: Asked, future: asyncio.Future[Receipt | None] | None = None) -> Receipt | None:
+    async def _submit(
+        self, wish: Asked, future: asyncio.Future[Receipt | None] | None = None, *, detached: bool = False
+    ) -> Receipt | None:
         loop = asyncio.get_running_loop()
         future = future or loop.create_future()
         self._futures[wish] = future
@@ -241,7 +248,7 @@ class Log:
         expiry = loop.call_later(self._commit_seconds, _expire, future, self._commit_seconds)
         try:
             self._writer.submit(wish)
-            return await future
+            return await (asyncio.shield(future) if detached else future)
         finally:
             expiry.cancel()
             self._futures.pop(wish, None)

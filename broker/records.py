@@ -5,7 +5,6 @@ encrypted payload, and only after redaction. The event id decides what can happe
 id, so a second append of it is refused by the log itself, whichever replica asks.
 """
 
-import asyncio
 import hashlib
 import re
 import secrets
@@ -446,7 +445,7 @@ class Records:
 
     async def _raw_append(self, tenant: str, draft: Draft) -> Any:
         try:
-            return await asyncio.shield(self._log.append(tenant, draft))
+            return await self._log.append(tenant, draft, detached=True)
         except log_errors.LogUnavailable as error:
             raise AuditUnavailable(retry_after=1) from error
         except log_errors.RecordInvalid as error:
