@@ -40,10 +40,18 @@ _READERS: Final = ("agent", "oncall")
 def prepare(folder: Path, cases: Mapping[str, Path]) -> None:
     """Write policies and configuration for ``cases`` (name -> case folder); raises ``BadRequest`` for a bad case."""
     read = {name: read_case(path) for name, path in cases.items()}
-    shutil.copytree(places.policies(), folder / "policies")
+    policies = folder / "policies"
+    shutil.copytree(places.policies(), policies, ignore=shutil.ignore_patterns("*_test.rego"))
+    # The recordings stand for the real systems: their manifests are left out, and the goldens that speak of them.
+    for path in (policies / "manifests").iterdir():
+        if path.stem not in {"gate", "llm"}:
+            path.unlink()
+    for path in (policies / "golden").iterdir():
+        if path.is_dir() and path.name != "gate":
+            shutil.rmtree(path)
     manifest = _manifest(read.values())
-    _write(folder / "policies" / "manifests" / "replay.yaml", manifest)
-    _grant(folder / "policies" / "config", list(manifest["actions"]))
+    _write(policies / "manifests" / "replay.yaml", manifest)
+    _grant(policies / "config", list(manifest["actions"]))
     (folder / "gate.toml").write_text("\n".join(_tables(cases, read)), encoding="utf-8")
 
 
@@ -103,6 +111,7 @@ def _grant(config: Path, actions: list[str]) -> None:
             value[role] |= {name: {"environments": [ENV], "resource_types": ["replay"]} for name in actions}
 
     def bounds(value: dict[str, Any]) -> None:
+        value["arguments"] = {name: rule for name, rule in value["arguments"].items() if name not in actions}
         value["cap"]["actions"] |= {name: {"bytes": 8_388_608, "rows": 100_000} for name in actions}
 
     change("grants", grants)
@@ -211,6 +220,7 @@ class TemporaryGate:
         self._process: subprocess.Popen[bytes] | None = None
         self._words: list[str] = []
         self._ready = threading.Event()
+        self._listener: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-c", "from broker.cli import main; main()", "serve", "--dev", "--port", "0"]
@@ -224,7 +234,8 @@ class TemporaryGate:
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         assert self._process.stderr is not None
-        threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        self._listener.start()
         if not self._ready.wait(READY_SECONDS) or not self._url():
             self.__exit__(None, None, None)
             said = " | ".join(self._words[-3:]) or "(nothing)"
@@ -242,6 +253,8 @@ class TemporaryGate:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._listener is not None:
+            self._listener.join()
 
     @property
     def address(self) -> Address:
@@ -254,9 +267,10 @@ class TemporaryGate:
 
     def _listen(self, pipe: IO[bytes]) -> None:
         """Read what the gate says until it is ready, and go on so that it never blocks."""
-        for line in pipe:
-            self._words.append(line.decode(errors="replace").rstrip())
-            del self._words[:-200]
-            if self._url():
-                self._ready.set()
+        with pipe:
+            for line in pipe:
+                self._words.append(line.decode(errors="replace").rstrip())
+                del self._words[100:-100]
+                if self._url():
+                    self._ready.set()
         self._ready.set()

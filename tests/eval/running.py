@@ -39,20 +39,29 @@ def investigated(chosen: Sequence[Fixture]) -> list[dict[str, Any]]:
     """Each case's result with how it is judged, in the order given."""
     with tempfile.TemporaryDirectory(prefix="wicketgate-eval-") as made:
         root = Path(made)
-        folders = {one.name: root / "cases" / one.name for one in chosen}
+        folders = {one.name: root / one.name for one in chosen}
         for one in chosen:
             one.convert(one.folder, folders[one.name])
-        gate = root / "gate"
-        gate.mkdir()
+        found = dict(through_a_gate(folders))
+    return [
+        {
+            "case": one.name,
+            "kind": one.expected.kind,
+            "judged": judged(one.expected, found[one.name]),
+            **found[one.name],
+        }
+        for one in chosen
+    ]
+
+
+def through_a_gate(folders: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Investigate recorded cases (name -> folder) through one temporary gate; each with its result."""
+    with tempfile.TemporaryDirectory(prefix="wicketgate-gate-") as made:
+        gate = Path(made)
         recorded.prepare(gate, folders)
         with recorded.TemporaryGate(gate) as running:
-            return list(_all(running.address, chosen, folders))
-
-
-def _all(address: recorded.Address, chosen: Sequence[Fixture], folders: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
-    for one in chosen:
-        found = asyncio.run(_one(address, one.name, folders[one.name]))
-        yield {"case": one.name, "kind": one.expected.kind, "judged": judged(one.expected, found), **found}
+            for name, folder in folders.items():
+                yield name, asyncio.run(_one(running.address, name, folder))
 
 
 async def _one(address: recorded.Address, name: str, folder: Path) -> dict[str, Any]:
