@@ -130,6 +130,7 @@ def test_what_lies_within_the_bounds_passes() -> None:
         "max_over_time(up[1h:1m])",
         "1 + 1",
         "time()",
+        r'up{a=~"5\\d{2}|(\\d{1,3}[.]){3}"}',
     ):
         assert sent(query)
 
