@@ -277,7 +277,9 @@ class Pipeline:
                 declared=asked.action,
                 redacted=place.redacted,
             )
-        except (Unavailable, Denied):
+        except (Unavailable, Denied, Conflict) as error:
+            if isinstance(error, Conflict) and error.retry_after is None:
+                raise  # begun before: what is held is that run's
             await self._obligations.undo(asked, granted)
             await self._not_done(asked, "cancelled")
             raise

@@ -29,8 +29,14 @@ from broker.topology import Graph, Topology
 
 ROLLBACK_GRACE_S = 300
 """Beside the verification window: the time that the write itself took, and the carrying out of the gate's verdict."""
+AGAIN_S = 20.0
+OWN_TYPE = "gate"
+"""What the gate's own acts are done to; they change nothing outside."""
 ACTING = frozenset({"verifying", "rolling_back"})
 """States of an incident in which its write may be undone."""
+
+
+BEGINNING = frozenset({"diagnosed", "proposed", "awaiting_approval", "auto_ok"})
 
 
 class Look(Protocol):
@@ -128,8 +134,12 @@ class Situations:
     async def begin(
         self, principal: Principal, session: Session | None, request: ActionRequest, undo: Mapping[str, Json] | None
     ) -> None:
-        """Put down a write in an incident before it happens, with the request that undoes it."""
-        if session is None or not session.incident or is_own(principal):
+        """Put down a write in an incident before it happens, with the request that undoes it.
+
+        Its targets are held by now. Raises ``Conflict`` (``incident.conflict``) where another incident wrote near them
+        after policy was asked.
+        """
+        if session is None or not session.incident or is_own(principal) or request.resource.type == OWN_TYPE:
             return
         resource = {"type": request.resource.type, "id": request.resource.id, "env": request.resource.env}
         plan: dict[str, Json] = {
@@ -149,7 +159,16 @@ class Situations:
             outcome="",
             plan=plan,
         )
-        await self._store.write(lambda c: writes.begin(c, row), durable=False)
+        graph = self._topology.graph(request.tenant, request.resource.env)
+        reach = {request.resource.id, *graph.dependents(request.resource.id)}
+        near = reach.union(*(graph.dependencies(name) for name in reach))
+        if not await self._store.write(lambda c: writes.begin(c, row, near), durable=False):
+            raise Conflict(
+                "another incident has just written near this target",
+                code="incident.conflict",
+                remedy="send the request again after the seconds in Retry-After",
+                retry_after=AGAIN_S,
+            )
 
     async def close(self, request: ActionRequest, outcome: str) -> None:
         """Put down that a write did not happen (``cancelled``, ``failed``); what did is judged by verification."""
@@ -315,7 +334,8 @@ def _incident(stands: Incident, others: Sequence[Neighbour], graph: Graph, reque
                     "same_target": same,
                     "dependent": not same,
                     "older": (other.opened_at, other.id) < (stands.opened_at, stands.id),
-                    "state": other.state,
+                    # It has begun, whatever its state says until the gate has taken its action up.
+                    "state": "executing" if other.written and other.state in BEGINNING else other.state,
                 }
             )
     return {

@@ -1,15 +1,19 @@
 """Rows of ``target_write``, and what stands around a target: other incidents that meet it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, literal_column, select, update
+from sqlalchemy import Connection, Row, and_, exists, literal_column, select, update
 
 from broker.model import Json
-from broker.store.rows import pack, unpack, upsert
+from broker.store.rows import lock, pack, unpack, upsert
 from broker.store.tables import LIVE_INCIDENT_SQL, diagnosis, incident, session, target_write
 
+UNJUDGED = ("diagnosed", "proposed", "awaiting_approval", "auto_ok", "leased", "executing", "verifying", "rolling_back")
+"""States of an incident in which a write without an outcome is still to be judged."""
+LONGEST_S = 86_400
+"""No verification lasts longer."""
 MOST = 100
 """Rows that one question reads."""
 
@@ -42,14 +46,23 @@ class Neighbour:
     opened_at: int
     service: str
     component: str
+    written: bool = False
+    """It has written to a target, and that is not judged yet."""
 
 
-def begin(connection: Connection, write: Write) -> None:
-    """Insert one write before its effect; the same action again changes nothing."""
+def begin(connection: Connection, write: Write, near: Collection[str] = ()) -> bool:
+    """Insert one write before its effect; the same action again changes nothing.
+
+    False, and nothing is inserted, while another live incident has written to one of ``near`` and nobody has judged it.
+    """
+    lock(connection, "target_write", write.tenant, write.env)
+    if near and _meets(connection, write, near):
+        return False
     values = {column.name: getattr(write, column.name) for column in target_write.columns}
     connection.execute(
         upsert(connection, target_write).values(values | {"plan": pack(dict(write.plan))}).on_conflict_do_nothing()
     )
+    return True
 
 
 def close(connection: Connection, tenant: str, action_id: str, outcome: str) -> None:
@@ -99,6 +112,14 @@ def neighbours(connection: Connection, tenant: str, env: str, but: str) -> Seque
             incident.c.opened_at,
             incident.c.service,
             diagnosis.c.component,
+            exists(
+                select(target_write.c.action_id).where(
+                    target_write.c.tenant == incident.c.tenant,
+                    target_write.c.env == incident.c.env,
+                    target_write.c.incident == incident.c.id,
+                    target_write.c.outcome == "",
+                )
+            ),
         )
         .outerjoin(diagnosis, and_(diagnosis.c.tenant == incident.c.tenant, diagnosis.c.id == incident.c.diagnosis))
         .where(
@@ -110,7 +131,7 @@ def neighbours(connection: Connection, tenant: str, env: str, but: str) -> Seque
         .order_by(incident.c.severity.desc(), incident.c.opened_at, incident.c.id)
         .limit(MOST)
     ).all()
-    return [Neighbour(*row[:5], component=row[5] or "") for row in rows]
+    return [Neighbour(*row[:5], component=row[5] or "", written=bool(row[6])) for row in rows]
 
 
 def incident_of_session(connection: Connection, tenant: str, session_id: str) -> str:
@@ -119,6 +140,25 @@ def incident_of_session(connection: Connection, tenant: str, session_id: str) ->
         select(session.c.incident).where(session.c.tenant == tenant, session.c.id == session_id)
     ).scalar_one_or_none()
     return found or ""
+
+
+def _meets(connection: Connection, write: Write, near: Collection[str]) -> bool:
+    """Whether a write of another incident near this one is under way or being judged."""
+    found = connection.execute(
+        select(target_write.c.action_id)
+        .join(incident, and_(incident.c.tenant == target_write.c.tenant, incident.c.id == target_write.c.incident))
+        .where(
+            target_write.c.tenant == write.tenant,
+            target_write.c.env == write.env,
+            target_write.c.target.in_(sorted(near)),
+            target_write.c.outcome == "",
+            target_write.c.at >= write.at - LONGEST_S,
+            target_write.c.incident != write.incident,
+            incident.c.state.in_(UNJUDGED),
+        )
+        .limit(1)
+    )
+    return found.first() is not None
 
 
 def _write_of(row: Row[Any]) -> Write:

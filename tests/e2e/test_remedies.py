@@ -19,7 +19,7 @@ QUICK = "[incidents]\nverify_settle_seconds = 5\nverify_window_seconds = 60\nver
 Scene = Callable[[Troubled], Awaitable[None]]
 
 
-def play(folder: Path, scene: Scene) -> None:
+def play(folder: Path, scene: Scene, severity: str = "critical") -> None:
     """One incident of checkout, which does not run and has a cache that may be the reason."""
 
     async def main() -> None:
@@ -29,7 +29,7 @@ def play(folder: Path, scene: Scene) -> None:
             child.running.kill()
             await child.running.wait()
             trouble = Troubled(it, Counters())
-            await trouble.open()
+            await trouble.open(severity=severity)
             await scene(trouble)
 
     asyncio.run(main())
@@ -321,32 +321,44 @@ def test_the_next_remedy_on_a_target_waits_for_its_rest(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-def test_of_two_incidents_that_meet_the_more_severe_goes_first_and_the_other_waits(tmp_path: Path) -> None:
+def test_of_two_incidents_that_meet_the_other_waits_for_the_one_that_has_begun(tmp_path: Path) -> None:
     async def scene(it: Troubled) -> None:
         await it.diagnose()
         # The alert that opens the second comes so late that it is no part of the first.
         it.it.clock.advance(3700)
         other = Troubled(it.it, it.counters)
-        await other.open(service="storefront", severity="warning")
+        await other.open(service="storefront", severity="critical")
         await it.turn()
         assert other.incident != it.incident
-        it.agent = other.agent
-        first = await it.ask_afresh()
-        assert first.status_code == 200, first.text
-        await it.finish("proposed", action_id=first.json()["action_id"])
-        await it.turn()
-        assert await it.state() == "verifying"
         other.it.supervisor.caches["storefront"] = b"rotten too"
         child = it.it.supervisor.children["storefront"]
         child.running.kill()
         await child.running.wait()
         await other.diagnose("storefront", sure=False)
-        waits = await other.ask("local.cache.clear", id_="storefront")
+        it.agent = other.agent
+        # Less severe: it waits for the other one.
+        waits = await it.ask_afresh()
         assert (waits.status_code, waits.json()["code"]) == (409, "incident.conflict")
         assert waits.headers["Retry-After"] == "20"
-        assert other.it.supervisor.caches["storefront"] == b"rotten too"
+        assert it.it.supervisor.caches["checkout"] == b"rotten"
+        desk, by = it.it.gate.incidents, "dev:oncall"
+        await desk.note("default", other.incident, kind="take_over", by=by)
+        held = await it.ask("local.cache.clear")
+        assert held.json()["code"] == "incident.conflict", "a person works there"
+        await desk.note("default", other.incident, kind="hand_back", by=by, body={"to": "escalated"})
+        begun = await it.ask("local.cache.clear")
+        assert begun.status_code == 200, begun.text
+        # It has begun: now even the more severe one waits, before the gate has taken the action up.
+        await desk.note("default", other.incident, kind="hand_back", by=by, body={"to": "investigating"})
+        await it.turn()
+        other.held = (await other.post("/v1/work/claim", {"kinds": ["incident"], "hold_seconds": 600})).json()
+        await other.finish("diagnosed", diagnosis=other.diagnosis)
+        await other.claim()
+        second = await other.ask("local.cache.clear", id_="storefront")
+        assert (second.status_code, second.json()["code"]) == (409, "incident.conflict")
+        assert it.it.supervisor.caches == {"storefront": b"rotten too"}
 
-    play(tmp_path, scene)
+    play(tmp_path, scene, severity="warning")
 
 
 def test_only_the_gate_itself_comes_its_own_way(tmp_path: Path) -> None:

@@ -209,6 +209,8 @@ BASE = {
         ({"name": "a:b"}, "name"),
         ({"name": "Corp"}, "name"),
         ({"name": ""}, "name"),
+        ({"name": "gate"}, "gate"),
+        ({"roles": {"x": "gate"}}, "roles"),
         ({"profile": "okta"}, "profile"),
         ({"issuer": "http://id.example"}, "https"),
         ({"issuer": "https://user:pw@id.example"}, "https"),
