@@ -219,6 +219,8 @@ _ERROR = re.compile(
     r"\b(?:error|fatal|panic|critical|severe|exception|traceback|segfault|segmentation fault|stackoverflow\w*)\b|[a-z]Exception\b|[a-z]Error\b",
     re.IGNORECASE,
 )
+_NUMBERS = re.compile(r"[1-9]\d*")
+"""Nought is not a number like others: it tells success from failure."""
 _TOOLS_OWN = re.compile(
     r"^\s*(?:error from server \(|unable to retrieve container logs|command .{0,200} failed with return code)",
     re.IGNORECASE,
@@ -245,21 +247,28 @@ def read(seen: Seen, texts: Sequence[Line]) -> list[Sign]:
     if signal == "config":
         return []
     found: dict[tuple[str, str, int], Sign] = {}
+    known: dict[str, tuple[int, ...]] = {}
     for line in texts:
-        if _TOOLS_OWN.search(line.text):
-            continue
-        for place, wording in enumerate(WORDINGS):
-            if wording.signals and signal and signal not in wording.signals:
-                continue
-            match = wording.pattern.search(line.text)
-            if match is None:
-                continue
+        template = _NUMBERS.sub("9", line.text)
+        if template not in known:
+            known[template] = _worded(line.text, signal)
+        for place in known[template]:
+            wording = WORDINGS[place]
             key = (line.component, wording.fault, place)
-            if key in found:
-                found[key] = _again(found[key], line)
-            else:
-                found[key] = _sign(seen, line, wording)
+            found[key] = _again(found[key], line) if key in found else _sign(seen, line, wording)
     return list(found.values())
+
+
+def _worded(text: str, signal: str) -> tuple[int, ...]:
+    """Places of the wordings that a line has; lines that differ only in their numbers have the same."""
+    if _TOOLS_OWN.search(text):
+        return ()
+    fitting = (
+        (place, wording)
+        for place, wording in enumerate(WORDINGS)
+        if not (wording.signals and signal and signal not in wording.signals)
+    )
+    return tuple(place for place, wording in fitting if wording.pattern.search(text))
 
 
 def _again(known: Sign, line: Line) -> Sign:
