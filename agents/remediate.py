@@ -162,6 +162,11 @@ async def _asked(
                 refused = {"reason": "the gate refused the remedy", "tried": tried, "refusal": refusal}
                 return Result("escalated", {**told, **refused})
             await case.pause(pause)
+            now = (await case.again()).incident
+            if now.state != case.detail.incident.state:
+                raise StepOver(f"state.{now.state}") from error
+            if now.until is not None:
+                return Result("noise", {"reason": "resolved by itself", **told})
         else:
             return Result("proposed", {**told, "action_id": done, "tried": tried})
 
