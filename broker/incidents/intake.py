@@ -57,23 +57,23 @@ class Intake:
             return self._again(stands, root, alert)
         return self.open(alert, cut)
 
-    def open(self, alert: Alert, cut: list[str], *, from_linked: Incident | None = None) -> Incident:
-        """Open an incident, or link it where its alert belongs. One ``from_linked`` stands for itself, after a while."""
-        if from_linked is None and rows.count(self.connection, self.tenant) >= self.settings.open_max:
+    def open(self, alert: Alert, cut: list[str], *, follows: Incident | None = None) -> Incident:
+        """Open an incident, or link it where its alert belongs. One that ``follows`` is due after a while."""
+        if follows is None and rows.count(self.connection, self.tenant) >= self.settings.open_max:
             raise _flood("the tenant has as many open incidents as it may")
         incident_id = new_id("inc")
         graph = self.topology.graph(self.tenant, alert.env)
         near = {alert.service, *graph.upstream(alert.service), *graph.downstream(alert.service)}
         beside = rows.live(self.connection, self.tenant, alert.env, near)
-        merge = None if from_linked else self._merge(graph, alert, beside)
+        merge = None if follows else self._merge(graph, alert, beside)
         session = None if merge else self.session_of(incident_id, alert)
         rows.add(self.connection, self._draft(incident_id, alert, session.id if session else ""))
         opened = rows.find(self.connection, self.tenant, incident_id)
         assert opened is not None
         told: dict[str, Json] = {"title": opened.title, "service": opened.service, "env": opened.env}
         told |= {"severity": opened.severity, "source": alert.source, "starts_at": alert.starts_at}
-        if from_linked is not None:
-            told |= {"linked_before": from_linked.id, "into": from_linked.merged_into}
+        if follows is not None:
+            told |= {"follows": follows.id, "into": follows.merged_into}
         opened = self._tell(opened, "received", told)
         if alert.truncated or cut:
             opened = self._tell(opened, "truncated", {"alerts": alert.truncated, "texts": list(cut)})
@@ -82,7 +82,7 @@ class Intake:
         assert session is not None
         session_rows.add(self.connection, session)
         opened = self._relate(opened, beside)
-        due = self.now_s + (self.settings.quiet_seconds if from_linked else 0)
+        due = self.now_s + (self.settings.quiet_seconds if follows else 0)
         return self._step(opened, "triaging", due=due)
 
     def _merge(self, graph: Graph, alert: Alert, live: list[Incident]) -> Merge | None:

@@ -17,6 +17,7 @@ from broker.store import Connection, diagnoses
 from broker.store import incidents as rows
 from broker.store import work as work_rows
 from broker.store.incidents import Event, Incident
+from broker.work import SETTLED
 
 EVENTS_MAX = 10_000
 """Events of one incident, beyond which nobody may add a note."""
@@ -135,9 +136,24 @@ class Steps:
         return after
 
     def _reopen(self, closed: Incident) -> None:
-        """What was linked to a closed incident and still fires stands for itself again."""
+        """What was linked to a closed incident and still fires stands for itself again.
+
+        So does its own alert, where that came back when the incident was as good as over.
+        """
         for one in rows.merged(self.connection, closed.tenant, closed.id, firing=True):
-            self.intake.open(alert_of(one), [], from_linked=one)
+            self.intake.open(alert_of(one), [], follows=one)
+        if closed.until is None and self._came_back(closed):
+            self.intake.open(alert_of(closed), [], follows=closed)
+
+    def _came_back(self, closed: Incident) -> bool:
+        """Say whether the alert fired again after the last step into a settled state."""
+        settled, again = 0, 0
+        for event in rows.events(self.connection, closed.tenant, closed.id):
+            if event.to_state in SETTLED and event.from_state not in SETTLED:
+                settled = event.seq
+            elif event.kind == "fired_again":
+                again = event.seq
+        return again > settled > 0
 
     def _accepted(self, stands: Incident, body: Body) -> str:
         """The id of a diagnosis of this incident that the gate found to hold."""

@@ -242,6 +242,16 @@ def test_an_alert_of_a_dependent_service_is_linked_to_the_incident_of_the_neares
     run(main())
 
 
+def test_the_nearest_dependency_takes_an_alert_in_and_not_the_oldest(shop: Shop, run: Run) -> None:
+    async def main() -> None:
+        await shop.receive("payments")
+        shop.clock.advance(10)
+        near = await shop.receive("search")
+        assert (await shop.receive("storefront")).merged_into == near.id
+
+    run(main())
+
+
 def test_an_alert_of_the_same_service_is_linked_and_one_of_another_environment_is_not(shop: Shop, run: Run) -> None:
     async def main() -> None:
         first = await shop.receive("checkout")
@@ -301,7 +311,7 @@ def test_a_linked_alert_that_still_fires_when_the_other_incident_closes_stands_f
         [own] = (await shop.incidents.page(shop.tenant, ["triaging"])).items
         assert (own.fingerprint, own.alert["labels"]) == (firing.fingerprint, firing.alert["labels"])
         first, *_ = await shop.incidents.events(shop.tenant, own.id)
-        assert (first.kind, first.body["linked_before"]) == ("received", firing.id)
+        assert (first.kind, first.body["follows"]) == ("received", firing.id)
         assert not await shop.work.is_due(shop.tenant, ["incident"])
         shop.clock.advance(300)
         assert (await shop.claim()).subject == own.id
@@ -344,6 +354,34 @@ def test_an_alert_that_still_fires_just_after_the_closing_is_counted_there_and_l
         shop.clock.advance(1)
         again = await shop.receive()
         assert (again.id != opened.id, again.state) == (True, "triaging")
+
+    run(main())
+
+
+def test_an_alert_that_comes_back_when_its_incident_is_as_good_as_over_opens_a_new_one_at_the_closing(
+    shop: Shop, run: Run
+) -> None:
+    async def main() -> None:
+        opened = await shop.receive()
+        await shop.receive(status="resolved")
+        again = await shop.receive(starts_at=opened.since + 60)
+        assert (again.id, again.state, again.until) == (opened.id, "noise", None)
+        await shop.incidents.learn(await shop.claim("learn"))
+        await shop.record()
+        [own] = (await shop.incidents.page(shop.tenant, ["triaging"])).items
+        assert (own.id != opened.id, own.fingerprint) == (True, opened.fingerprint)
+        first, *_ = await shop.incidents.events(shop.tenant, own.id)
+        assert first.body["follows"] == opened.id
+
+    run(main())
+
+
+def test_an_incident_that_an_agent_found_to_be_noise_is_not_opened_again_by_its_closing(shop: Shop, run: Run) -> None:
+    async def main() -> None:
+        await shop.receive()
+        await shop.finish(await shop.claim(), "noise")
+        await shop.incidents.learn(await shop.claim("learn"))
+        assert [one.state for one in (await shop.incidents.page(shop.tenant)).items] == ["closed"]
 
     run(main())
 

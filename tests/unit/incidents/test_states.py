@@ -207,6 +207,17 @@ def test_a_step_that_was_decided_on_an_older_version_is_refused(shop: Shop, run:
     run(main())
 
 
+def test_a_change_of_what_was_read_before_another_change_is_refused(shop: Shop, run: Run) -> None:
+    async def main() -> None:
+        opened = await shop.receive()
+        await shop.step(opened, "investigating")
+        with pytest.raises(Conflict) as refused:
+            await shop.store.write(lambda c: rows.change(c, opened, kind="note", by="dev:ann", now_s=opened.changed_at))
+        assert refused.value.error_code == "incident.version"
+
+    run(main())
+
+
 def test_of_many_steps_at_once_one_is_taken(shop: Shop, run: Run) -> None:
     async def main() -> None:
         opened = await shop.receive()

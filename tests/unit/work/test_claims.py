@@ -282,6 +282,8 @@ def test_other_work_of_the_gate_is_put_once_ended_once_and_kept(shop: Shop, run:
         assert await shop.work.put(shop.tenant, "notify", "exp_1") != first
         claimed = await shop.claim("export")
         assert (claimed.subject, claimed.body, claimed.session) == ("exp_1", {"from": 1}, "")
+        with pytest.raises(Conflict):
+            await shop.work.done(replace(claimed, step=claimed.step + 1))
         await shop.work.done(claimed)
         with pytest.raises(Conflict):
             await shop.work.done(claimed)
