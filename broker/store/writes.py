@@ -131,7 +131,9 @@ def neighbours(connection: Connection, tenant: str, env: str, but: str) -> Seque
         .order_by(incident.c.severity.desc(), incident.c.opened_at, incident.c.id)
         .limit(MOST)
     ).all()
-    return [Neighbour(*row[:5], component=row[5] or "", written=bool(row[6])) for row in rows]
+    return [
+        Neighbour(row[0], row[1], row[2], row[3], row[4], component=row[5] or "", written=bool(row[6])) for row in rows
+    ]
 
 
 def incident_of_session(connection: Connection, tenant: str, session_id: str) -> str:

@@ -1,5 +1,6 @@
 """An incident in a running world, driven as an agent, people and the background would; the shop's counters follow a script."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,7 +172,13 @@ class Troubled:
         background = self.it.gate.background
         await self.it.gate.incident_acts.record()
         await background.sweep()
-        await background.work_off()
+        for _ in range(1000):
+            await background.work_off()
+            rows = await self.it.gate.work.page("default")
+            if not any(row.holder.startswith("gate:") and row.until > self.now for row in rows):
+                return
+            # The gate's own loop is at it in this moment.
+            await asyncio.sleep(0.01)
 
     async def pass_time(self, seconds: int, step: int = 30) -> None:
         """Time goes by, and the background takes its turns."""
