@@ -177,6 +177,15 @@ def assign(connection: Connection, tenant: str, session_id: str, agent: str, now
     return changed.rowcount == 1
 
 
+def end(connection: Connection, tenant: str, session_id: str, now_s: int) -> None:
+    """Close an incident's session: the incident is over."""
+    connection.execute(
+        update(session)
+        .where(session.c.tenant == tenant, session.c.id == session_id, session.c.closed_at.is_(None))
+        .values(closed_at=now_s)
+    )
+
+
 def tainted_incident(connection: Connection, tenant: str, incident: str) -> bool:
     """Say whether any session of the incident, open or closed, is tainted; holds off ``taint`` until the end."""
     lock(connection, "incident", tenant, incident)

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, literal_column, not_, or_, select, update
 
 from broker.model import Json
-from broker.store import incidents
+from broker.store import incidents, sessions
 from broker.store.incidents import Event, Incident
 from broker.store.rows import EVERY_TENANT, pack, unpack, upsert
 from broker.store.tables import incident_event, work
@@ -95,13 +95,15 @@ def move(  # noqa: PLR0913 - one keyword a part of the event
 ) -> tuple[Incident, Event]:
     """Change the state and write its event and what is due next; the caller holds the incident's row.
 
-    Becoming ``inconclusive`` escalates at once, and becoming ``escalated`` puts a notification. Raises as
-    ``incidents.change``.
+    Becoming ``inconclusive`` escalates at once, becoming ``escalated`` puts a notification, and the end closes the
+    incident's session. Raises as ``incidents.change``.
     """
     if to == "closed":
         columns["closed_at"] = now_s
     after, event = incidents.change(connection, stands, kind=kind, by=by, now_s=now_s, body=body, to=to, **columns)
     plan(connection, after, WORK_OF.get(to, ""), now_s, due=due)
+    if not after.live and after.session:
+        sessions.end(connection, after.tenant, after.session, now_s)
     if to == "inconclusive":
         reason = {"reason": "inconclusive", **dict(body or {})}
         return move(connection, after, kind="escalated", to="escalated", by="gate", now_s=now_s, body=reason)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.errors import BadRequest, Conflict
+from broker.errors import BadRequest, Conflict, NotFound
 from broker.store import Store
 from broker.store import sessions as session_rows
 from broker.work import Claimed, Work
@@ -210,6 +210,24 @@ def test_where_the_session_has_ended_a_new_one_like_it_goes_on_and_keeps_the_tai
         assert (after.intent, after.budgets, after.incident) == (before.intent, before.budgets, opened.id)
         assert (after.tainted, after.agent) == (True, AGENT)
         assert after.expires_at == second.until - 60 + 600
+
+    run(main())
+
+
+@pytest.mark.parametrize("ending", ["linked", "closed"])
+def test_the_session_ends_with_the_incident(shop: Shop, run: Run, ending: str) -> None:
+    async def main() -> None:
+        await shop.receive("checkout")
+        claimed = await shop.claim()
+        mine = agent("agent-1", shop.tenant)
+        assert (await shop.sessions.get(mine, claimed.session)).incident == claimed.incident
+        if ending == "linked":
+            await shop.finish(claimed, "linked", into=(await shop.receive("payments")).id)
+        else:
+            await shop.finish(claimed, "noise")
+            await shop.incidents.learn(await shop.claim("learn"))
+        with pytest.raises(NotFound):
+            await shop.sessions.get(mine, claimed.session)
 
     run(main())
 
