@@ -15,7 +15,7 @@ import anthropic
 import httpx2
 from anthropic.types import Message, MessageParam, ToolParam, ToolResultBlockParam, ToolUseBlock
 from pydantic import ValidationError
-from wicketgate import GateError, TokenSource, Unreachable, from_problem, is_loopback, token_of
+from wicketgate import GateError, NotAuthenticated, TokenSource, Unreachable, from_problem, is_loopback, token_of
 from wicketgate.answers import Problem
 
 Json = Any
@@ -112,13 +112,23 @@ class Model:
         what the provider refused or broke off with; ``model.garbage`` for an answer that cannot be read.
         """
         try:
-            answer = await self._streamed(request, key)
+            try:
+                answer = await self._streamed(request, key)
+            except NotAuthenticated:
+                # A token that was kept may have ended before its time, as with a restarted issuer.
+                forget = getattr(self._token, "forget", None)
+                if forget is None:
+                    raise
+                forget()
+                answer = await self._streamed(request, key)
         except ValueError as error:
             detail = "the model's answer cannot be read"
             raise from_problem(502, {"code": "model.garbage", "detail": detail}) from error
         if not answer.stop_reason:
             raise _cut()
-        blocks = [kept for block in answer.content if (kept := _block(block.to_dict(mode="json", warnings=False))) is not None]
+        blocks = [
+            kept for block in answer.content if (kept := _block(block.to_dict(mode="json", warnings=False))) is not None
+        ]
         usage = answer.usage
         cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
         return Reply(blocks, answer.stop_reason or "", usage.input_tokens + cached, usage.output_tokens)

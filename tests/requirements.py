@@ -148,6 +148,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("bad-day:crash", "broker", "killed between intent and outcome: reported as unknown, the target is asked, nothing is repeated", BAD_DAYS + "crash.py"),
     _("bad-day:way-in", "broker/web", "nothing of a stranger's body is read; large bodies on the model's routes only", BAD_DAYS + "way_in.py"),
     _("bad-day:records", "broker", "a caller's words reach no leaf, a reviewer sees the change and no secret", BAD_DAYS + "records.py"),
+    _("bad-day:investigation", "agents", "restarts, ended alerts, people and services above in the middle of an investigation", "e2e/test_investigation_bad_days.py"),
     _("bad-day:model", "broker/streams.py", "no position of a prompt and no event of a stream carries what redaction hides", BAD_DAYS + "model.py", "unit/test_model_relay.py"),
     _("bad-day:owners", "broker", "what an agent did for one person is no other person's", BAD_DAYS + "owners.py"),
     _("drill:crash", "tests/drill", "kill -9 under load on both databases: nothing acknowledged is lost, nothing is done without an intent, nothing twice", "e2e/test_drill.py"),

@@ -29,6 +29,7 @@ SQL_CLOCK = re.compile(
 )
 
 EDGES: Mapping[str, int] = {
+    "agents/worker.py": 1,  # the worker: one incident must not end the work on all others
     "audit/writer.py": 1,  # the thread that writes: no defect may leave callers waiting
     "broker/background.py": 1,  # the loop must outlive any round
     "broker/cli/__init__.py": 1,  # the command: what it knows becomes two lines, the rest is raised

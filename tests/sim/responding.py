@@ -59,6 +59,7 @@ async def worker(
             known[now] = (await it.agent())["Authorization"].removeprefix("Bearer ")
         return known[now]
 
+    token.forget = known.clear  # type: ignore[attr-defined]
     async with served(rehosted(app or it.app)) as port:
         url = f"http://127.0.0.1:{port}"
         async with Gate(url, token, sleep=no_time) as gate:

@@ -143,7 +143,7 @@ def test_what_ends_by_itself_while_waiting_is_left_alone() -> None:
                 gate.detail["incident"] = {**gate.detail["incident"], "until": SINCE + 20}
             return known(one, path)
 
-        gate._fresh = resolving  # type: ignore[method-assign]
+        gate._fresh = resolving  # type: ignore[assignment, method-assign]
         work(gate, model=False)
         to, body = ended(gate)
     assert (to, body["reason"]) == ("noise", "resolved by itself")
