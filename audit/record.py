@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import Final
@@ -79,17 +80,25 @@ def prepare(log: str, tenant: str, draft: Draft, payload: Mapping[str, JSON] | N
         RecordInvalid: names the field and the remedy.
     """
     streams = tuple(dict.fromkeys((*((draft.stream,) if draft.stream else ()), *draft.streams)))
-    fields: dict[str, object] = {"v": VERSION, "log": log, "tenant": tenant, "id": draft.id, "kind": draft.kind}
-    fields |= {"time_ns": str(draft.time_ns), "body": draft.body, "seq": canonical.MAX_INT, "prev": FIRST_PREV}
+    said: dict[str, object] = {"id": draft.id, "kind": draft.kind, "time_ns": str(draft.time_ns), "body": draft.body}
     if draft.about is not None:
-        fields["about"] = draft.about
+        said["about"] = draft.about
     if payload is not None:
-        fields["payload"] = payload
+        said["payload"] = payload
     if streams:
-        fields["streams"] = [{"id": stream, "seq": canonical.MAX_INT, "prev": FIRST_PREV} for stream in streams]
-    checked = check(fields)
-    canonical.encode_plain(checked)
-    return Prepared({name: value for name, value in checked.items() if name not in _PLACE}, streams)
+        said["streams"] = [{"id": stream, "seq": canonical.MAX_INT, "prev": FIRST_PREV} for stream in streams]
+    checked = _typed(said)
+    _require_needs(checked)
+    fields = _envelope(log, tenant) | checked
+    canonical.encode_plain({**fields, "seq": canonical.MAX_INT, "prev": FIRST_PREV})
+    fields.pop("streams", None)
+    return Prepared(fields, streams)
+
+
+@lru_cache(maxsize=1024)
+def _envelope(log: str, tenant: str) -> dict[str, Plain]:
+    """What is the same in every record of a log, checked once; raises RecordInvalid."""
+    return _typed({"v": VERSION, "log": log, "tenant": tenant})
 
 
 def read(encoded: bytes) -> dict[str, Plain]:
@@ -109,27 +118,38 @@ def check(record: Mapping[str, object]) -> dict[str, Plain]:
     Raises:
         RecordInvalid: an unknown, missing or ill-typed field.
     """
+    checked = _typed(record)
+    if missing := _REQUIRED - checked.keys():
+        raise RecordInvalid(min(missing), "is missing")
+    _require_needs(checked)
+    return checked
+
+
+def _typed(record: Mapping[str, object]) -> dict[str, Plain]:
+    """Check the type of each field that is there, and copy it."""
     try:
         checked = _QUICK(record)
     except (_Misfit, KeyError):
         checked = _group(_TREE, record, "")  # the same walk with the path at hand: names what is wrong
     assert isinstance(checked, dict)
-    if missing := _REQUIRED - checked.keys():
-        raise RecordInvalid(min(missing), "is missing")
+    return checked
+
+
+def _require_needs(checked: dict[str, Plain]) -> None:
+    """Check that what belongs together is there, and what the kind needs."""
     for path in ("payload", "follows"):
         group = checked.get(path)
         if isinstance(group, dict) and len(group) != 3:
             raise RecordInvalid(path, "lacks a field")
-    kind = KINDS.get(str(checked["kind"]))
-    if kind is None:
-        raise RecordInvalid("kind", f"{checked['kind']!r} is unknown", f"use one of {', '.join(sorted(KINDS))}")
-    for steps in _NEEDS[str(checked["kind"])]:
+    kind = str(checked["kind"])
+    if kind not in KINDS:
+        raise RecordInvalid("kind", f"{kind!r} is unknown", f"use one of {', '.join(sorted(KINDS))}")
+    for steps in _NEEDS[kind]:
         at: Plain | None = checked
         for name in steps:
             at = at.get(name) if isinstance(at, dict) else None
         if at is None:
-            raise RecordInvalid(".".join(steps), f"is missing; a record of kind {checked['kind']} needs it")
-    return checked
+            raise RecordInvalid(".".join(steps), f"is missing; a record of kind {kind} needs it")
 
 
 def pseudonym(key: bytes, tenant: str, domain: str, name: str) -> str:
@@ -295,4 +315,3 @@ _TREE: Final = _compile()
 _STREAMS: Final[_Tree] = _subtree(_TREE, "streams")
 _QUICK: Final = _quick(_TREE)
 _NEEDS: Final = {name: tuple(tuple(path.split(".")) for path in kind.needs) for name, kind in KINDS.items()}
-_PLACE: Final = frozenset({"seq", "prev", "streams"})
