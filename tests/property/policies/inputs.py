@@ -107,17 +107,24 @@ def _coherent(source: random.Random, role: str, action: Action) -> Input:
             "session_labels": {},
             "intent_kinds": source.choice([[], ["alert"], ["task", "runbook"]]),
             "provenance": {f"$.{name}": "trusted" for name in action.schema["properties"]},
-            "evidence": dict(facts.NO_EVIDENCE),
-            "incident": copy.deepcopy(facts.NO_INCIDENT),
-            "target": copy.deepcopy(facts.NO_TARGET),
-            "work": dict(facts.NO_WORK),
-            "rollback": dict(facts.NO_ROLLBACK),
+            **_outside(),
             "usage": {"actions_today": source.randrange(500), "writes_today": source.choice([0, 0, 3, 49, 50])},
             "approvals": [],
             "killed": False,
             "model": _model(source, region, calls=calls),
             "endpoint": {"region": region, "provider": action.connector},
         },
+    }
+
+
+def _outside() -> Input:
+    """The facts of an incident where there is none."""
+    return {
+        "evidence": dict(facts.NO_EVIDENCE),
+        "incident": copy.deepcopy(facts.NO_INCIDENT),
+        "target": copy.deepcopy(facts.NO_TARGET),
+        "work": dict(facts.NO_WORK),
+        "rollback": dict(facts.NO_ROLLBACK),
     }
 
 
