@@ -10,7 +10,7 @@ READS_MAX = 200
 COMPONENTS_MAX = 12
 STEPS_MAX = 2
 LINES_MAX = 200
-POINTS_MAX = 900
+POINTS_MAX = 950
 """Of one series: a young service has a short past, so the step is as fine as the window allows."""
 LOOK_BACK_SECONDS = 3600
 LIST = "replay.observation.list"
