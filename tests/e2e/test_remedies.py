@@ -361,6 +361,38 @@ def test_of_two_incidents_that_meet_the_other_waits_for_the_one_that_has_begun(t
     play(tmp_path, scene, severity="warning")
 
 
+def test_an_undoing_from_which_redaction_took_a_secret_is_not_offered(tmp_path: Path) -> None:
+    async def scene(it: Troubled) -> None:
+        await it.diagnose(fault="bad-config")
+        there = await it.it.act(it.agent, "local.config.read", it.held["session"], type_="config")
+        blob = there.json()["result"]["value"]["blob"]
+        said = {"content": '{"pool": 9}', "expected_blob": blob}
+        answer = await it.ask("local.config.write", said, type_="config")
+        assert answer.status_code == 202, answer.text
+        oncall = await it.it.person("oncall")
+        shown = (await it.it.client.get(answer.json()["approval"]["url"], headers=oncall)).json()
+        assert (shown["plan"]["rollback"], shown["rollback_digest"]) == (None, "")
+
+    play(tmp_path, scene)
+
+
+def test_what_cannot_be_measured_is_unknown_and_while_all_stands_still_nothing_is_undone(tmp_path: Path) -> None:
+    async def scene(it: Troubled) -> None:
+        await it.diagnose()
+        await proposed(it)
+        security = await it.it.person("security")
+        stop = {"scope": "tenant", "target": "", "reason": "stand still"}
+        assert (await it.post("/v1/kill", stop, security)).status_code in {200, 201}
+        await it.pass_time(120, step=20)
+        assert await it.state() == "escalated"
+        assert (await last(it, "rolling_back"))["verdict"] == "unknown"
+        said = await last(it, "escalated")
+        assert (said["reason"], said["code"]) == ("rollback.refused", "kill.stopped")
+        assert it.it.supervisor.caches == {}
+
+    play(tmp_path, scene)
+
+
 def test_only_the_gate_itself_comes_its_own_way(tmp_path: Path) -> None:
     async def scene(it: Troubled) -> None:
         party = Party("gate:verifier", PartyKind.WORKLOAD, frozenset({"gate"}))
