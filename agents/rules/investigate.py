@@ -11,13 +11,14 @@ from agents.rules.finding import Claim, Finding
 from agents.rules.metrics import Calm
 from agents.rules.plan import plan
 from agents.rules.reading import Line, lines, series, target
-from agents.rules.scope import ELSEWHERE, Scope, in_scope
-from agents.rules.signs import SYMPTOM, Sign
+from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
+from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.verdict import Evidence, conclude, ruled_out
 from agents.rules.view import Seen, View
 from agents.rules.walk import onset, passed_on, places
 
 RANKED_MAX = 5
+NAMED_MILLI = 850
 SHORTAGES = frozenset({"memory", "cpu", "storage", "connections"})
 _LISTING = ("kubectl_get_by_kind", "get_all", "top_pods", "top_nodes", "find_resource", "list")
 
@@ -36,6 +37,10 @@ class Material:
     over: list[Line] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     resolved: bool = False
+    up: set[str] = field(default_factory=set)
+    """Components whose state says that they run."""
+    named: set[str] = field(default_factory=set)
+    """Components of which an answer of their own names a fault."""
     checked: list[str] = field(default_factory=list)
     failed: int = 0
 
@@ -44,10 +49,16 @@ async def investigate(view: View) -> Finding:
     """Read what there is and say what it comes to."""
     scope = Scope(view.facts)
     material = Material(resolved=view.facts.resolved)
+    refused: set[tuple[str, str]] = set()
     for query in await plan(view):
+        if (query.action, query.type) in refused:
+            continue
         seen = await view.read(query)
+        if _is_refused(seen):
+            refused.add((query.action, query.type))
         _take(scope, seen, material)
-    found = [sign for sign in in_scope(scope, material.signs) if not _is_over(sign, material)]
+    material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
+    found = [_sharper(sign, material) for sign in in_scope(scope, material.signs) if not _is_over(sign, material)]
     where = places(scope, found)
     found += _changed(scope, material, found, where)
     ranked = weigh(scope, found, where, _past(view))
@@ -66,6 +77,12 @@ async def investigate(view: View) -> Finding:
         why=why,
         healthy=well[:8] if verdict == "healthy" else [],
     )
+
+
+def _is_refused(seen: Seen) -> bool:
+    """Not an outage of one system, but something that may not, or cannot, be asked here: once is enough."""
+    code = str(seen.value.get("code", "")) if isinstance(seen.value, Mapping) else ""
+    return seen.status == "error" and bool(code) and not code.startswith("upstream.")
 
 
 def _take(scope: Scope, seen: Seen, material: Material) -> None:
@@ -101,8 +118,16 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
     mattering = [line for line in owned if scope.matters(line.component)]
     if mattering or numbers:
         material.read.add(seen.query.signal)
+    material.up |= {scope.owner(name) for name, _ in up}
     material.well += [made for name, made in up if scope.matters(scope.owner(name))]
     material.well += states.texts(seen, [line for line in mattering if line.component == scope.service])
+
+
+def _sharper(sign: Sign, material: Material) -> Sign:
+    """A complaint that names a known component is specific, unless that runs, or has a fault of its own to show."""
+    if not sign.kind.startswith(COMPLAINT) or sign.component in material.up | material.named:
+        return sign
+    return replace(sign, weight=max(sign.weight, NAMED_MILLI))
 
 
 def _is_over(sign: Sign, material: Material) -> bool:

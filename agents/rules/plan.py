@@ -16,7 +16,10 @@ LOOK_BACK_SECONDS = 3600
 LIST = "replay.observation.list"
 CHANGES = "replay.change.list"
 ALERT = "replay.alert.read"
-ERROR_WORDS = "(?i)error|fatal|panic|exception|critical|refused|timeout|exhausted|not acquired|killed"
+ERROR_WORDS = (
+    "(?i)error|fatal|panic|exception|critical|refused|timeout|timed out|exhausted|not acquired|killed|slow|corrupt|"
+    "unavailable|does not answer"
+)
 METRICS = ("shop_errors_total", "shop_requests_total", "shop_request_seconds_sum", "shop_queue_depth")
 """Metrics of a supervised process that are asked for by name."""
 

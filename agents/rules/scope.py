@@ -12,6 +12,8 @@ from agents.rules.view import Facts
 _HOST = re.compile(
     r"(?:https?://|\b(?:to|at|host|service|upstream) )[`'\"]?([A-Za-z][A-Za-z0-9.-]{1,80})(?::\d{2,5})?", re.IGNORECASE
 )
+COMPLAINT = "complaint of"
+"""Kind of a sign that somebody else's words moved to the component that they name."""
 PART = "part"
 """Type of a node that no inventory described: recorded calls were directed at it."""
 ELSEWHERE = "\x00elsewhere"
@@ -78,7 +80,7 @@ class Scope:
         named = self.mentioned(host[1], besides=sign.component) if host else ""
         named = named or self.mentioned(sign.text, besides=sign.component)
         if named and self.facts.depends(sign.component, named):
-            return replace(sign, component=named, kind=f"complaint of {sign.component}")
+            return replace(sign, component=named, kind=f"{COMPLAINT} {sign.component}")
         return sign
 
 

@@ -176,10 +176,11 @@ WORDINGS: Sequence[Wording] = (
         r"no .{1,60} in (?:the )?cache|(?:corrupt|stale|poisoned|inconsistent) cache|cache (?:entry )?(?:is )?(?:corrupt|stale|inconsistent)",
     ),
     # databases
+    _is("slow-query", 800, r"\bslow query\b"),
     _is(
         "slow-query",
         700,
-        r"slow query|query took (?:more than )?\d|database (?:call|query|operation)\S* .{0,40}(?:slow|took|timed out)|statement timeout|canceling statement due to",
+        r"query took (?:more than )?\d|database (?:call|query|operation)\S* .{0,40}(?:slow|took|timed out)|statement timeout|canceling statement due to",
     ),
     _is(
         "replication-lag",

@@ -1,6 +1,7 @@
 """Whole investigations over answers in memory: what is found, what is ruled out, and above all where the rules abstain."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,6 +122,49 @@ def test_a_process_that_does_not_stay_up_is_a_crash_loop() -> None:
     finding = found(answers)
     assert finding.verdict == "sure", finding.why
     assert (finding.ranked[0].component, finding.ranked[0].fault) == ("payments", "crash-loop")
+
+
+def outside(**answers: Json) -> Finding:
+    """Payments complains about the card network, of which nothing can be read."""
+    facts = shop()
+    nodes = {**facts.nodes, "cardnet": "external"}
+    edges = (*facts.edges, ("payments", "cardnet"))
+    told = {
+        ("local.metrics.range", "payments", METRIC): errors("payments", own=2),
+        ("local.logs.search", "payments", ""): repeated("cardnet does not answer: connection refused"),
+    }
+    return found({**passing(), **told, **answers}, replace(facts, nodes=nodes, edges=edges))
+
+
+def test_what_everybody_complains_about_and_nobody_can_look_into_is_a_dependency_that_is_down() -> None:
+    finding = outside()
+    assert finding.verdict == "sure", finding.why
+    assert (finding.ranked[0].component, finding.ranked[0].fault) == ("cardnet", "dependency-down")
+
+
+def test_a_complaint_about_something_that_runs_convicts_nobody() -> None:
+    finding = found(
+        passing()
+        | {
+            ("local.metrics.range", "checkout", METRIC): errors("checkout", own=2),
+            ("local.logs.search", "checkout", ""): repeated("payments does not answer: connection refused"),
+            ("local.process.status", "payments", ""): running("payments"),
+        }
+    )
+    assert finding.verdict == "abstain"
+
+
+def test_what_is_refused_is_asked_once() -> None:
+    view = MemoryView(shop(), {("logs.templates.count", "x", ""): 1} | leak())
+
+    async def read(query: Any) -> Any:
+        seen = await MemoryView.read(view, query)
+        refused = query.action == "logs.templates.count"
+        return replace(seen, status="error", value={"code": "resource.unknown"}) if refused else seen
+
+    view.read = read  # type: ignore[method-assign]
+    asyncio.run(investigate(view))
+    assert sum(query.action == "logs.templates.count" for query in view.asked) == 1
 
 
 def test_two_causes_that_are_equally_good_convict_neither() -> None:
