@@ -19,7 +19,7 @@ from agents.loop import Ended, Heard, InputUnfit, Loop, LoopTool
 from agents.prompts import text
 from agents.prose import figureless
 from agents.rules import Finding
-from agents.tools import CLAIMS_SCHEMA, Reads, claims_of
+from agents.tools import CLAIMS_SCHEMA, PLACES, Reads, claims_of
 
 Json = Any
 
@@ -87,7 +87,8 @@ class Inquiry:
         self._reads = Reads(case)
         self._hypotheses: list[Hypothesis] = []
         self._submissions = 0
-        components = list(case.facts.nodes) or [case.facts.service]
+        self._components = {name: kind for name, kind in case.facts.nodes.items() if kind not in PLACES}
+        components = list(self._components) or [case.facts.service]
         propose = LoopTool(
             "propose",
             "State your hypotheses; the query that would refute each is run at once.",
@@ -110,7 +111,7 @@ class Inquiry:
             "incident": {"service": facts.service, "env": facts.env, "severity": facts.severity},
             "alert_untrusted": _short(facts.alert),
             "window": {"since": facts.since, "until": facts.until},
-            "components": dict(facts.nodes),
+            "components": self._components,
             "depends_on": [list(edge) for edge in facts.edges],
             "people_said_untrusted": list(self._said),
             "first_tier": {
