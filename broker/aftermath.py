@@ -22,7 +22,7 @@ from broker.reading import Ask
 from broker.records import Records
 from broker.remedies import Level, Times, Verdict, judge, verifier
 from broker.remedies.measure import Measuring, Spot
-from broker.remedies.verdict import level_of, shown
+from broker.remedies.verdict import LASTING, level_of, shown
 from broker.store import Connection, Store, writes
 from broker.store import approvals as proposal_rows
 from broker.store import diagnoses as diagnosis_rows
@@ -221,12 +221,16 @@ class Aftermath:
             return Step("escalated", here | {"reason": "remedy.unknown"})
         times = self._times(declared)
         events = await self._incidents.events(stands.tenant, stands.id)
-        began = max(event.at for event in events if event.to_state == "verifying")
+        # A note, too, is an event in this state; what counts is when the incident came to it.
+        began = max(event.at for event in events if event.to_state == "verifying" != event.from_state)
         due = [began + times.settle + number * times.interval for number in range(1, times.samples + 1)]
         now = seconds(self._clock)
         taken = [at for at in due if at <= now]
-        levels = await self._levels(stands, known.diagnosis, events, taken, since=began + times.settle)
-        verdict = judge(levels, over=len(taken) == len(due))
+        over = len(taken) == len(due)
+        # Before the end only the latest can show a turn for the worse; the others are kept, and read back then.
+        samples = list(enumerate(taken))[0 if over else -LASTING - 1 :]
+        levels = await self._levels(stands, known.diagnosis, events, samples, since=began + times.settle)
+        verdict = judge(levels, over=over)
         if verdict is Verdict.PENDING:
             return Wait(max(1, due[len(taken)] - now))
         await self._store.write(
@@ -239,15 +243,21 @@ class Aftermath:
         return Step("rolling_back" if known.write.plan["undo"] else "escalated", body)
 
     async def _levels(
-        self, stands: Incident, diagnosis: DiagnosisRow, events: Sequence[Event], due: Sequence[int], *, since: int
+        self,
+        stands: Incident,
+        diagnosis: DiagnosisRow,
+        events: Sequence[Event],
+        due: Sequence[tuple[int, int]],
+        *,
+        since: int,
     ) -> list[Level]:
-        """Each service level with its value before and its samples so far, none of which looks back past ``since``."""
+        """Each service level with its value before and its samples (number, second), none of which looks back past ``since``."""
         before: Mapping[str, Json] = next(
             (event.body["levels"] for event in reversed(events) if event.kind == "baseline"), {}
         )
         levels = []
         for spot in self._spots(stands, diagnosis):
-            after = [await self._sample(stands, spot, at, f"verify-{number}", since) for number, at in enumerate(due)]
+            after = [await self._sample(stands, spot, at, f"verify-{number}", since) for number, at in due]
             was = before.get(spot.name)
             levels.append(
                 level_of(

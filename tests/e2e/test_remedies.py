@@ -79,6 +79,9 @@ def test_a_safe_remedy_that_helps_runs_by_itself_and_ends_the_incident(tmp_path:
         await mended(it)
         await it.pass_time(60, step=20)
         assert await it.state() == "verifying", "the window is not over"
+        note = {"kind": "note", "text": "it looks better"}
+        said = await it.post(f"/v1/incidents/{it.incident}/events", note, await it.it.person("oncall"))
+        assert said.status_code == 201, "what people say does not move the window"
         await it.pass_time(60, step=20)
         assert await it.state() == "closed"
         assert (await last(it, "mitigated"))["verdict"] == "improved"
