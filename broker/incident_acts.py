@@ -10,9 +10,9 @@ from typing import Any
 
 from broker.clock import Clock, seconds
 from broker.config import IncidentSettings
-from broker.errors import BadRequest, NotFound
+from broker.errors import AuditUnavailable, BadRequest, NotFound
 from broker.evidence import Diagnosis, Evidence, Symptom
-from broker.incidents import Alert, Incident, Incidents, fingerprint_of
+from broker.incidents import Alert, Event, Incident, Incidents, fingerprint_of
 from broker.kept import KeptInLog
 from broker.model import Json, PartyKind, Principal
 from broker.records import Records
@@ -68,22 +68,36 @@ class IncidentActs:
         return await self._work.is_due(tenant, kinds)
 
     async def record(self, tenant: str = "", incident: str = "") -> None:
-        """Put events on record that are not yet, of one incident or of all; nothing more is due for it before."""
+        """Put events on record that are not yet, of one incident or of all; nothing more is due for it before.
+
+        An event that the log does not take holds up its own incident only. Raises ``AuditUnavailable`` for the first.
+        """
+        refused: dict[tuple[str, str], AuditUnavailable] = {}
         for event in await self._incidents.unrecorded(tenant, incident):
-            whole = await self._incidents.get(event.tenant, event.incident)
-            await self._records.incident(
-                event.tenant,
-                event=event.id,
-                incident=event.incident,
-                session=whole.session,
-                kind=event.kind,
-                seq=event.seq,
-                by=event.actor,
-                at=event.at,
-                states=(event.from_state, event.to_state) if event.from_state != event.to_state else ("", ""),
-                body=event.body,
-            )
-            await self._incidents.recorded(event.tenant, event.id)
+            if (event.tenant, event.incident) not in refused:
+                try:
+                    await self._record(event)
+                except AuditUnavailable as error:
+                    refused[event.tenant, event.incident] = error
+        for error in refused.values():
+            raise error
+
+    async def _record(self, event: Event) -> None:
+        """One event under its own id: again is the same record."""
+        whole = await self._incidents.get(event.tenant, event.incident)
+        await self._records.incident(
+            event.tenant,
+            event=event.id,
+            incident=event.incident,
+            session=whole.session,
+            kind=event.kind,
+            seq=event.seq,
+            by=event.actor,
+            at=event.at,
+            states=(event.from_state, event.to_state) if event.from_state != event.to_state else ("", ""),
+            body=event.body,
+        )
+        await self._incidents.recorded(event.tenant, event.id)
 
     # -- alerts -----------------------------------------------------------------------------------------------------
 
@@ -270,7 +284,7 @@ def _row(stands: Incident) -> dict[str, Json]:
     return {name: value for name, value in asdict(stands).items() if name not in {"tenant", "counted_at"}}
 
 
-def _event(event: Any) -> dict[str, Json]:
+def _event(event: Event) -> dict[str, Json]:
     return {name: getattr(event, name) for name in ("seq", "kind", "at", "actor", "from_state", "to_state")} | {
         "body": dict(event.body)
     }
