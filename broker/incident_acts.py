@@ -79,8 +79,8 @@ class IncidentActs:
                     await self._record(event)
                 except AuditUnavailable as error:
                     refused[event.tenant, event.incident] = error
-        for error in refused.values():
-            raise error
+        if refused:
+            raise next(iter(refused.values()))
 
     async def _record(self, event: Event) -> None:
         """One event under its own id: again is the same record."""
