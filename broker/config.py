@@ -184,6 +184,46 @@ class IncidentSettings(Section):
     """Receivers (resources of type ``webhook``) that are told of escalations."""
 
 
+class ConsoleSettings(Section):
+    """Sign-in to the web console."""
+
+    issuer: str = ""
+    """Name of the ``[[identity.issuers]]`` entry where people sign in; empty: there is no console."""
+    client_id: str = "wicketgate-console"
+    client_secret_file: Path | None = None
+    """The client's secret; without it the client is public, and PKCE alone protects the code."""
+    scopes: tuple[str, ...] = ("openid",)
+    resource: str = ""
+    """RFC 8707 ``resource`` to ask for, where the provider chooses the access token's audience by it."""
+    step_up_acr: tuple[str, ...] = ()
+    """``acr`` values that a repeated sign-in must reach; empty: any."""
+    idle_seconds: int = Field(default=1800, ge=60)
+    """Without a page opened or a button pressed for so long, one is signed out."""
+    absolute_seconds: int = Field(default=28_800, ge=300, le=86_400)
+    """So long one stays signed in at most."""
+
+
+class EventSettings(Section):
+    """Following the log live (``GET /v1/events`` and the console)."""
+
+    streams_max: int = Field(default=256, ge=1)
+    """Streams that one replica keeps open."""
+    streams_per_party_max: int = Field(default=8, ge=1)
+    lines_kept: int = Field(default=4096, ge=500)
+    """Newest records of a followed log in memory: a reader that falls behind them is dropped."""
+    resume_records_max: int = Field(default=20_000, ge=0)
+    """How far back ``Last-Event-ID`` may lie."""
+    pace_seconds: float = Field(default=0.25, gt=0, le=5)
+    """New records are gathered for so long."""
+    heartbeat_seconds: float = Field(default=15, gt=0)
+    look_seconds: float = Field(default=2, gt=0)
+    """How often a stream asks whether its reader's sign-in still holds and nobody stopped it."""
+    decide_seconds: float = Field(default=30, gt=0)
+    """And how often policy is asked again."""
+    send_seconds: float = Field(default=20, gt=0)
+    """A reader that takes nothing for so long is cut off."""
+
+
 class ConnectorSettings(Section):
     """One outside system. ``settings`` are checked by its adapter; credentials only as ``*_file``."""
 
@@ -221,6 +261,8 @@ class Settings(Section):
     redaction: RedactionSettings = RedactionSettings()
     kill: KillSettings = KillSettings()
     incidents: IncidentSettings = IncidentSettings()
+    events: EventSettings = EventSettings()
+    console: ConsoleSettings = ConsoleSettings()
     connectors: tuple[ConnectorSettings, ...] = ()
     inventory: tuple[InventoryItem, ...] = ()
 

@@ -2,7 +2,21 @@
 
 from broker.identity.cache import Revocations
 from broker.identity.keyset import Fetch, KeySetTimes
+from broker.identity.login import Client, Ended, Post, SignedIn, SignIn
 from broker.identity.profiles import IssuerProfile, issuer_profile
 from broker.identity.verifier import Credential, Verifier
 
-__all__ = ["Credential", "Fetch", "IssuerProfile", "KeySetTimes", "Revocations", "Verifier", "issuer_profile"]
+__all__ = [
+    "Client",
+    "Credential",
+    "Ended",
+    "Fetch",
+    "IssuerProfile",
+    "KeySetTimes",
+    "Post",
+    "Revocations",
+    "SignIn",
+    "SignedIn",
+    "Verifier",
+    "issuer_profile",
+]

@@ -6,7 +6,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from broker.clock import Clock, seconds
@@ -33,11 +33,19 @@ class Credential:
     """The value of ``DPoP``; two such headers are refused before they come here."""
     method: str = ""
     url: str = ""
+    login: str = ""
+    """A console cookie's value; the console's own routes alone read it, and then nothing else counts."""
+    passive: bool = False
+    """A page refreshes itself: the login is not used by a person."""
     certificate: str = ""
     """Base64url SHA-256 of the client's certificate, from the gate's own TLS or its configured proxy."""
 
     def __repr__(self) -> str:
         return "Credential(…)"
+
+
+Login = Callable[[str, bool], Awaitable[Principal]]
+"""Who stands behind a console cookie's value; the flag is ``Credential.passive``. Raises ``Unauthenticated``."""
 
 
 class Verifier:
@@ -52,8 +60,11 @@ class Verifier:
         times: KeySetTimes | None = None,
         revocations: Revocations | None = None,
         administrators: Collection[str] = (),
+        login: Login | None = None,
     ) -> None:
         """``administrators`` are people who hold the role ``security`` whatever their token says.
+
+        ``login`` answers for the console's cookies; without it none is believed.
 
         Raises ValueError when two profiles share a name or an issuer: ``iss`` must select exactly one.
         """
@@ -64,6 +75,7 @@ class Verifier:
             raise ValueError("identity.issuers: each name and each issuer may be configured once")
         self._clock = clock
         self._administrators = frozenset(administrators)
+        self._login = login
         self._cache = TokenCache()
         self._proofs = ProofChecker()
         self._revocations = revocations or Revocations()
@@ -85,18 +97,49 @@ class Verifier:
 
     async def authenticate(self, credential: Credential) -> Principal:
         """Who asks. Raises ``Unauthenticated`` (``identity.*``), or ``Unavailable`` when that cannot be found out."""
+        if credential.login:
+            return await self._signed_in(credential)
         scheme, token = _split(credential.authorization)
         known = await self._known(token)
         if known.thumbprint or scheme != "bearer":
             self._check_proof(known, scheme, token, credential)
         return known.principal
 
-    async def recognise(self, credential: Credential) -> None:
-        """Steps 1 to 6, before anything of a request is read; raises as ``authenticate``.
+    async def recognise(self, credential: Credential) -> Principal:
+        """Steps 1 to 6, before anything of a request is read, and while its answer goes on; raises as ``authenticate``.
 
         A sender's proof (7) counts once, so it stays for ``authenticate``.
         """
-        await self._known(_split(credential.authorization)[1])
+        if credential.login:
+            return await self._signed_in(credential)
+        return (await self._known(_split(credential.authorization)[1])).principal
+
+    async def statement(self, issuer: str, token: str) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
+        """Header and claims of another JWT of the profile ``issuer`` (an ID token, a logout token), by its own keys.
+
+        Only signature and ``iss`` are checked: what kind it is, for whom and for how long is the caller's to judge.
+        """
+        compact = take_apart(token)
+        claims = read_json_object(compact.payload, "payload")
+        profile = self._profile(claims.get("iss"))
+        if profile.name != issuer or not compact.header.get("kid") or compact.algorithm not in profile.algorithms:
+            raise bad_signature("issuer, key or algorithm is not the configured one")
+        verify(compact, await self._keys[issuer].key(str(compact.header["kid"])), profile.algorithms)
+        return compact.header, claims
+
+    def profile(self, name: str) -> IssuerProfile | None:
+        """The profile of this name."""
+        return next((one for one in self._profiles.values() if one.name == name), None)
+
+    async def _signed_in(self, credential: Credential) -> Principal:
+        """The person behind a console cookie, unless they were revoked since."""
+        if self._login is None or credential.authorization or credential.proof:
+            raise malformed("a login comes alone, and to the console only")
+        who = await self._login(credential.login, credential.passive)
+        leeway = next((one.leeway_seconds for one in self._profiles.values() if one.issuer == who.issuer), None)
+        if leeway is None or self._revocations.covers("party", who.subject.id, who.issued_at, leeway):
+            raise Unauthenticated("the sign-in has been revoked", code="identity.revoked", remedy="sign in again")
+        return who
 
     async def _known(self, token: str) -> Verified:
         digest = hashlib.sha256(token.encode("ascii")).digest()

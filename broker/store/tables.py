@@ -447,6 +447,26 @@ incident_trace = Table(
 )
 """How an incident was solved, under the incident's id; the next investigation reads it."""
 
+login = Table(
+    "login",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _text("issuer"),
+    _text("subject"),
+    _text("sid"),
+    _blob("principal"),
+    _big("opened_at"),
+    _big("used_at"),
+    _big("expires_at"),
+    Column("closed_at", BigInteger),
+    Index("login_id", "id", unique=True),
+    Index("login_of_subject", "issuer", "subject"),
+    Index("login_of_sid", "issuer", "sid"),
+    Index("login_over", "expires_at"),
+)
+"""Who is signed in to the console. ``id`` is the SHA-256 of the cookie's value; ``sid`` the provider's session, or empty."""
+
 limit_counter = Table(
     "limit_counter",
     metadata,

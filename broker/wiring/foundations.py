@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+
+import orjson
 
 from audit.log import Log
 from audit.payload import LocalKey
@@ -19,10 +22,13 @@ from broker.approvals import Due
 from broker.clock import Clock
 from broker.config import IssuerSettings, Settings
 from broker.datafolder import Keys
-from broker.egress import Egress, UpstreamSettings
+from broker.egress import Egress, Upstream, UpstreamSettings
 from broker.errors import BadRequest
-from broker.identity import KeySetTimes, Verifier, issuer_profile
+from broker.identity import Client, KeySetTimes, SignIn, Verifier, issuer_profile
 from broker.identity.dev import PERSONAS, DevProvider, Persona, agent_key
+from broker.logins import Limits, Logins
+from broker.model import Principal
+from broker.parties import Parties
 from broker.policy import keys as policy_keys
 from broker.policy.activations import ActivationFiles, ActivationRows
 from broker.policy.bundle import build_bundle, revision_number
@@ -42,6 +48,8 @@ from broker.telemetry import Telemetry
 DEV_ISSUER = "dev"
 DEV_PATH = "/dev-idp"
 AUDIENCE_SUFFIX = "/v1"
+CONSOLE_CALLBACK = "/console/callback"
+CONSOLE_SIGNED_OUT = "/console/signedout"
 ALERTS_CLIENT = "alerts-1"
 KEY_BYTES = 32
 
@@ -149,6 +157,8 @@ class Foundations:
             code=self.development.code,
             agent=agent_key(self.keys.folder / "agent-1.jwk"),
             people=self.development.people,
+            console_redirect_uris=(self.settings.url + CONSOLE_CALLBACK,),
+            signed_out_uris=(self.settings.url + CONSOLE_SIGNED_OUT,),
         )
         # A workload, because the gate's configuration does not name it as an agent: it may report alerts, nothing else.
         provider.add_agent(ALERTS_CLIENT, agent_key(self.keys.folder / f"{ALERTS_CLIENT}.jwk"), groups=("alerts",))
@@ -174,6 +184,56 @@ class Foundations:
             self.clock,
             times=KeySetTimes(ttl=chosen.keyset_seconds, stale_max=chosen.keyset_stale_seconds_max),
             administrators=chosen.first_administrators,
+            login=self._signed_in,
+        )
+
+    @cached_property
+    def parties(self) -> Parties:
+        """Roles as they were last seen."""
+        return Parties(self.store, self.clock)
+
+    @cached_property
+    def logins(self) -> Logins:
+        """Who is signed in to the console."""
+        chosen = self.settings.console
+        return Logins(self.store, self.clock, Limits(idle=chosen.idle_seconds, absolute=chosen.absolute_seconds))
+
+    async def _signed_in(self, value: str, passive: bool) -> Principal:
+        """Whoever signed in keeps no role that a later token of theirs does not say."""
+        return await self.parties.bounded(await self.logins.principal(value, passive=passive))
+
+    @cached_property
+    def sign_in(self) -> SignIn | None:
+        """Sign-in to the console; None where no issuer is named for it."""
+        chosen = self.settings.console
+        name = chosen.issuer or (DEV_ISSUER if self.development is not None else "")
+        if not name:
+            return None
+        profile = self.identity.profile(name)
+        if profile is None:
+            raise BadRequest(
+                f"console.issuer: there is no [[identity.issuers]] called `{name}`",
+                code="config.invalid",
+                remedy="name one of the configured issuers",
+            )
+        secret = chosen.client_secret_file
+        client = Client(
+            client_id=chosen.client_id,
+            redirect_uri=self.settings.url + CONSOLE_CALLBACK,
+            signed_out_uri=self.settings.url + CONSOLE_SIGNED_OUT,
+            secret=secret.read_text(encoding="utf-8").strip() if secret else "",
+            scopes=(*chosen.scopes, "gate") if name == DEV_ISSUER and self.development is not None else chosen.scopes,
+            resource=chosen.resource,
+            step_up_acr=chosen.step_up_acr,
+        )
+        return SignIn(
+            profile,
+            client,
+            self.identity,
+            fetch=self._fetch,
+            post=self._post,
+            clock=self.clock,
+            key=self.keys.secret("console.key"),
         )
 
     async def _load_policy(self) -> None:
@@ -224,14 +284,34 @@ class Foundations:
         return signers
 
     async def _fetch(self, url: str) -> bytes:
-        """A key set through egress, under its issuer's settings; the development provider's straight from it."""
+        """A key set or metadata through egress, under its issuer's settings; the development provider's straight from it."""
         if self.provider is not None and url.startswith(self.provider.issuer):
-            return self.provider.jwks()
+            return self.provider.jwks() if url.endswith("/jwks") else orjson.dumps(self.provider.metadata())
+        upstream, target = self._provider_at(url)
+        answer = await upstream.request("GET", target)
+        if answer.status != 200:
+            raise OSError(f"identity provider: status {answer.status}")
+        return answer.body
+
+    async def _post(self, url: str, form: Mapping[str, str], authorization: str) -> tuple[int, bytes]:
+        """A form to an issuer's token endpoint, likewise."""
+        if self.provider is not None and url.startswith(self.provider.issuer):
+            return self.provider.redeem(form)
+        upstream, target = self._provider_at(url)
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        if authorization:
+            headers["Authorization"] = authorization
+        answer = await upstream.request("POST", target, headers=headers, body=urlencode(form).encode())
+        return answer.status, answer.body
+
+    def _provider_at(self, url: str) -> tuple[Upstream, str]:
+        """The upstream that serves ``url``, and the path there."""
         scheme, _, rest = url.partition("://")
         host, slash, path = rest.partition("/")
         issuer = next(
-            (one for one in self.settings.identity.issuers if one.jwks_uri == url or url.startswith(one.issuer)), None
-        )
+            (one for one in self.settings.identity.issuers if one.jwks_uri == url or url.startswith(one.issuer)),
+            None,
+        ) or next((one for one in self.settings.identity.issuers if one.name == self.settings.console.issuer), None)
         settings = UpstreamSettings(
             name="identity",
             base_url=f"{scheme}://{host}",
@@ -240,10 +320,7 @@ class Foundations:
             answer_bytes_max=1_048_576,
             timeout_seconds=5.0,
         )
-        answer = await self.egress.upstream(settings).request("GET", slash + path)
-        if answer.status != 200:
-            raise OSError(f"key set: status {answer.status}")
-        return answer.body
+        return self.egress.upstream(settings), slash + path
 
 
 def audience(settings: Settings) -> str:

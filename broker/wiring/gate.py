@@ -26,7 +26,6 @@ from broker.limits import Limits
 from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
-from broker.parties import Parties
 from broker.pipeline import Pipeline
 from broker.reading import Ask, Reader
 from broker.remedies import Finding, Situations, Times, remedies_for, times_of
@@ -189,7 +188,7 @@ class Wiring(Foundations):
         return Pipeline(
             identity=self.identity,
             attempts=Attempts(self.clock, self.telemetry, self.settings.web),
-            parties=Parties(self.store, self.clock),
+            parties=self.parties,
             reader=reader,
             sessions=self.sessions,
             kills=self.kills,

@@ -43,6 +43,7 @@ class SignedIn:
     persona: Persona
     auth_time: int
     nonce: str = ""
+    sid: str = ""
 
     def get_user_id(self) -> str:
         """The subject, as authlib asks for it."""
@@ -58,6 +59,8 @@ class Client:
     grants: frozenset[str]
     key: ECKey | None = None
     redirect_uris: tuple[str, ...] = ()
+    signed_out_uris: tuple[str, ...] = ()
+    """Where the browser may go after a logout."""
     loopback_path: str = ""
     """A native client (RFC 8252): this path on any loopback port is a redirect URI too."""
     groups: tuple[str, ...] = ()
@@ -113,14 +116,22 @@ def _is_loopback_literal(host: str) -> bool:
         return False
 
 
-def clients(agent: ECKey, console_redirect_uris: tuple[str, ...]) -> dict[str, Client]:
+def clients(
+    agent: ECKey, console_redirect_uris: tuple[str, ...], signed_out_uris: tuple[str, ...] = ()
+) -> dict[str, Client]:
     """The clients of a fresh provider: command line, console, and the first agent with its public key."""
     people = frozenset({CODE_GRANT, DEVICE_GRANT, PERSONA_GRANT})
     return {
         client.client_id: client
         for client in (
             Client("wicketgate-cli", "none", people, loopback_path="/callback"),
-            Client("wicketgate-console", "none", frozenset({CODE_GRANT}), redirect_uris=console_redirect_uris),
+            Client(
+                "wicketgate-console",
+                "none",
+                frozenset({CODE_GRANT}),
+                redirect_uris=console_redirect_uris,
+                signed_out_uris=signed_out_uris,
+            ),
             agent_client("agent-1", agent),
         )
     }

@@ -67,6 +67,7 @@ class DevProvider:
         agent: ECKey,
         people: Mapping[str, Persona] = PERSONAS,
         console_redirect_uris: tuple[str, ...] = (),
+        signed_out_uris: tuple[str, ...] = (),
     ) -> None:
         """Raises ValueError unless this is development on loopback with a code that cannot be guessed."""
         parts = urlsplit(issuer)
@@ -75,7 +76,7 @@ class DevProvider:
         # authlib writes issued tokens to its debug log.
         logging.getLogger("authlib").setLevel(logging.INFO)
         self.issuer = issuer
-        realm = Realm(issuer, audience, people, clients(agent, console_redirect_uris))
+        realm = Realm(issuer, audience, people, clients(agent, console_redirect_uris, signed_out_uris))
         self.server = Server(realm, clock, DevCode(code, clock))
         self._host = parts.netloc
         self._app = Starlette(
@@ -86,6 +87,7 @@ class DevProvider:
                 Route("/device/authorize", self._device_authorize, methods=["POST"]),
                 Route("/device", self._device, methods=["GET", "POST"]),
                 Route("/token", self._token, methods=["POST"]),
+                Route("/end-session", self._end_session),
             ]
         )
 
@@ -108,6 +110,33 @@ class DevProvider:
         """The key set, for a gate in the same process."""
         return self.server.keys.jwks()
 
+    def metadata(self) -> dict[str, object]:
+        """OpenID Connect Discovery 1.0 and RFC 8414, for a gate in the same process too."""
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.issuer}/authorize",
+            "token_endpoint": f"{self.issuer}/token",
+            "device_authorization_endpoint": f"{self.issuer}/device/authorize",
+            "end_session_endpoint": f"{self.issuer}/end-session",
+            "jwks_uri": f"{self.issuer}/jwks",
+            "scopes_supported": list(SCOPES),
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": [CODE_GRANT, DEVICE_GRANT, CLIENT_GRANT, EXCHANGE_GRANT, PERSONA_GRANT],
+            "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": [ALGORITHM],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [ALGORITHM],
+            "acr_values_supported": [ACR],
+        }
+
+    def redeem(self, form: Mapping[str, str]) -> tuple[int, bytes]:
+        """The token endpoint, for a gate in the same process."""
+        answer = self.server.create_token_response(FormRequest("POST", f"{self.issuer}/token", {}, form))
+        return answer.status_code, bytes(answer.body)
+
     def rotate_keys(self) -> None:
         """Sign with a new key from now on; the former stays published until its tokens have expired."""
         self.server.keys.rotate()
@@ -118,33 +147,22 @@ class DevProvider:
         return bool(peer) and is_loopback(peer) and hosts == [self._host]
 
     async def _metadata(self, _request: Request) -> Response:
-        """OpenID Connect Discovery 1.0 and RFC 8414."""
-        return JSONResponse(
-            {
-                "issuer": self.issuer,
-                "authorization_endpoint": f"{self.issuer}/authorize",
-                "token_endpoint": f"{self.issuer}/token",
-                "device_authorization_endpoint": f"{self.issuer}/device/authorize",
-                "jwks_uri": f"{self.issuer}/jwks",
-                "scopes_supported": list(SCOPES),
-                "response_types_supported": ["code"],
-                "response_modes_supported": ["query"],
-                "grant_types_supported": [CODE_GRANT, DEVICE_GRANT, CLIENT_GRANT, EXCHANGE_GRANT, PERSONA_GRANT],
-                "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
-                "token_endpoint_auth_signing_alg_values_supported": [ALGORITHM],
-                "code_challenge_methods_supported": ["S256"],
-                "authorization_response_iss_parameter_supported": True,
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": [ALGORITHM],
-                "acr_values_supported": [ACR],
-            }
-        )
+        return JSONResponse(self.metadata())
 
     async def _jwks(self, _request: Request) -> Response:
         return Response(self.jwks(), media_type="application/jwk-set+json", headers={"Cache-Control": "no-cache"})
 
     async def _token(self, request: Request) -> Response:
         return await self._oauth(request, self.server.create_token_response)
+
+    async def _end_session(self, request: Request) -> Response:
+        """OpenID Connect RP-Initiated Logout 1.0. Nobody stays signed in here, so there is nothing to end."""
+        asked = request.query_params
+        client = self.server.query_client(asked.get("client_id", ""))
+        target = asked.get("post_logout_redirect_uri", "")
+        if client is not None and target in client.signed_out_uris:
+            return RedirectResponse(target, 303, {"Cache-Control": "no-store"})
+        return pages.page("You are signed out", "<p>You can close this page.</p>")
 
     async def _device_authorize(self, request: Request) -> Response:
         return await self._oauth(

@@ -30,6 +30,7 @@ from broker.identity.dev.state import DevCode, Full, Shelf
 from broker.identity.jose import bad_signature, read_json_object, take_apart, verify
 
 ACR = "dev-code"
+LOGOUT_SECONDS = 120
 
 
 class FormRequest(OAuth2Request):
@@ -109,7 +110,7 @@ class Server(AuthorizationServer):
         known = self.people.get(persona)
         if not self._code.matches(code if known is not None else "") or known is None:
             return None
-        return SignedIn(known, seconds(self.clock), nonce)
+        return SignedIn(known, seconds(self.clock), nonce, secrets.token_urlsafe(16))
 
     def use_once(self, name: str, seconds_kept: int) -> bool:
         """False if ``name`` was used before, or if there is no room to remember it."""
@@ -180,7 +181,22 @@ class Server(AuthorizationServer):
             "exp": now + TOKEN_SECONDS,
             "auth_time": user.auth_time,
             "acr": ACR,
+            "sid": user.sid,
             "groups": list(user.persona.groups),
             "tenant": user.persona.tenant,
         }
         return self.keys.sign("JWT", claims | ({"nonce": user.nonce} if user.nonce else {}))
+
+    def logout_token(self, client_id: str, *, subject: str = "", sid: str = "") -> str:
+        """A logout token (OpenID Connect Back-Channel Logout 1.0) for ``client_id``."""
+        now = seconds(self.clock)
+        claims = {
+            "iss": self.issuer,
+            "aud": client_id,
+            "iat": now,
+            "exp": now + LOGOUT_SECONDS,
+            "jti": secrets.token_urlsafe(16),
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        }
+        named = {"sub": subject, "sid": sid}
+        return self.keys.sign("logout+jwt", claims | {name: value for name, value in named.items() if value})
