@@ -93,6 +93,8 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
         material.failed += 1
         return
     if seen.status == "empty":
+        if seen.query.arguments.get("pattern"):
+            material.read.add(seen.query.signal)  # a search for trouble that found none has looked
         return
     if seen.query.signal == "change":
         material.changes += [(seen, change) for change in changes.read(seen)]

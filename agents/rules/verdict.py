@@ -11,12 +11,13 @@ from agents.rules.metrics import Calm
 from agents.rules.profiles import SUPPORT
 from agents.rules.reading import Line
 from agents.rules.scope import Scope
-from agents.rules.signs import Sign, explained
+from agents.rules.signs import SYMPTOM, Sign, explained
 
 MARGIN_MILLI = 100
 SPECIFIC_MILLI = 800
 LEADER_MILLI = 750
 LEFT_OVER_SHARE = 0.5
+STRAY_LINES = 2
 _DIGITS = re.compile(r"[0-9a-f]*\d[0-9a-f]*|0x[0-9a-f]+", re.IGNORECASE)
 
 _TOPICS: Mapping[str, re.Pattern[str]] = {
@@ -31,14 +32,16 @@ _TOPICS: Mapping[str, re.Pattern[str]] = {
         (r"error|fail", r"error|fail|5xx"),
         (r"iops|throughput", r"iops|throughput"),
         (r"queue|backlog", r"queue|backlog"),
+        (r"queue|backlog", r"queue|backlog"),
     )
 }
 """What a complaint is about -> the series that must have been read, and be calm, before it may be called unfounded."""
 _ABOUT_STATE = re.compile(
-    r"crash|restart|not ?ready|unhealthy|pending|\bdown\b|not running|stopp?ed|mismatch"
-    r"|\b(?:metrics?|telemetry|scrapes?|targets?)\b.{0,40}\b(?:missing|absent|fail\w*|cannot be read)",
+    r"crash|restart|not ?ready|unhealthy|pending|\bdown\b|not running|stopp?ed|mismatch|"
+    r"(?:metrics?|data|telemetry|scrape|target) ?(?:is |are )?(?:missing|absent|down|fail\w*)|no ?data",
     re.IGNORECASE,
 )
+"""Also what cannot be measured any more: whether it runs is then to be seen from its state and its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ def conclude(ranked: Sequence[Weighted], evidence: Evidence) -> tuple[str, str]:
         if not why:
             return "healthy", "what was read is within bounds, and nothing says that something fails"
         return "abstain", f"no rule names a cause: {why}"
+    if _is_stray(ranked[0], evidence) and not unmeasured(evidence) and evidence.well:
+        return "healthy", "what customers notice is calm; a line that stands alone convicts nobody"
     return _of_leader(ranked, evidence)
 
 
@@ -89,6 +94,14 @@ def _of_leader(ranked: Sequence[Weighted], evidence: Evidence) -> tuple[str, str
         return "abstain", f"{named} does not explain: {left[:160]}"
     known = ", as seen before" if leader.recognised else ""
     return "sure", f"{named}: {len(leader.classes)} independent signals, no rival{known}"
+
+
+def _is_stray(leader: Weighted, evidence: Evidence) -> bool:
+    """One or two lines of a log, while errors and latency were measured and are calm."""
+    lines = all(sign.signal == "log" and sign.count <= STRAY_LINES for sign in leader.causes)
+    symptoms = any(sign.role == SYMPTOM and sign.kind != "alert" for sign in evidence.signs)
+    calm = {one.symptom for one in evidence.calm}
+    return lines and not symptoms and {"errors", "latency"} <= calm
 
 
 def _rivals(other: Weighted, leader: Weighted, scope: Scope) -> bool:

@@ -167,6 +167,18 @@ def test_what_is_refused_is_asked_once() -> None:
     assert sum(query.action == "logs.templates.count" for query in view.asked) == 1
 
 
+def test_a_line_that_stands_alone_while_customers_notice_nothing_convicts_nobody() -> None:
+    calm = {
+        ("local.metrics.range", "checkout", METRIC): errors("checkout"),
+        ("local.metrics.range", "checkout", "shop_request_seconds_sum"): errors("checkout"),
+        ("local.process.status", "checkout", ""): running("checkout"),
+    }
+    stray = {("local.logs.search", "payments", ""): repeated("slow query: SCAN r", level="warning", times=1)}
+    assert found(calm | stray, shop(title="MetricsMissing")).verdict == "healthy"
+    many = {("local.logs.search", "payments", ""): repeated("slow query: SCAN r", level="warning", times=9)}
+    assert found(calm | many, shop(title="MetricsMissing")).verdict == "abstain"
+
+
 def test_two_causes_that_are_equally_good_convict_neither() -> None:
     answers = leak() | {
         ("local.metrics.range", "inventory", METRIC): errors("inventory", own=2),
