@@ -15,6 +15,7 @@ from audit.canonical import JSON, Plain
 from audit.chain import Answer, Sealing, Wish
 from audit.checkpoint import Checkpoint, prove
 from audit.errors import AuditError, DuplicateEvent, LogUnavailable, PayloadCorrupt, Receipt, RecordInvalid
+from audit.note import Verifier
 from audit.payload import SALT_BYTES, Erased, KeyWrap, Opened, Random, commitment, open_box
 from audit.record import Draft, is_origin, is_tenant, prepare, read
 from audit.signer import Signer, require_consistent
@@ -205,6 +206,42 @@ class Log:
             return str(prove(seq, partial(session.hashes, log), sign(session, self._signer, log).encode()))
 
         return await self._read(proof)
+
+    async def prove_all(self, tenant: str, seqs: Sequence[int]) -> tuple[str, list[str]]:
+        """Return a fresh checkpoint, and under it the tlog-proof of each record; raises as `prove`."""
+        log = self.origin(tenant)
+
+        def proofs(session: Session) -> tuple[str, list[str]]:
+            if seqs and not (min(seqs) >= 0 and max(seqs) < (size := session.size(log))):
+                raise RecordInvalid("seq", f"{log} has {size} records, not all of those asked for")
+            note = sign(session, self._signer, log)
+            return note, [str(prove(seq, partial(session.hashes, log), note.encode())) for seq in seqs]
+
+        return await self._read(proofs)
+
+    async def consistency(self, tenant: str, old: int, new: int) -> list[bytes]:
+        """Return the proof that the first `old` records are the beginning of the first `new`; raises LogUnavailable.
+
+        Raises:
+            RecordInvalid: the log has not so many.
+        """
+        log = self.origin(tenant)
+
+        def proof(session: Session) -> list[bytes]:
+            if not 0 <= old <= new <= (size := session.size(log)):
+                raise RecordInvalid("size", f"{log} has {size} records")
+            return consistency_of(session, log, old, new)
+
+        return await self._read(proof)
+
+    async def size(self, tenant: str) -> int:
+        """Return the number of records; raises LogUnavailable."""
+        log = self.origin(tenant)
+        return await self._glance(lambda session: session.size(log))
+
+    def verifier(self, tenant: str) -> Verifier:
+        """Return the public key under the name of the tenant's log."""
+        return self._signer.verifier(self.origin(tenant))
 
     def halt(self, reason: str) -> None:
         """Refuse every append from now until the next start: somebody found that history does not fit."""

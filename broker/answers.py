@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.errors import BadRequest, Conflict, Denied, LimitExceeded, NotFound, Receipt, UpstreamFailed
-from broker.model import Decision, Json, Redacted, Result, ResultStatus
+from broker.model import Decision, Json, Plan, Redacted, Result, ResultStatus
 from broker.store.approvals import Proposal
 
 
@@ -89,6 +89,20 @@ def done_body(action_id: str, status: str, answer: Mapping[str, Json], receipt: 
         **answer,
         "receipt": receipt_body(receipt),
     }
+
+
+def waiting_body(action_id: str, approval: Mapping[str, Json], decision: Decision, receipt: Receipt) -> dict[str, Json]:
+    """The answer of an action that waits for people; ``approval`` = id, digest, quorum, expires_at."""
+    shown = {**approval, "url": f"/v1/approvals/{approval['id']}"}
+    body = {"approval": shown, "decision": decision_body(decision), "receipt": receipt_body(receipt)}
+    return {"action_id": action_id, "status": "waiting", **body}
+
+
+def planned_body(action_id: str, plan: Plan, decision: Decision, receipt: Receipt) -> dict[str, Json]:
+    """The answer of a dry run."""
+    shown = {"summary": plan.summary, "before": plan.before, "after": plan.after, "affected": list(plan.affected)}
+    body = {"plan": shown, "decision": decision_body(decision), "receipt": receipt_body(receipt)}
+    return {"action_id": action_id, "status": "planned", **body}
 
 
 def answer_of(action_id: str, past: Past) -> dict[str, Json]:

@@ -31,8 +31,9 @@ from broker.answers import (
     decision_body,
     done_body,
     finished,
-    receipt_body,
+    planned_body,
     refused,
+    waiting_body,
 )
 from broker.approvals import Approvals, Proposal, stored_principal
 from broker.attempts import Attempts
@@ -133,6 +134,17 @@ class Pipeline:
         principal = await self._authenticate(credential)  # (1)
         place = await self._read(principal, ask)  # (2)
         return await self._go_on(place)
+
+    async def still(self, credential: Credential, ask: Ask) -> None:
+        """Steps 2 to 4 once more while an answer goes on: raises what ends it, on record; a yes begins nothing."""
+        place = await self._read(await self._parties.bounded(await self._identity.recognise(credential)), ask)
+        try:
+            if place.problem is not None:
+                raise place.problem
+            self._permitted(place, await self._decide(place))
+        except BrokerError as error:
+            error.receipt = await self._records.refusal(place.principal, place.request, error)
+            raise
 
     async def resume(self, proposal: Proposal) -> Answer:
         """Decide a waiting request again, now that people answered; the requester's stored identity must still hold."""
@@ -460,13 +472,8 @@ class Pipeline:
 
     async def _waiting(self, place: Place, asked: Asked, pending: Pending) -> Answer:
         """People must answer first: the proposal is on record, the caller learns where to look."""
-        proposal = pending.proposal
-        approval = {
-            "id": proposal.id,
-            "digest": proposal.digest,
-            "quorum": proposal.quorum,
-            "expires_at": proposal.expires_at,
-        }
+        waits = pending.proposal
+        approval = {"id": waits.id, "digest": waits.digest, "quorum": waits.quorum, "expires_at": waits.expires_at}
         receipt = await self._records.proposal(
             place.principal,
             asked.request,
@@ -475,21 +482,13 @@ class Pipeline:
             plan=pending.plan,
             redacted=place.redacted,
         )
-        body = {
-            "approval": {**approval, "url": f"/v1/approvals/{proposal.id}"},
-            "decision": decision_body(asked.decision),
-            "receipt": receipt_body(receipt),
-        }
-        return Answer("waiting", {"action_id": asked.request.id, "status": "waiting", **body})
+        return Answer("waiting", waiting_body(asked.request.id, approval, asked.decision, receipt))
 
     async def _planned(self, place: Place, asked: Asked, planned: Planned) -> Answer:
         """A dry run: the plan is answered, and the record says that nothing was executed."""
-        plan = planned.plan
-        shown = {"summary": plan.summary, "before": plan.before, "after": plan.after, "affected": list(plan.affected)}
         dry = Denied("dry run only; nothing was executed", code="obligation.dry_run")
         receipt = await self._records.refusal(place.principal, asked.request, dry, asked.decision)
-        body = {"plan": shown, "decision": decision_body(asked.decision), "receipt": receipt_body(receipt)}
-        return Answer("planned", {"action_id": asked.request.id, "status": "planned", **body})
+        return Answer("planned", planned_body(asked.request.id, planned.plan, asked.decision, receipt))
 
     def _endpoint(self, place: Place) -> Mapping[str, str]:
         """Region and provider that the request's data would go to."""

@@ -6,7 +6,6 @@ id, so a second append of it is refused by the log itself, whichever replica ask
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -16,17 +15,18 @@ import orjson
 
 from audit import errors as log_errors
 from audit.log import Entry, Log
+from audit.note import Verifier
 from audit.record import Draft, pseudonym
 from broker.answers import Past, observation_id
 from broker.catalog import Action
 from broker.clock import Clock
 from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
+from broker.leaves import decision_group, model_group, receipt_of, word
 from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, Result
 from broker.remedies import digest_of
 
 __all__ = ["Entry", "Records"]
 
-_PLAIN_WORD = re.compile(r"[A-Za-z0-9_*-][A-Za-z0-9_.:/+*-]{0,127}", re.ASCII)
 _OBSERVATION_BYTES_MAX = 8_388_608
 
 
@@ -56,7 +56,7 @@ class Records:
     ) -> Receipt:
         """Redeem ``grant``: durable before any byte leaves. Raises ``Conflict`` when this action began before."""
         body = self._request_body(principal, request) | {
-            "decision": _decision(decision),
+            "decision": decision_group(decision),
             "grant": {"id": grant.id, "expires_ns": str(grant.expires_at * 1_000_000_000)},
             "redaction": {"profile": redacted.profile, "counts": dict(redacted.counts)},
         }
@@ -70,7 +70,7 @@ class Records:
         if grant.plan_fingerprint:
             body["plan"] = {"fingerprint": hashlib.sha256(grant.plan_fingerprint.encode()).hexdigest()}
         if request.action.startswith("llm."):
-            body["llm"] = _model_facts(request, grant)
+            body["llm"] = model_group(request, grant)
         payload = {
             "who": [party.id for party in principal.parties],
             "resource": request.resource.id,
@@ -136,7 +136,7 @@ class Records:
         try:
             return await self._append(principal.tenant, late)
         except log_errors.DuplicateEvent as already:
-            return _receipt(already.receipt)
+            return receipt_of(already.receipt)
 
     async def refusal(
         self, principal: Principal, request: ActionRequest, error: BrokerError, decision: Decision | None = None
@@ -144,13 +144,13 @@ class Records:
         """Say no on the record; a refused request has no effect and may be sent again."""
         body = self._request_body(principal, request) | {"error": error.error_code}
         if decision is not None:
-            body["decision"] = _decision(decision)
+            body["decision"] = decision_group(decision)
         stamp = secrets.token_hex(8)
         payload = {"who": [party.id for party in principal.parties], "detail": error.detail, "reason": request.reason}
         draft = self._draft(
             "refusal", f"{request.id}.refusal.{stamp}", body, request.session, payload=payload, keyed=principal
         )
-        return _receipt(await self._raw_append(principal.tenant, draft))
+        return receipt_of(await self._raw_append(principal.tenant, draft))
 
     async def proposal(  # noqa: PLR0913 - one keyword a group of fields
         self,
@@ -164,7 +164,7 @@ class Records:
     ) -> Receipt:
         """Put on record that an action waits for people: ``approval`` = id, digest, quorum, expires_at."""
         body = self._request_body(principal, request) | {
-            "decision": _decision(decision),
+            "decision": decision_group(decision),
             "approval": {
                 "id": approval["id"],
                 "digest": approval["digest"],
@@ -186,7 +186,7 @@ class Records:
         try:
             return await self._append(principal.tenant, draft)
         except log_errors.DuplicateEvent as already:
-            return _receipt(already.receipt)
+            return receipt_of(already.receipt)
 
     async def review(  # noqa: PLR0913 - one keyword a group of fields
         self,
@@ -227,7 +227,7 @@ class Records:
         try:
             return await self._append(principal.tenant, draft)
         except log_errors.DuplicateEvent as already:
-            return _receipt(already.receipt)
+            return receipt_of(already.receipt)
 
     async def kill(  # noqa: PLR0913 - one keyword a field
         self, principal: Principal, kind: str, *, scope: str, target: str, reason: str, event: str, error: str = ""
@@ -235,11 +235,11 @@ class Records:
         """A kill switch pulled or resumed (``kind`` is ``kill`` or ``resume``), or a ``refusal`` to, by ``error``."""
         body: dict[str, Any] = {
             "actor": self._actor(principal),
-            "kill": {"scope": _word(scope), "target_ref": self.ref(principal.tenant, "tgt", target)},
+            "kill": {"scope": word(scope), "target_ref": self.ref(principal.tenant, "tgt", target)},
             "error": error or None,
         }
         if scope != "agent":
-            body["kill"]["target"] = _word(target)
+            body["kill"]["target"] = word(target)
         draft = self._draft(
             kind,
             event,
@@ -269,8 +269,8 @@ class Records:
         ``by`` is a party's id or the gate; ``at`` in seconds; ``states`` are those before and after, or empty; ``body``
         was redacted when it came in.
         """
-        told: dict[str, Json] = {"kind": _word(kind), "seq": seq, "by": self.ref(tenant, "per", by)}
-        told |= {name: _word(state) for name, state in zip(("from", "to"), states, strict=True) if state}
+        told: dict[str, Json] = {"kind": word(kind), "seq": seq, "by": self.ref(tenant, "per", by)}
+        told |= {name: word(state) for name, state in zip(("from", "to"), states, strict=True) if state}
         draft = Draft(
             kind="incident",
             id=event,
@@ -284,7 +284,7 @@ class Records:
         try:
             return await self._append(tenant, draft)
         except log_errors.DuplicateEvent as already:
-            return _receipt(already.receipt)
+            return receipt_of(already.receipt)
 
     async def recovery(self, tenant: str, action_id: str, *, status: str, detail: str) -> Receipt:
         """Close an intent that a crash left open: ``status`` is ``unknown``, ``done`` or ``not_done``."""
@@ -301,7 +301,7 @@ class Records:
         try:
             return await self._append(tenant, draft)
         except log_errors.DuplicateEvent as already:
-            return _receipt(already.receipt)
+            return receipt_of(already.receipt)
 
     async def policy(  # noqa: PLR0913 - one keyword a field
         self, tenant: str, *, verb: str, digest: str, previous: str, revision: str, event: str
@@ -314,7 +314,7 @@ class Records:
         try:
             return await self._append(tenant, draft)
         except log_errors.DuplicateEvent as already:
-            return _receipt(already.receipt)
+            return receipt_of(already.receipt)
 
     async def past(self, tenant: str, action_id: str) -> Past | None:
         """What the log knows of ``action_id``; None when it never began."""
@@ -333,8 +333,8 @@ class Records:
             request_digest=body["request_digest"],
             actor=body["actor"]["ref"],
             on_behalf_of=body["actor"].get("on_behalf_of", ""),
-            intent=_receipt(intent.receipt),
-            outcome=_receipt(outcome.receipt) if outcome else None,
+            intent=receipt_of(intent.receipt),
+            outcome=receipt_of(outcome.receipt) if outcome else None,
             status=outcome.record["body"]["outcome"]["status"] if outcome else "",
             payload=payload,
             session=body.get("session") or "",
@@ -378,6 +378,29 @@ class Records:
         except (log_errors.RecordInvalid, IndexError, LookupError):
             raise NotFound("the log has no such record", code="audit.no_record") from None
 
+    async def proofs(self, tenant: str, seqs: list[int]) -> tuple[str, list[str]]:
+        """A fresh checkpoint and the inclusion proof of each record under it; raises as ``proof``."""
+        try:
+            note, proofs = await self._guard(self._log.prove_all(tenant, seqs))
+        except log_errors.RecordInvalid:
+            raise NotFound("the log has no such record", code="audit.no_record") from None
+        return str(note), list(proofs)
+
+    async def consistency(self, tenant: str, old: int, new: int) -> list[bytes]:
+        """Proof that the tree of ``old`` records is the beginning of that of ``new``; raises ``NotFound`` beyond the end."""
+        try:
+            return list(await self._guard(self._log.consistency(tenant, old, new)))
+        except log_errors.RecordInvalid:
+            raise NotFound("the log has not so many records", code="audit.no_record") from None
+
+    async def size(self, tenant: str) -> int:
+        """How many records the tenant's log has."""
+        return int(await self._guard(self._log.size(tenant)))
+
+    def verifier(self, tenant: str) -> Verifier:
+        """The public key under the name of the tenant's log."""
+        return self._log.verifier(tenant)
+
     def _request_body(self, principal: Principal, request: ActionRequest) -> dict[str, Any]:
         """What every record about a request carries."""
         resource: dict[str, Json] = {"ref": self.ref(principal.tenant, "res", request.resource.id)}
@@ -385,10 +408,10 @@ class Records:
             # Only what the inventory knows has a region: its words are the operator's, not the caller's.
             known = request.resource
             resource |= {
-                "type": _word(known.type),
-                "id": _word(known.id),
-                "env": _word(known.env),
-                "region": _word(known.region),
+                "type": word(known.type),
+                "id": word(known.id),
+                "env": word(known.env),
+                "region": word(known.region),
             }
         return {
             "actor": self._actor(principal),
@@ -400,7 +423,7 @@ class Records:
 
     def _action_word(self, name: str) -> str:
         """The action's name where the catalog knows it: a caller's own word never enters a leaf."""
-        return _word(name) if self._is_action(name) else "other"
+        return word(name) if self._is_action(name) else "other"
 
     def _actor(self, principal: Principal) -> dict[str, Json]:
         """The acting party, and the person it acts for."""
@@ -408,7 +431,7 @@ class Records:
         actor: dict[str, Json] = {
             "ref": self.ref(principal.tenant, "per", acting.id),
             "kind": acting.kind.value,
-            "issuer": _word(principal.issuer.split("://", 1)[-1]),
+            "issuer": word(principal.issuer.split("://", 1)[-1]),
             "roles": sorted(acting.roles)[:16],
         }
         if principal.actor is not None:
@@ -441,7 +464,7 @@ class Records:
 
     async def _append(self, tenant: str, draft: Draft) -> Receipt:
         """Append, detached from the request's cancellation: a client that hangs up does not leave an effect unrecorded."""
-        return _receipt(await self._raw_append(tenant, draft))
+        return receipt_of(await self._raw_append(tenant, draft))
 
     async def _raw_append(self, tenant: str, draft: Draft) -> Any:
         try:
@@ -459,37 +482,3 @@ class Records:
             return await awaitable
         except (log_errors.LogUnavailable, log_errors.HistoryConflict, log_errors.PayloadCorrupt) as error:
             raise AuditUnavailable(f"the audit log cannot be read: {type(error).__name__}", retry_after=1) from None
-
-
-def _decision(decision: Decision) -> dict[str, Json]:
-    """A decision as records carry it: codes, never prose."""
-    return {
-        "id": decision.id,
-        "effect": decision.effect,
-        "tier": decision.tier,
-        "reasons": [reason.code for reason in decision.reasons][:64],
-        "obligations": sorted({type(duty).__name__.lower() for duty in decision.obligations}),
-        "policy_revision": decision.policy_revision,
-        "policy_digest": decision.policy_digest,
-        "engine": decision.engine.replace(" ", "-"),
-        "input_digest": decision.input_digest,
-    }
-
-
-def _model_facts(request: ActionRequest, grant: Grant) -> dict[str, Json]:
-    """What a model call's record says: never content."""
-    return {
-        "model": str(request.arguments.get("model", "none"))[:128] or "none",
-        "region": _word(grant.region or "none"),
-        "tools": len(request.arguments.get("tools", ())),
-    }
-
-
-def _receipt(receipt: Any) -> Receipt:
-    """The log's receipt in the gate's own type."""
-    return Receipt(log=receipt.log, seq=receipt.seq, leaf=receipt.leaf)
-
-
-def _word(text: str) -> str:
-    """``text`` where it is one plain word, else ``other``: a caller's prose never enters a leaf."""
-    return text if _PLAIN_WORD.fullmatch(text) else "other"

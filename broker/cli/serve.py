@@ -123,6 +123,11 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
             await super().startup(sockets)
             click.echo("\n".join(welcome), err=True)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Streams have no end of their own, and the server waits for every answer under way.
+            await gate.feed.aclose()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         app,
         http="httptools",

@@ -30,3 +30,8 @@ def roles_of(connection: Connection, tenant: str, ids: Collection[str]) -> dict[
         select(party.c.id, party.c.roles).where(party.c.tenant == tenant, party.c.id.in_(sorted(ids)))
     )
     return {row.id: frozenset(unpack(row.roles)) for row in rows}
+
+
+def ids(connection: Connection, tenant: str) -> list[str]:
+    """Everybody of the tenant who ever asked for anything."""
+    return [str(one) for one in connection.execute(select(party.c.id).where(party.c.tenant == tenant)).scalars()]

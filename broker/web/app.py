@@ -17,6 +17,7 @@ from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
 from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web.api import Api, json_response
+from broker.web.events import EventsApi, Streaming
 from broker.web.guard import App, Guard, GuardSettings, Receive, Scope, Send
 from broker.web.incidents import IncidentApi
 from broker.web.llm import ModelApi, provider_error
@@ -93,6 +94,8 @@ def build(gate: Wiring) -> App:
     api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
     models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
     incidents = IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, settings=settings)
+    streaming = Streaming(gate.pipeline, gate.identity, gate.kills, gate.feed, gate.names, settings.events)
+    events = EventsApi(api=api, streaming=streaming)
     health = Health(gate.missing, gate.clock, telemetry)
     app = FastAPI(
         title="Wicketgate",
@@ -106,7 +109,7 @@ def build(gate: Wiring) -> App:
     hot: dict[tuple[str, str], Endpoint] = {}
     bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
     for route in ROUTES:
-        owner = next(part for part in (health, bundles, models, incidents, api) if hasattr(part, route.handler))
+        owner = next(part for part in (health, bundles, models, incidents, events, api) if hasattr(part, route.handler))
         endpoint = _timed(getattr(owner, route.handler), route, telemetry, gate.clock)
         if route.hot:
             hot[route.method, route.path] = endpoint

@@ -121,8 +121,8 @@ class Guard:
             self._busy -= 1
 
     async def _serve(self, scope: Scope, route: Route, body: bytes, receive: Receive, sender: "_Sender") -> None:
-        """Run the application under the request's deadline; streams have the provider's own."""
-        if route.wire == "provider":
+        """Run the application under the request's deadline; a stream has its own."""
+        if route.wire == "provider" or route.stream:
             await self._app(scope, _replay(body, receive), sender)
             return
         try:

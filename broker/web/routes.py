@@ -35,6 +35,8 @@ class Route:
     """``provider``: refusals are in the model provider's form, and the answer may be a stream without a deadline."""
     large: bool = False
     """The body may be as large as a model call's."""
+    stream: bool = False
+    """The answer goes on as long as its reader stays: no deadline."""
     form: bool = False
     """The body may be a form."""
 
@@ -147,6 +149,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/audit/checkpoint", "checkpoint", "gate.audit.read", "pipeline", "the signed checkpoint"),
     Route("GET", "/v1/audit/proof/{seq}", "proof", "gate.audit.read", "pipeline", "inclusion proof of one record"),
     Route("GET", "/v1/audit/export", "export", "gate.audit.export", "pipeline", "exact leaf bytes, a page at a time"),
+    Route("GET", "/v1/events", "events", "gate.events.read", "pipeline", "the log as it grows (SSE)", stream=True),
     Route("GET", "/v1/agents", "agents", "gate.agents.read", "pipeline", "who and what is stopped"),
     Route(
         "POST",

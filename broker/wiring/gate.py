@@ -23,6 +23,7 @@ from broker.kept import KeptInLog
 from broker.killswitch import KillSwitch
 from broker.leases import Leases
 from broker.limits import Limits
+from broker.logbook import Feed, Lines, LogActs, Names
 from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
@@ -104,6 +105,24 @@ class Wiring(Foundations):
             clock=self.clock,
         )
 
+    # -- what people read out of the log ------------------------------------------------------------------------------
+
+    @cached_property
+    def names(self) -> Names:
+        """Who is behind a pseudonym."""
+        return Names(self.store, self.records, self.clock)
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The log as it grows."""
+        lines = Lines(self.records, self.sessions.incident_of)
+        return Feed(self.records, lines, self.settings.events, self.telemetry)
+
+    @cached_property
+    def log_acts(self) -> LogActs:
+        """What people do with the log."""
+        return LogActs(feed=self.feed)
+
     def _signal_of(self, action: str) -> str:
         """The signal class of an action's result."""
         declared = self.policy.catalog.find(action)
@@ -150,7 +169,7 @@ class Wiring(Foundations):
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
             approved=self.approved,
             connectors=lambda: self.connectors,
-            more=self.incident_acts.acts,
+            more={**self.incident_acts.acts, **self.log_acts.acts},
         )
 
     @cached_property
@@ -339,6 +358,7 @@ class Wiring(Foundations):
         return missing
 
     async def _stop(self) -> None:
+        await self.feed.aclose()
         await self.background.aclose()
         for connector in self.connectors.values():
             await connector.aclose()

@@ -1,0 +1,8 @@
+"""What people read out of the log: live, by search, with proofs, as exports. The log alone is the source."""
+
+from broker.logbook.acts import LogActs
+from broker.logbook.feed import Feed, Filter, Follower
+from broker.logbook.lines import Line, Lines, shown
+from broker.logbook.names import Names
+
+__all__ = ["Feed", "Filter", "Follower", "Line", "Lines", "LogActs", "Names", "shown"]
