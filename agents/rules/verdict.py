@@ -38,7 +38,8 @@ _TOPICS: Mapping[str, re.Pattern[str]] = {
 """What a complaint is about -> the series that must have been read, and be calm, before it may be called unfounded."""
 _ABOUT_STATE = re.compile(
     r"crash|restart|not ?ready|unhealthy|pending|\bdown\b|not running|stopp?ed|mismatch|"
-    r"(?:metrics?|data|telemetry|scrape|target) ?(?:is |are )?(?:missing|absent|down|fail\w*)|no ?data",
+    r"(?:metrics?|data|telemetry|scrape|target) ?(?:is |are )?(?:missing|absent|down|fail\w*)|no ?data|"
+    r"\b(?:metrics?|telemetry|scrapes?|targets?)\b.{0,40}\b(?:missing|absent|fail\w*|cannot be read)",
     re.IGNORECASE,
 )
 """Also what cannot be measured any more: whether it runs is then to be seen from its state and its log."""
