@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from demo.children import ChildEnded, Children
-from demo.faults import IN_MEMORY
+from demo.faults import FAULTS
 from demo.layout import Layout
 from demo.stage import Stage
 from demo.story import Options, Story
@@ -57,7 +57,7 @@ def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="wicketgate demo", description="The main job on this machine alone.")
     options.add_argument("--yes", action="store_true", help="approve as the security persona, without asking")
     options.add_argument("--no-browser", action="store_true", help="open no browser")
-    options.add_argument("--fault", choices=sorted(IN_MEMORY), default="pool-leak", help="what breaks")
+    options.add_argument("--fault", choices=FAULTS, default="bad-config", help="what breaks")
     options.add_argument("--seed", type=int, default=1, help="decides customers, secrets and orders")
     options.add_argument("--no-model", action="store_true", help="no model server: the agent decides by rule")
     options.add_argument("--json", action="store_true", help="one final object on standard output")

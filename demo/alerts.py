@@ -12,7 +12,7 @@ from pathlib import Path
 
 WINDOW_SECONDS = 5
 ERROR_SHARE = 0.05
-MEAN_SECONDS = 0.2
+MEAN_SECONDS = 0.15
 QUEUE_DEPTH = 100
 
 
@@ -60,7 +60,7 @@ RULES = (
     Rule(
         "MetricsMissing",
         'max by (service) (up{job="shop"}) == 0',
-        3,
+        10,
         "warning",
         "the metrics of a service cannot be read",
     ),

@@ -39,7 +39,7 @@ class Strike:
 def choose(fault: str, seed: int) -> Strike:
     """The strike of one seed; raises ``KeyError`` for an unknown fault."""
     dice = random.Random(f"fault {fault} {seed}")  # noqa: S311 - what breaks in a demonstration
-    wait = dice.randrange(3, 7)
+    wait = dice.randrange(6, 10)
     if fault == "bad-config":
         change = _bad_change(dice)
         return Strike(fault, change.service, wait, change)

@@ -26,9 +26,19 @@ FAR_MODEL, FAR_REGION = "claude-opus-5-5", "ap-southeast-2"
 LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
 
+INCIDENTS = """[incidents]
+verify_settle_seconds = 3
+verify_window_seconds = 6
+verify_interval_seconds = 2
+quiet_seconds = 8
+merge_seconds = 120
+"""
+"""Minutes in production; the demonstration waits seconds."""
+
+
 def write(layout: Layout, ports: Ports, *, model: bool, prometheus: bool) -> Path:
     """Write ``gate.toml``; its path."""
-    tables = [_local(layout, ports), _git(layout)]
+    tables = [INCIDENTS, _local(layout, ports), _logs(layout), _git(layout)]
     if model:
         tables.append(_llm(layout, ports))
     if prometheus:
@@ -61,6 +71,12 @@ config_branch = "{BRANCH}"
 config_files = {{{files}}}
 processes = [{processes}]""",
     )
+
+
+def _logs(layout: Layout) -> str:
+    """The connector to the log files, by window and by template."""
+    files = ", ".join(f"{service} = [{_text(layout.demo / 'logs' / f'{service}.log')}]" for service in SERVICES)
+    return _connector("logs", f"files = {{{files}}}")
 
 
 def _git(layout: Layout) -> str:
@@ -98,11 +114,17 @@ enforce = {{env = "{{resource.env}}"}}""",
 def _inventory(*, prometheus: bool) -> list[str]:
     """The targets as the gate knows them; what depends on what stands at the processes."""
     items = [
-        _item("process", service, REGIONS[service], depends_on=NEEDS.get(service, ()), owners=OWNERS[service])
+        _item(
+            "process",
+            service,
+            REGIONS[service],
+            depends_on=(*NEEDS.get(service, ()), REPOSITORY),
+            owners=OWNERS[service],
+        )
         for service in SERVICES
     ]
     items.append(_item("external", CARD_NETWORK, NEAR_REGION, owners=("card-network-support",)))
-    items += [_item("config", service, REGIONS[service]) for service in SERVICES]
+    items += [_item(kind, service, REGIONS[service]) for kind in ("config", "logs") for service in SERVICES]
     items += [_item("config", "secrets", NEAR_REGION), _item("repository", REPOSITORY, NEAR_REGION)]
     items += [_item("model", NEAR_MODEL, NEAR_REGION), _item("model", FAR_MODEL, FAR_REGION)]
     if prometheus:

@@ -5,7 +5,7 @@
     planted.json          {kind: [values]}: the personal data and secrets planted
     model-requests.jsonl  what the model server received        sli.jsonl        service levels, a line a second
     processes.jsonl       starts and ends of the services       actions.jsonl    the supervisor's journal
-    notifications.jsonl   what the person on call was sent      addresses.json   where each service listens
+    addresses.json        where each service listens
     config.git/           the services' configuration           deployed/        what of it is deployed
     logs/                 the services' log files               cache/, data/    their caches, the inventory's database
     alerting/             Prometheus and Alertmanager           gate.toml        the gate's configuration
@@ -31,7 +31,6 @@ class Ports:
     gate: int = field(default_factory=free_port)
     supervisor: int = field(default_factory=free_port)
     model: int = field(default_factory=free_port)
-    pager: int = field(default_factory=free_port)
     prometheus: int = field(default_factory=free_port)
     alertmanager: int = field(default_factory=free_port)
     shop: Mapping[str, int] = field(default_factory=lambda: {name: free_port() for name in (*SERVICES, CARD_NETWORK)})

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from demo import thinking
+
 Json = Any
 
 _RATE = re.compile(r"service=(?P<service>[\w-]+)[^\n]*?own_error_rate=(?P<rate>\d+(?:\.\d+)?)")
@@ -30,6 +32,8 @@ class Reply:
 def reply(request: Mapping[str, Json]) -> Reply:
     """The next turn for ``request`` (the body of ``POST /v1/messages``)."""
     messages = request["messages"]
+    if any(tool["name"] == "submit" for tool in request.get("tools", ())):
+        return _thinking(request)
     rates = {found["service"]: float(found["rate"]) for text in _texts(messages) for found in _RATE.finditer(text)}
     if not rates:
         return _say("I see no error rates here. Read the services' metrics and ask me again.")
@@ -45,6 +49,17 @@ def reply(request: Mapping[str, Json]) -> Reply:
         if tool is not None and tool["name"] not in used:
             return _use(tool, worst, rates[worst], messages)
     return _sum_up(worst, rates[worst], messages)
+
+
+def _thinking(request: Mapping[str, Json]) -> Reply:
+    """A turn of an investigation; a prompt that is none gets words, as a confused model gives them."""
+    try:
+        text, name, given = thinking.turn(request)
+    except (ValueError, KeyError, TypeError, IndexError):
+        return _say("I do not understand what I am asked.")
+    digest = hashlib.sha256(f"{name} {len(request['messages'])} {json.dumps(given)}".encode()).hexdigest()
+    use = {"type": "tool_use", "id": f"toolu_{digest[:24]}", "name": name, "input": given}
+    return Reply(({"type": "text", "text": text}, use), "tool_use")
 
 
 def message(request: Mapping[str, Json]) -> dict[str, Json]:

@@ -183,8 +183,8 @@ class Service:
         return {"order": order["order"], "cents": cents}
 
     def _reserve(self, order: dict[str, Json]) -> dict[str, Json]:
+        self._query(order["sku"])
         with self.state.stock():
-            self._query(order["sku"])
             self.log.write("info", "reserved", order=order["order"], sku=order["sku"], contact=order["phone"])
         return {"order": order["order"]}
 

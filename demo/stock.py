@@ -14,7 +14,7 @@ FILE = "inventory.db"
 TABLE = "stock"
 WAREHOUSE = "eu-1"
 INDEXES = {"reservation_sku": "CREATE INDEX IF NOT EXISTS reservation_sku ON reservation (sku, released)"}
-RESERVATIONS = 60_000
+RESERVATIONS = 30_000
 FAMILIES = 5
 QUERY = (
     "SELECT s.quantity - COALESCE(SUM((SELECT COALESCE(SUM(r.quantity), 0) FROM reservation r"

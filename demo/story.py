@@ -8,16 +8,17 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from demo import tally, tamper
+from demo import outcome, tally, tamper
 from demo.children import ChildEnded, Children
 from demo.faults import choose
 from demo.gateconfig import FAR_MODEL, NEAR_MODEL
 from demo.layout import Layout
+from demo.outcome import Seen
 from demo.shop import SERVICES
 from demo.stage import Stage
 from demo.world import World, answers, wicketgate
@@ -25,9 +26,14 @@ from demo.world import World, answers, wicketgate
 Json = Any
 
 FAULT_SECONDS = 30.0
-AGENT_SECONDS = 180.0
+ALERT_SECONDS = 60.0
+RESPONSE_SECONDS = 240.0
 APPROVAL_SECONDS = 900.0
-FAILING_SAMPLES = 2
+RECOVERY_SECONDS = 30.0
+LIMITS_SECONDS = 90.0
+QUIET_SECONDS = 6.0
+"""How long nothing may be live before the incident counts as over."""
+OVER = frozenset({"closed", "escalated", "linked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,8 @@ class Story:
         self.stage = stage
         self.world = World(layout, children, seed=options.seed, model=options.model)
         self.strike = choose(options.fault, options.seed)
-        self.struck = self.strike.component
-        self.gate = self.world.gate
-        self.since = self.world.since
-        self.environment = self.world.environment
+        self.known: list[dict[str, Json]] = []
+        self.asked: set[str] = set()
 
     def run(self) -> tuple[dict[str, Json], list[str]]:
         """The final object, and what does not hold (nothing, on a good day)."""
@@ -62,123 +66,179 @@ class Story:
         self.build()
         self.stage.line(f"everything is up after {time.monotonic() - begun:.1f} s; nothing listens beyond this machine")
         self.break_something()
-        if self.agent():
-            self.healed()
+        self.respond()
+        self.afterwards()
+        detail = self.detail()
+        self.limits()
         self.world.end()
-        return self.judge()
+        return self.judge(detail)
 
     # -- the acts ---------------------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Start the shop, the model server and the gate."""
+        """Start the shop, the model server, the gate and what watches."""
         self.stage.title(f"A shop of {len(SERVICES)} services, and a gate before it (seed {self.options.seed})")
         self.world.start()
-        if self.options.browser and sys.stdin.isatty() and answers(self.gate + "/console"):
-            webbrowser.open(self.gate + "/console")
+        if left := self.world.clear_desk():
+            self.stage.line(f"{left} incidents of earlier runs are closed by the person on call")
+        self.stage.line(f"the shop is watched by {self.world.watch()}")
+        if self.options.browser and sys.stdin.isatty() and answers(self.world.gate + "/console"):
+            webbrowser.open(self.world.gate + "/console")
 
     def break_something(self) -> None:
-        """Let the shop work for a moment, then let the fault happen and wait until customers feel it."""
-        wanted = self.strike.wait_samples
-        self.children.until("traffic", lambda: self._samples(failing=False) >= wanted, seconds=FAULT_SECONDS)
-        happened = self.world.strike(self.strike)
-        self.children.until("the fault", lambda: self._samples(failing=True) >= FAILING_SAMPLES, seconds=FAULT_SECONDS)
+        """Let the shop work for a moment, then let the fault happen and wait until the alert of it is an incident."""
+        healthy = self.strike.wait_samples
+        self.children.until("traffic", lambda: self._good_seconds() >= healthy, seconds=FAULT_SECONDS)
         self.stage.title("Something breaks")
-        self.stage.line(
-            f"{happened}; customers get errors (fault {self.options.fault}); an agent is called, with an identity and nothing else"
-        )
+        self.stage.line(f"{self.world.strike(self.strike)} (fault {self.options.fault})")
+        token = f"{wicketgate()} token --as agent --url {self.world.gate}"
+        command = [sys.executable, "-m", "agents", "worker", "--gate", self.world.gate, "--token-command", token]
+        command += ["--model", NEAR_MODEL] if self.options.model else ["--no-model"]
+        self.worker = self.children.start("worker", command, environment=self.world.environment, reports=True)
+        self.stage.line("a responder waits, with an identity and nothing else")
+        self.children.until("the alert", self._alerted, seconds=ALERT_SECONDS)
+        for one in self.known:
+            trouble = f"{one['title']} ({one['service']}, severity {one['severity']})"
+            self.stage.title(f"Alert: {trouble}")
+            self.stage.line(f"incident {one['id']}, by measured service levels; nobody is awake")
 
-    def agent(self) -> bool:
-        """Run the agent as a process of its own and show what it does; True where it says that it restarted something."""
-        token = f"{wicketgate()} token --as agent --url {self.gate}"
-        command = [sys.executable, "-m", "agents", "first", "--gate", self.gate, "--token-command", token]
-        command += [word for service in SERVICES for word in ("--service", service)]
-        command += ["--alert", "Customers of the shop get errors at checkout. Find out why."]
-        command += ["--model", NEAR_MODEL, "--far-model", FAR_MODEL] if self.options.model else []
-        child = self.children.start("agent", command, environment=self.environment, reports=True)
-        assert child.stdout is not None
-        seconds = AGENT_SECONDS if self.options.yes else APPROVAL_SECONDS
-        for event in self._events(child.stdout, seconds):
-            self.stage.event(event)
-            if event["event"] == "approval":
-                self._approve(str(event["id"]))
-        code = child.wait(timeout=10)
-        self.children.end("agent")
-        if code != 0:
-            self.stage.bad(f"the agent ended with {code}: {self.children.last_words('agent')}")
-        return code == 0
+    def respond(self) -> None:
+        """Show what the responder and the gate do until no incident is live any more."""
+        assert self.worker.stdout is not None
+        limit = time.monotonic() + (RESPONSE_SECONDS if self.options.yes else APPROVAL_SECONDS)
+        quiet_since = 0.0
+        looked = 0.0
+        for event in self._events(self.worker.stdout):
+            now = time.monotonic()
+            if event is not None:
+                self.stage.event(event)
+            if now - looked >= 1.0:
+                looked = now
+                self._look()
+                quiet_since = (quiet_since or now) if all(one["state"] in OVER for one in self.known) else 0.0
+            if quiet_since and now - quiet_since >= QUIET_SECONDS:
+                return
+            if now > limit:
+                raise TimeoutError(f"the incident did not end; it is {[one['state'] for one in self.known]}")
+        raise ChildEnded(f"the responder ended: {self.children.last_words('worker')}")
 
-    def healed(self) -> None:
-        """Show whether the shop recovered."""
+    def afterwards(self) -> None:
+        """Show whether customers are served again."""
+        self.children.end("worker")
+        wanted = outcome.EXPECTED[self.options.fault].recovered
         self.stage.title("Afterwards")
         try:
-            self.children.until("recovery", self._is_healthy, seconds=FAULT_SECONDS)
+            if wanted:
+                self.children.until("recovery", self._recovered, seconds=RECOVERY_SECONDS)
         except TimeoutError:
-            self.stage.bad(f"{self.struck} still fails")
-        else:
-            self.stage.good(f"{self.struck} answers again, in a fresh process; customers get no errors")
+            self.stage.bad("customers are not served as before")
+            return
+        if wanted:
+            self.stage.good("customers are served again, as measured")
+        for one in self.known:
+            self.stage.line(f"incident {one['id']} ({one['service']}): {one['state']}")
 
-    def judge(self) -> tuple[dict[str, Json], list[str]]:
+    def limits(self) -> None:
+        """Let the agent run into every limit, on purpose."""
+        self.stage.title("What the same agent is refused")
+        words = ["--service", "storefront", *(["--far-model", FAR_MODEL] if self.options.model else [])]
+        self._agent("limits", words, seconds=LIMITS_SECONDS)
+
+    def judge(self, detail: Mapping[str, Json]) -> tuple[dict[str, Json], list[str]]:
         """Verify the log, tamper with a copy, verify that, and count."""
         log, key = self.layout.log, self.layout.verifier_key
+        self.stage.title("The log")
         verified = self._verify(log, key, "the log")
         with tamper.flipped_copy(log) as (copy, where):
             self.stage.line(f"one byte of a copy is flipped: {where}")
             tampered = not self._verify(copy, key, "the copy")
-        figures = tally.count(log, self.layout.demo, self.since)
-        figures |= {"verified": verified, "tamper_detected": tampered}
-        return figures, self._broken_promises(figures)
+        seen = Seen(self.layout, self.world.since, self.options.fault, model=self.options.model)
+        figures = seen.figures(detail) | {"verified": verified, "tamper_detected": tampered}
+        for line in seen.spent(detail):
+            self.stage.line(line)
+        return seen.ordered(figures), seen.broken(figures)
 
     # -- their parts ------------------------------------------------------------------------------------------------
 
-    def _approve(self, approval: str) -> None:
-        """Approve as the security persona, or tell the person how to."""
+    def detail(self) -> Mapping[str, Json]:
+        """The incident that the story is about, as the gate tells it to a person."""
+        alone = [one for one in self.known if one["state"] != "linked"] or self.known
+        first = max(alone, key=lambda one: (one["severity"], -one["opened_at"]))
+        return self.world.ask(f"/v1/incidents/{first['id']}", "oncall")
+
+    def _alerted(self) -> bool:
+        self._incidents()
+        return bool(self.known)
+
+    def _incidents(self) -> None:
+        """What incidents there are in this run, newest last."""
+        listed = self.world.ask("/v1/incidents", "oncall")["incidents"]
+        new = (one for one in listed if one["opened_at"] >= self.world.began)
+        self.known = sorted(new, key=lambda one: int(one["opened_at"]))
+
+    def _look(self) -> None:
+        """See how the incidents stand, and answer what waits for a person."""
+        before = {one["id"]: one["state"] for one in self.known}
+        self._incidents()
+        for one in self.known:
+            if before.get(one["id"]) != one["state"]:
+                self.stage.state(one)
+        if any(one["state"] in {"proposed", "awaiting_approval"} for one in self.known):
+            for approval in self.world.ask("/v1/approvals", "security")["approvals"]:
+                if approval["state"] == "waiting" and approval["id"] not in self.asked:
+                    self.asked.add(approval["id"])
+                    self._answer(approval)
+
+    def _answer(self, approval: Mapping[str, Json]) -> None:
+        """Let the agent try to approve it itself, then approve as the security persona, or tell the person how to."""
+        target = f"{approval['resource']['type']}:{approval['resource']['id']}@{approval['resource']['env']}"
+        self.stage.title(f"A person is asked: {approval['action']} on {target} (tier {approval['tier']})")
+        self._agent("limits", ["--service", "storefront", "--review", approval["id"], approval["digest"]], seconds=30)
+        world = self.world
         if not self.options.yes:
-            self.stage.line(
-                "the agent cannot go on alone. Look at the request, and approve it as somebody else than the agent:"
-            )
+            self.stage.line("look at the request, and approve it as somebody else than the agent:")
             typed = "wicketgate" if shutil.which("wicketgate") else os.path.relpath(wicketgate())
             for verb in ("show", "approve"):
                 self.stage.command(
-                    f"WICKETGATE_DEV_CODE={self.world.code} {typed} approvals {verb} {approval} --as security --url {self.gate}"
+                    f"WICKETGATE_DEV_CODE={world.code} {typed} approvals {verb} {approval['id']} --as security --url {world.gate}"
                 )
             return
-        done = self.world.command("approvals", "approve", approval, "--url", self.gate, persona="security")
+        done = world.command("approvals", "approve", str(approval["id"]), persona="security")
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise ChildEnded(f"approving ended with {done.returncode}: {said[-1] if said else '(nothing)'}")
         self.stage.good("approved by the security persona, who is not the agent")
 
+    def _agent(self, which: str, words: list[str], *, seconds: float) -> None:
+        """Run an agent as a process of its own to its end, and show what it does."""
+        token = f"{wicketgate()} token --as agent --url {self.world.gate}"
+        command = [sys.executable, "-m", "agents", which, "--gate", self.world.gate, "--token-command", token, *words]
+        child = self.children.start(which, command, environment=self.world.environment, reports=True)
+        assert child.stdout is not None
+        until = time.monotonic() + seconds
+        for event in self._events(child.stdout):
+            if event is not None:
+                self.stage.event(event)
+            elif time.monotonic() > until:
+                raise TimeoutError(f"{which} did not finish within {seconds:.0f} seconds")
+        code = child.wait(timeout=10)
+        self.children.end(which)
+        if code != 0:
+            raise ChildEnded(f"agents {which} ended with {code}: {self.children.last_words(which)}")
+
     def _verify(self, log: Path, key: Path, what: str) -> bool:
         """Run the verifier as a person would."""
         done = self.world.command("audit", "verify", str(log), "--vkey", str(key))
         said = (done.stdout or done.stderr).strip().splitlines()
-        (self.stage.good if done.returncode == 0 else self.stage.line)(
-            f"{what}: {said[-1] if said else f'exit {done.returncode}'}"
-        )
+        told: Callable[[str], None] = self.stage.good if done.returncode == 0 else self.stage.line
+        told(f"{what}: {said[-1] if said else f'exit {done.returncode}'}")
         return done.returncode == 0
 
-    def _broken_promises(self, figures: Mapping[str, Json]) -> list[str]:
-        """What does not hold, in words."""
-        restarts = tally.restarts(self.layout.demo, self.since)
-        leaks = tally.leaks(self.layout.data, self.layout.demo)
-        expected = {
-            f"at least 4 refusals of different codes: {figures['refused']}": len(
-                {one["code"] for one in figures["refused"]}
-            )
-            >= 4,
-            f"exactly 1 approval: {figures['approved']}": figures["approved"] == 1,
-            f"exactly 1 executed write: {figures['executed']}": figures["executed"] == 1,
-            f"exactly 1 real restart: {restarts}": restarts == 1,
-            f"redactions: {figures['redactions']}": figures["redactions"] > 0,
-            f"model calls: {figures['model_calls']}": (figures["model_calls"] > 0) == self.options.model,
-            "the log verifies": figures["verified"],
-            "a flipped byte is found": figures["tamper_detected"],
-            f"no planted value in clear: {leaks}": not leaks,
-        }
-        return [what for what, holds in expected.items() if not holds]
+    def _events(self, out: IO[bytes]) -> Iterator[Mapping[str, Json] | None]:
+        """An agent's events as they come, None where a quarter of a second brought none; ends with the agent.
 
-    def _events(self, out: IO[bytes], seconds: float) -> Iterator[Mapping[str, Json]]:
-        """The agent's events as they come; raises ``TimeoutError``, and ``ChildEnded`` where a process is lost."""
+        Raises ``ChildEnded`` where a process is lost.
+        """
         arrived: queue.Queue[bytes | None] = queue.Queue()
 
         def read() -> None:
@@ -187,28 +247,21 @@ class Story:
             arrived.put(None)
 
         threading.Thread(target=read, daemon=True).start()
-        until = time.monotonic() + seconds
         while True:
             try:
                 line = arrived.get(timeout=0.25)
             except queue.Empty:
                 self.children.check()
-                if time.monotonic() > until:
-                    raise TimeoutError(f"the agent did not finish within {seconds:.0f} seconds") from None
+                yield None
                 continue
             if line is None:
                 return
             yield json.loads(line)
 
-    def _samples(self, *, failing: bool) -> int:
-        """Seconds so far in which the struck service had requests, and errors or none."""
-        samples = [line for line in self._levels() if line["requests"]]
-        return sum(1 for line in samples if (line["errors"] > 0) == failing)
+    def _good_seconds(self) -> int:
+        """Seconds so far in which customers were served without an error."""
+        return sum(1 for line in self.world.levels("storefront") if line["requests"] and not line["errors"])
 
-    def _is_healthy(self) -> bool:
-        """The last two seconds of the struck service had requests and no errors."""
-        return all(line["requests"] and not line["errors"] for line in self._levels()[-2:])
-
-    def _levels(self) -> list[dict[str, Json]]:
-        """The struck service's lines of this run."""
-        return self.world.levels(self.struck)
+    def _recovered(self) -> bool:
+        lines = tally.lines(self.layout.demo / "sli.jsonl")[self.world.since.level_lines :]
+        return outcome.recovered(lines)

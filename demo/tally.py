@@ -65,7 +65,7 @@ def count(log: Path, folder: Path, since: Mark) -> dict[str, Json]:
         for entry in new
         if entry["kind"] == "outcome" and entry["body"]["outcome"]["status"] == "done"
     ]
-    writes = [action for action in done if _writes(intents.get(action, {}))]
+    executed = [action for action in done if writes(intents.get(action, {}))]
     calls = [
         line for line in lines(folder / "model-requests.jsonl")[since.model_lines :] if line["path"] == "/v1/messages"
     ]
@@ -79,7 +79,7 @@ def count(log: Path, folder: Path, since: Mark) -> dict[str, Json]:
         "approved": sum(
             1 for entry in new if entry["kind"] == "review" and entry["body"]["approval"]["verdict"] == "approve"
         ),
-        "executed": len(writes),
+        "executed": len(executed),
         "redactions": sum(sum(entry["body"].get("redaction", {}).get("counts", {}).values()) for entry in new),
         "model_calls": len(calls),
         "records": len(new),
@@ -103,9 +103,9 @@ def leaks(data: Path, folder: Path) -> list[str]:
     return sorted(set(found))
 
 
-def _writes(action: Mapping[str, Json]) -> bool:
-    """A write to the world; the gate's own acts change only the gate."""
-    return action.get("effect") == "write" and action.get("connector") != "gate"
+def writes(action: Mapping[str, Json]) -> bool:
+    """A write to the world; the gate's own acts change only the gate, and a notification changes nothing."""
+    return action.get("effect") == "write" and action.get("connector") not in {"gate", "notify", "llm"}
 
 
 def _bundle(log: Path, number: int, entries: int) -> bytes:

@@ -1,5 +1,6 @@
 """Everything that runs: the shop, what it depends on, what watches it, the model server, the gate."""
 
+import json
 import os
 import secrets
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -49,11 +51,14 @@ class World:
             "WICKETGATE_URL": self.gate,
         }
         self._done = threading.Event()
+        self._tokens: dict[str, tuple[float, str]] = {}
+        self.began = 0
 
     # -- start and end ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start everything but the agents; returns when the gate is ready and the shop has customers."""
+        self.began = int(time.time())
         layout = self.layout
         planted = plant(self.seed)
         layout.plant(planted)
@@ -122,6 +127,36 @@ class World:
         return subprocess.run(  # noqa: S603 - our own program
             [wicketgate(), *words, *chosen], env=coded, capture_output=True, text=True, check=False, timeout=120
         )
+
+    def clear_desk(self) -> int:
+        """Close what earlier runs in this folder left with people, as the person on call; how many there were."""
+        left = [
+            one for one in self.ask("/v1/incidents", "oncall")["incidents"] if one["state"] not in {"closed", "linked"}
+        ]
+        for one in left:
+            steps = ("close",) if one["state"] == "escalated" else ("take_over", "close")
+            for kind in steps:
+                said = {"kind": kind, "text": "left by an earlier run"}
+                self.ask(f"/v1/incidents/{one['id']}/events", "oncall", said)
+        return len(left)
+
+    def ask(self, path: str, persona: str, body: Mapping[str, Json] | None = None) -> dict[str, Json]:
+        """What the gate's API answers to a person; raises ``ChildEnded`` where it refuses."""
+        got_at, token = self._tokens.get(persona, (-TOKEN_SECONDS, ""))
+        if time.monotonic() - got_at > TOKEN_SECONDS:
+            done = self.command("token", persona=persona)
+            if done.returncode != 0:
+                raise ChildEnded(f"no token for {persona}: {done.stderr.strip()}")
+            token = done.stdout.strip()
+            self._tokens[persona] = (time.monotonic(), token)
+        method = "GET" if body is None else "POST"
+        headers = {"authorization": f"Bearer {token}"}
+        if body is not None:
+            headers["idempotency-key"] = secrets.token_hex(12)
+        status, answer = call(method, self.gate + path, body, headers=headers, seconds=20.0)
+        if not 200 <= status < 300:
+            raise ChildEnded(f"the gate answered {status} to {path}: {answer[:300]!r}")
+        return dict(json.loads(answer))
 
     def levels(self, service: str) -> list[dict[str, Json]]:
         """The lines of this run in ``sli.jsonl`` for one service."""
