@@ -38,6 +38,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:routes", "broker/web", "every route declares its action; every kind of caller gets the reviewed answer", "matrix/test_access.py", "test_style.py"),
     _("in:openapi", "OpenAPI 3.1", "the document describes exactly the routes of the table", "matrix/test_access.py::test_the_application_serves_nothing_beside_the_table"),
     _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy's part; the server has no deadline before a body"),
+    _("in:shapes", "JSON Schema 2020-12", "the quick yes of a compiled schema is never a yes where the exact check says no", "unit/test_shapes.py"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
     # -- incidents
     _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py", "unit/incidents/test_linking.py"),

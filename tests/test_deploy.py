@@ -174,3 +174,8 @@ def test_the_real_opa_starts_with_the_flags_of_compose(tmp_path: Path) -> None:
                     pytest.fail("OPA made no socket of mode 0660")
             finally:
                 running.kill()
+
+
+def test_the_rules_for_the_opa_server_pass_their_own_tests() -> None:
+    command = [require("opa"), "test", str(DEPLOY / "opa" / "authz"), str(DEPLOY / "opa" / "authz_test.rego")]
+    assert subprocess.run(command, check=False).returncode == 0

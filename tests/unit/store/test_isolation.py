@@ -36,6 +36,7 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "approvals.move": (lambda c, t: approvals.move(c, t, "apr", "approved", 1), False),
     "approvals.begin": (lambda c, t: approvals.begin(c, t, "apr-2", "a" * 64, 1_500, 60), False),
     "approvals.page": (lambda c, t: approvals.page(c, t, ("waiting", "approved"), 10).items, ()),
+    "parties.ids": (parties.ids, []),
     "parties.roles_of": (lambda c, t: parties.roles_of(c, t, ["dev:ann"]), {}),
     "kills.is_killed": (lambda c, t: kills.is_killed(c, t, ("dev:agent-1", "", ""), "local"), False),
     "kills.resume": (lambda c, t: kills.resume(c, t, "agent", "dev:agent-1", by="dev:ann", now_s=1), False),
@@ -45,6 +46,8 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "leases.renew": (lambda c, t: leases.renew(c, t, "h", {"k": 1}, now_s=1, until=99), False),
     "leases.release": (lambda c, t: leases.release(c, t, "h"), None),
     "sessions.find": (lambda c, t: sessions.find(c, t, "ses"), None),
+    "sessions.of_incident": (lambda c, t: sessions.of_incident(c, t, "inc"), []),
+    "sessions.end": (lambda c, t: sessions.end(c, t, "ses", 1), None),
     "sessions.close": (lambda c, t: sessions.close(c, t, "ses", "dev:agent-1", "dev:agent-1", 1), False),
     "sessions.taint": (lambda c, t: sessions.taint(c, t, "ses", "dev:agent-1", 1), False),
     "sessions.is_settled": (lambda c, t: sessions.is_settled(c, t, "ses", "dev:agent-1", 1), False),
@@ -139,7 +142,7 @@ def test_a_foreign_tenants_rows_are_absent_and_untouched(store: Store, name: str
 
 def test_the_same_probes_find_the_owners_rows(store: Store) -> None:
     """Otherwise the test above could not fail."""
-    for name in set(PROBES) - {"gather.gather", "leases.release", "vault.shred"}:
+    for name in set(PROBES) - {"gather.gather", "leases.release", "sessions.end", "vault.shred"}:
         owner = fresh_tenant()
         asyncio.run(store.write(lambda c, t=owner: plant(c, t), durable=False))
         probe, absent = PROBES[name]
