@@ -26,7 +26,7 @@ from broker.policy.opa import OpaEngine, OpaHost, OpaSettings
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.regorus import Bounds, RegorusHost
 from tests.parts import ROOT, require
-from tests.sim.opa import DEPLOY, RunningOpa, running_opa
+from tests.sim.opa import RunningOpa, running_opa
 
 TINY = ROOT / "tests" / "unit" / "policy" / "fixtures" / "tiny"
 KEY = SigningKey("team", Ed25519PrivateKey.generate())
