@@ -13,9 +13,10 @@ Json = Any
 
 SERVED = "storefront"
 """The service that customers meet."""
-LAST_SAMPLES = 3
+ERROR_SHARE = 0.05
 SLOW_MS = 250.0
-OUTCOMES_OF_PEOPLE = frozenset({"escalated", "human_hold"})
+HARM_SAMPLES, LAST_SAMPLES, SLOW_SAMPLES = 2, 3, 5
+"""Seconds that count as harm; seconds without failures at the end; seconds of which most are slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Expected:
 
     action: str = ""
     tier: int = 0
-    recovered: bool = False
+    recovered: bool | None = False
+    """None where there was nothing to recover from."""
     escalated: bool = False
     verdicts: tuple[str, ...] = ("diagnosed",)
 
@@ -34,7 +36,7 @@ class Expected:
         return "escalated" if self.escalated else "closed"
 
 
-NOISE = Expected(verdicts=("", "inconclusive"))
+NOISE = Expected(recovered=None, verdicts=("", "inconclusive"))
 RESTARTED = Expected("local.process.restart", 2, recovered=True)
 EXPECTED: Mapping[str, Expected] = {
     "bad-config": Expected("git.change.revert", 2, recovered=True),
@@ -51,15 +53,13 @@ EXPECTED: Mapping[str, Expected] = {
 
 
 def recovered(lines: Sequence[Mapping[str, Json]]) -> bool:
-    """Whether customers were served badly and are served well at the end, by lines of ``sli.jsonl``."""
+    """Whether customers were served badly for a while and are served well at the end, by lines of ``sli.jsonl``."""
     served = [line for line in lines if line["service"] == SERVED and line["requests"]]
-    harmed = any(_bad(line) for line in served)
-    last = served[-LAST_SAMPLES:]
-    return harmed and len(last) == LAST_SAMPLES and not any(_bad(line) for line in last)
-
-
-def _bad(line: Mapping[str, Json]) -> bool:
-    return bool(line["errors"] > 0.05 * line["requests"] or line["p99_ms"] > 2 * SLOW_MS)
+    failing = [line["errors"] > ERROR_SHARE * line["requests"] for line in served]
+    slow = [line["p99_ms"] > SLOW_MS for line in served]
+    harmed = sum(failing) >= HARM_SAMPLES or sum(slow) >= SLOW_SAMPLES
+    well = not any(failing[-LAST_SAMPLES:]) and sum(slow[-SLOW_SAMPLES:]) <= SLOW_SAMPLES // 2
+    return harmed and len(served) >= SLOW_SAMPLES and well
 
 
 class Seen:
@@ -126,7 +126,7 @@ class Seen:
             f"its tier is {wanted.tier}: {action['tier']}": action["tier"] == wanted.tier,
             f"{approved} approvals: {figures['approved']}": figures["approved"] == approved,
             f"{executed} executed writes: {figures['executed']}": figures["executed"] == executed,
-            f"recovered {wanted.recovered}: {figures['recovered']}": figures["recovered"] == wanted.recovered,
+            f"recovered {wanted.recovered}: {figures['recovered']}": wanted.recovered in {None, figures["recovered"]},
             f"escalated {wanted.escalated}: {figures['escalated']}": figures["escalated"] == wanted.escalated,
             "a verified claim, where there is a diagnosis": verdict != "diagnosed"
             or any(one["verdict"] == "verified" for one in claims),
