@@ -174,9 +174,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:pages", "broker/web", "people review in a browser", gap="planned; the command line and the API serve reviews"),
     # -- agents and the demo
     _("agents:first", "agents", "an agent holds an identity and nothing else, and works through the gate alone", "unit/agents/test_first.py", "unit/agents/test_events.py"),
-    _("demo:story", "demo", "the main job ends with what the log and the files show", "e2e/test_demo.py", "unit/demo/test_tally.py", "unit/demo/test_layout.py"),
+    _("demo:story", "demo", "the main job ends with what the log and the files show", "e2e/test_demo.py", "unit/demo/test_tally.py", "unit/demo/test_layout.py", "unit/demo/test_outcome.py"),
+    _("demo:alert", "Alertmanager webhook v4", "the alert fires from what is measured, by Prometheus and Alertmanager or by a watcher that sends the same", "unit/demo/test_alerting.py"),
     _("demo:shop", "demo", "real processes, traffic, faults; nothing outlives the demo", "unit/demo/test_shop.py", "unit/demo/test_supervisor.py", "unit/demo/test_children.py"),
-    _("demo:model", "demo", "the scripted model sees its prompt only; what is planted is hidden", "unit/demo/test_modelserver.py", "unit/demo/test_plant_is_hidden.py"),
+    _("demo:model", "demo", "the scripted model sees its prompt only; what is planted is hidden", "unit/demo/test_modelserver.py", "unit/demo/test_thinking.py", "unit/demo/test_plant_is_hidden.py"),
     # -- the house
     _("house:style", "docs", "sizes, clocks, edges, fields, words", "test_style.py"),
     _("house:imports", "docs", "layers, one home for each library; each rule bites", "test_imports.py"),
