@@ -34,6 +34,8 @@ PATIENCE_SECONDS = 60.0
 OVER = frozenset({"work.stale", "incident.transition", "incident.version"})
 """Codes that say that this step is no longer this worker's to do."""
 HUMAN_KINDS = frozenset({"rule_out", "correct", "outside_change", "note", "take_over", "hand_back"})
+AFRESH = frozenset({"rule_out", "correct"})
+"""Those with which the gate makes a running step stale, so that the next one sees them."""
 BEFORE_SECONDS = 900
 """How far before the alert an investigation looks where the incident names no beginning of its own."""
 
@@ -208,8 +210,13 @@ def entered(detail: IncidentDetail) -> int:
 
 
 def known(detail: IncidentDetail) -> list[Mapping[str, Json]]:
-    """What had happened when this state began: a step that runs again must see what it saw."""
-    last = max((int(one["seq"]) for one in detail.events if _came(one, detail.incident.state)), default=0)
+    """What had happened when this step began: one that runs again must see what it saw.
+
+    A step begins with its state, and afresh under a number of its own with each correction of a person.
+    """
+    state = detail.incident.state
+    began = (one for one in detail.events if _came(one, state) or one.get("kind") in AFRESH)
+    last = max((int(one["seq"]) for one in began), default=0)
     return [one for one in detail.events if int(one["seq"]) <= last]
 
 

@@ -221,6 +221,7 @@ class IncidentActs:
             ruled_out=said["ruled_out"],
             topology=self._topology.graph(tenant, stands.env),
             symptom=Symptom(stands.service, stands.since),
+            excluded=await self._incidents.excluded(tenant, incident),
         )
         verdicts = [str(claim["verdict"]) for claim in found.claims]
         told: dict[str, Json] = {"diagnosis": found.id, "verdict": found.verdict}

@@ -42,7 +42,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
     # -- incidents
     _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py", "unit/incidents/test_linking.py"),
-    _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py"),
+    _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py", "unit/incidents/test_excluded.py"),
     _("incident:lives", "broker/incidents", "whatever happens in whatever order, states, events and work agree", "property/incidents/test_lives.py"),
     _("incident:topology", "broker/topology.py", "impact, paths and owners follow the inventory; a circle or an unknown name stops the start", "unit/incidents/test_topology.py"),
     _("incident:memory", "broker/incidents", "traces, timeline and post-mortem tell what is on record and nothing else", "unit/incidents/test_traces.py", "unit/incidents/test_telling.py"),

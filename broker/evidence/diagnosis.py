@@ -19,6 +19,7 @@ MISSING: Mapping[str, str] = {
     "evidence.cause_refuted": "a claim about the cause is false: correct it, or look for another cause",
     "evidence.prediction_refuted": "what the hypothesis predicts did not happen: look for another cause",
     "evidence.cause_after_symptom": "the cause begins after the symptom: look for what came before",
+    "evidence.excluded": "a person excluded this cause in the incident: look for another, or let them take their word back",
     "evidence.no_path": "no path of dependencies leads from this component to the affected service",
 }
 """Code -> what to do about it."""
@@ -93,10 +94,16 @@ class Weighed:
     """The verified claims that count, each once."""
 
 
-def weigh(
-    cause: Cause, judged: Sequence[Judged], ruled_out: Sequence[RuledOut], paths: Paths, symptom: Symptom
+def weigh(  # noqa: PLR0913 - one argument a part
+    cause: Cause,
+    judged: Sequence[Judged],
+    ruled_out: Sequence[RuledOut],
+    paths: Paths,
+    symptom: Symptom,
+    *,
+    excluded: bool = False,
 ) -> Weighed:
-    """The verdict on ``cause``, and each reason why it is not better."""
+    """The verdict on ``cause``, and each reason why it is not better; ``excluded``: a person said that it is not it."""
     support = tuple({one.identity: one for one in judged if one.verified and one.claim.role in SUPPORTING}.values())
     sources, signals = {one.source for one in support}, {one.signal for one in support}
     flaws = (
@@ -109,6 +116,7 @@ def weigh(
         (_refuted(judged, "prediction"), "evidence.prediction_refuted"),
         (_too_late(support, symptom), "evidence.cause_after_symptom"),
         (not _reaches(cause, paths, symptom), "evidence.no_path"),
+        (excluded, "evidence.excluded"),
     )
     missing = tuple(code for flaw, code in flaws if flaw)
     return Weighed(

@@ -1,7 +1,7 @@
 """Judging a submission: load, recompute, weigh, store; and the facts that policy sees of it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,12 +88,17 @@ class Evidence:
         ruled_out: Any = (),
         topology: Paths,
         symptom: Symptom,
+        excluded: Callable[[str, str], bool] = lambda _component, _fault: False,
     ) -> Diagnosis:
-        """Judge and store a submission as it came in (JSON); raises ``BadRequest`` (``claim.schema``) for its form."""
+        """Judge and store a submission as it came in (JSON); raises ``BadRequest`` (``claim.schema``) for its form.
+
+        ``excluded(component, fault)`` says whether a person excluded that cause.
+        """
         meant, said = read_cause(cause), read_claims(claims)
         rivals = read_ruled_out(ruled_out, said)
         judged = await self.judged(tenant, incident, said)
-        weighed = weigh(meant, judged, rivals, topology, symptom)
+        out = excluded(meant.component, meant.fault)
+        weighed = weigh(meant, judged, rivals, topology, symptom, excluded=out)
         track = await self._track(tenant, meant)
         row = self._row(tenant, incident, session, meant, judged, rivals, weighed, track)
         await self._store.write(lambda c: rows.add(c, row))

@@ -12,6 +12,7 @@ from broker.errors import BadRequest, Conflict, NotFound
 from broker.incidents import alert as alerts
 from broker.incidents import impact, telling, traces
 from broker.incidents.alert import Alert
+from broker.incidents.excluded import is_excluded
 from broker.incidents.intake import Intake, intake_lock
 from broker.incidents.steps import Steps
 from broker.model import Json, Session
@@ -74,6 +75,11 @@ class Incidents:
     async def events(self, tenant: str, incident_id: str, *, after: int = 0) -> list[Event]:
         """Events in order, after the number ``after``; raises ``NotFound``."""
         return await self._about(tenant, incident_id, lambda c, _: rows.events(c, tenant, incident_id, after))
+
+    async def excluded(self, tenant: str, incident_id: str) -> Callable[[str, str], bool]:
+        """Answer for a component and a fault whether people excluded that cause here; raises ``NotFound``."""
+        events, found = await self._about(tenant, incident_id, self._history)
+        return lambda component, fault: is_excluded(events, found, component, fault)
 
     async def linked(self, tenant: str, incident_id: str) -> list[Incident]:
         """Incidents that are linked into this one; raises ``NotFound``."""

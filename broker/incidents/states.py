@@ -24,11 +24,14 @@ BEFORE_ACTION = frozenset({"received", "triaging", "investigating"})
 """States that an alert's own end closes as noise; of ``diagnosed`` see ``intake``."""
 CORRECTED = frozenset({"diagnosed", "proposed", "awaiting_approval"})
 """States in which a person's correction sends the incident back to its investigation."""
+AFRESH = frozenset({"triaging", "investigating"})
+"""States in which it makes the agent's step begin afresh."""
 TAKES_IN = frozenset(LIVE_INCIDENT_STATES) - {"noise", "mitigated", "learning"}
 """States in which an incident still takes in alerts of its own cause."""
 AFTER_HOLD = frozenset({"triaging", "investigating", "escalated", "learning"})
 
 __all__ = [
+    "AFRESH",
     "AFTER_HOLD",
     "AGENT_MAY",
     "BEFORE_ACTION",

@@ -11,9 +11,10 @@ from typing import Any
 from broker.errors import BadRequest, Conflict, Denied, LimitExceeded
 from broker.incidents.intake import Intake, alert_of
 from broker.incidents.merging import may_link
-from broker.incidents.states import AFTER_HOLD, AGENT_MAY, CORRECTED
+from broker.incidents.states import AFRESH, AFTER_HOLD, AGENT_MAY, CORRECTED
 from broker.model import Json
 from broker.store import Connection, diagnoses
+from broker.store import approvals as proposal_rows
 from broker.store import incidents as rows
 from broker.store import work as work_rows
 from broker.store.incidents import Event, Incident
@@ -72,6 +73,7 @@ class Steps:
             "take_over": self._take_over,
             "hand_back": self._hand_back,
             "correct": self._correct,
+            "rule_out": self._rule_out,
         }
         if kind in acts:
             return acts[kind](stands, by, body)
@@ -103,18 +105,39 @@ class Steps:
     def _correct(self, stands: Incident, by: str, body: Body) -> Event:
         """A person knows better. What was diagnosed no longer counts, and a step that an agent is at is stale.
 
-        The event names the action that was proposed on the wrong diagnosis: its approval is to be withdrawn.
+        The event names the action that was proposed on the wrong diagnosis; its approval is withdrawn with it.
         """
-        said = {**body, "diagnosis": stands.diagnosis}
         if stands.state in CORRECTED:
-            said["action_id"] = stands.action_id
-            stands, event = self._move(stands, "correct", "human_hold", by, said, holder=by, diagnosis="", action_id="")
-            self._move(stands, "hand_back", "investigating", by, {"why": "correct"}, holder="")
-            return event
-        after, event = self._tell(stands, "correct", by, said, diagnosis="")
-        if stands.state in {"triaging", "investigating"}:
+            return self._back(stands, "correct", by, body)
+        after, event = self._tell(stands, "correct", by, {**body, "diagnosis": stands.diagnosis}, diagnosis="")
+        if stands.state in AFRESH:
             work_rows.plan(self.connection, after, work_rows.WORK_OF[stands.state], self.intake.now_s)
         return event
+
+    def _rule_out(self, stands: Incident, by: str, body: Body) -> Event:
+        """A person excludes a cause: as a correction where the incident stands on it; who looks for causes begins afresh."""
+        if stands.state in CORRECTED and self._stands_on(stands, body):
+            return self._back(stands, "rule_out", by, body)
+        after, event = self._tell(stands, "rule_out", by, body)
+        if stands.state == "investigating":
+            work_rows.plan(self.connection, after, work_rows.WORK_OF[stands.state], self.intake.now_s)
+        return event
+
+    def _back(self, stands: Incident, kind: str, by: str, body: Body) -> Event:
+        """Back to the investigation: the diagnosis is withdrawn, and with it the approval that hung on it."""
+        said = {**body, "diagnosis": stands.diagnosis, "action_id": stands.action_id}
+        waiting = proposal_rows.of_action(self.connection, stands.tenant, stands.action_id)
+        if waiting is not None and waiting.state in {"waiting", "approved"}:
+            proposal_rows.move(self.connection, stands.tenant, waiting.id, "cancelled", self.intake.now_s)
+        stands, event = self._move(stands, kind, "human_hold", by, said, holder=by, diagnosis="", action_id="")
+        self._move(stands, "hand_back", "investigating", by, {"why": kind}, holder="")
+        return event
+
+    def _stands_on(self, stands: Incident, body: Body) -> bool:
+        """Say whether what ``body`` names is the diagnosis; a part that it leaves out means any."""
+        found = diagnoses.find(self.connection, stands.tenant, stands.diagnosis)
+        named = (body.get("component", ""), body.get("fault", ""))
+        return found is not None and any(named) and named[0] in {"", found.component} and named[1] in {"", found.fault}
 
     def _link(self, stands: Incident, by: str, body: Body) -> Incident:
         """Link into ``body.into``, with all that is linked to it; only where the topology has a way between them."""

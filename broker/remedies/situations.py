@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from broker.catalog import Action, Catalog
 from broker.clock import Clock, seconds
-from broker.errors import BrokerError, Conflict
+from broker.errors import BrokerError, Conflict, Denied
 from broker.evidence import Claim, Evidence, Observation, judge_claim
 from broker.model import ActionRequest, Effect, Json, Principal, ResultStatus, Session
 from broker.policy.facts import CALM, NO_EVIDENCE, NO_REMEDY, NO_ROLLBACK, NO_WORK, Situation
@@ -34,9 +34,8 @@ OWN_TYPE = "gate"
 """What the gate's own acts are done to; they change nothing outside."""
 ACTING = frozenset({"verifying", "rolling_back"})
 """States of an incident in which its write may be undone."""
-
-
 BEGINNING = frozenset({"diagnosed", "proposed", "awaiting_approval", "auto_ok"})
+"""States in which it may have written before the gate took its action up."""
 
 
 class Look(Protocol):
@@ -136,8 +135,9 @@ class Situations:
     ) -> None:
         """Put down a write in an incident before it happens, with the request that undoes it.
 
-        Its targets are held by now. Raises ``Conflict`` (``incident.conflict``) where another incident wrote near them
-        after policy was asked.
+        Its targets are held by now. What happened after policy was asked counts: raises ``Denied``
+        (``incident.wrong_state``) where the incident does not stand on the cited diagnosis any more, or a person has it,
+        and ``Conflict`` (``incident.conflict``) where another incident wrote near the targets.
         """
         if session is None or not session.incident or is_own(principal) or request.resource.type == OWN_TYPE:
             return
@@ -162,7 +162,14 @@ class Situations:
         graph = self._topology.graph(request.tenant, request.resource.env)
         reach = {request.resource.id, *graph.dependents(request.resource.id)}
         near = reach.union(*(graph.dependencies(name) for name in reach))
-        if not await self._store.write(lambda c: writes.begin(c, row, near), durable=False):
+
+        def begun(connection: Connection) -> bool:
+            stands = incident_rows.find(connection, row.tenant, row.incident, lock="wait")
+            if request.diagnosis and not _still_on(stands, request.diagnosis):
+                raise moved()
+            return writes.begin(connection, row, near)
+
+        if not await self._store.write(begun, durable=False):
             raise Conflict(
                 "another incident has just written near this target",
                 code="incident.conflict",
@@ -296,6 +303,20 @@ def seen_as(catalog: Catalog, action: str, answer: Mapping[str, Any]) -> Observa
         status=ResultStatus(answer["result"]["status"]),
         value=answer["result"]["value"],
     )
+
+
+def moved() -> Denied:
+    """Build the answer to a request whose incident went another way while it was decided."""
+    return Denied(
+        "the incident does not stand on that diagnosis any more",
+        code="incident.wrong_state",
+        remedy="read the incident and decide again",
+    )
+
+
+def _still_on(stands: Incident | None, cited: str) -> bool:
+    """Whether the incident stands on the diagnosis ``cited`` and waits for its action."""
+    return stands is not None and stands.diagnosis == cited and stands.state in BEGINNING | {"leased"}
 
 
 def stale() -> Conflict:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -59,6 +60,9 @@ class Supervisor:
     cutting: set[str] = field(default_factory=set)
     """Processes that do what is asked and break the line instead of answering."""
 
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+    """What happens, once, while somebody looks at a cache: the last look before a plan is bound."""
+
     async def __aenter__(self) -> Self:
         for name in self.names:
             self.children[name] = Child(name, await _start(), time.time_ns())
@@ -80,6 +84,9 @@ class Supervisor:
             case ("POST", "processes", name, "restart") if name in self.children:
                 writer.write(await self.restart(self.children[name], orjson.loads(seen.body)))
             case ("GET", "processes", name, "cache") if name in self.children:
+                meanwhile, self.meanwhile = self.meanwhile, None
+                if meanwhile is not None:
+                    await meanwhile()
                 writer.write(whole(200, self.cache(name)))
             case ("POST", "processes", name, "metrics") if name in self.children:
                 self.asked = orjson.loads(seen.body)

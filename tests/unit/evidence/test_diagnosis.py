@@ -71,6 +71,12 @@ def test_less_is_inconclusive_and_says_what_is_missing(claims: tuple[Judged, ...
     assert missing <= MISSING.keys()
 
 
+def test_what_a_person_excluded_is_no_diagnosis_however_well_it_is_proven() -> None:
+    found = weigh(CAUSE, TWO, (), GRAPH, Symptom("storefront"), excluded=True)
+    assert (found.verdict, found.missing) == ("inconclusive", ("evidence.excluded",))
+    assert "evidence.excluded" in MISSING
+
+
 @pytest.mark.parametrize("role", ["symptom", "context"])
 def test_a_false_claim_beside_the_cause_is_shown_and_does_not_decide(role: str) -> None:
     found = weighed(*TWO, judged("gt", 9, role=role))

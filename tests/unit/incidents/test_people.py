@@ -163,6 +163,44 @@ def test_a_correction_makes_the_step_of_a_working_agent_stale(shop: Shop, run: R
     run(main())
 
 
+@pytest.mark.parametrize(
+    "named", [{"component": "payments"}, {"fault": "bad-config"}, {"component": "payments", "fault": "bad-config"}]
+)
+def test_who_rules_out_what_was_diagnosed_withdraws_the_diagnosis(shop: Shop, run: Run, named: dict[str, str]) -> None:
+    async def main() -> None:
+        opened = await shop.to_state(await shop.receive(), *EXECUTED[:3], "awaiting_approval")
+        event = await act(shop, opened, "rule_out", **named)
+        assert (event.kind, event.body["diagnosis"]) == ("rule_out", opened.diagnosis)
+        now = await shop.get(opened)
+        assert (now.state, now.diagnosis, now.action_id) == ("investigating", "", "")
+
+    run(main())
+
+
+def test_who_rules_out_something_else_withdraws_nothing(shop: Shop, run: Run) -> None:
+    async def main() -> None:
+        opened = await shop.to_state(await shop.receive(), *EXECUTED[:3], "awaiting_approval")
+        for named in ({"component": "search"}, {"fault": "disk-full"}, {"component": "payments", "fault": "crash"}, {}):
+            await act(shop, opened, "rule_out", **named)
+        now = await shop.get(opened)
+        assert (now.state, now.diagnosis) == ("awaiting_approval", opened.diagnosis)
+
+    run(main())
+
+
+def test_who_rules_something_out_makes_the_investigation_under_way_begin_afresh(shop: Shop, run: Run) -> None:
+    async def main() -> None:
+        opened = await shop.to_state(await shop.receive(), "investigating")
+        claimed = await shop.claim()
+        await act(shop, opened, "rule_out", component="inventory")
+        with pytest.raises(Conflict) as refused:
+            await shop.finish(claimed, "diagnosed", diagnosis=await shop.diagnosed(opened, component="inventory"))
+        assert refused.value.error_code == "work.stale"
+        assert (await shop.claim()).step > claimed.step
+
+    run(main())
+
+
 def test_a_correction_after_the_action_began_changes_no_state(shop: Shop, run: Run) -> None:
     async def main() -> None:
         opened = await shop.to_state(await shop.receive(), *EXECUTED)
