@@ -5,6 +5,7 @@ overrides one scalar of a section, so that a container can set the few values th
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import BadRequest
 from broker.model import Json, Resource
+
+HIDDEN = "(hidden)"
+_SECRET = re.compile(r"(?i)(?:password|secret|token|credential|api_?key)(?!.*_(?:file|header|seconds|max)$)")
 
 
 class Section(BaseModel):
@@ -327,3 +331,21 @@ def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
             value = environment.get(f"WICKETGATE_{section}_{key}".upper())
             if value is not None:
                 tables.setdefault(section, {})[key] = value
+
+
+def hidden(value: Any) -> Any:
+    """``value`` without secrets: credentials in addresses, and values of keys that name one (paths to files stay)."""
+    if isinstance(value, dict):
+        return {
+            name: HIDDEN if _SECRET.search(name) and item and not isinstance(item, (dict, list)) else hidden(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [hidden(item) for item in value]
+    return _hidden_in_address(value) if isinstance(value, str) else value
+
+
+def _hidden_in_address(text: str) -> str:
+    """An address without its user and password, wherever they stand; one that only looks like it loses more."""
+    bare = re.sub(r"://\S*@", f"://{HIDDEN}@", text)
+    return re.sub(r"(?i)([?&][a-z_]*password=)[^&\s]+", rf"\1{HIDDEN}", bare)

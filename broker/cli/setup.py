@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,8 +16,6 @@ from broker.cli.exits import ERROR, Stop
 if TYPE_CHECKING:
     from broker.config import Settings
 
-HIDDEN = "(hidden)"
-_SECRET = re.compile(r"(?i)(?:password|secret|token|credential|api_?key)(?!.*_(?:file|header|seconds|max)$)")
 _config = click.option("--config", type=click.Path(path_type=Path), envvar="WICKETGATE_CONFIG", help="TOML file.")
 _data = click.option("--data", type=click.Path(path_type=Path), help="Data folder.")
 
@@ -46,6 +43,8 @@ def check(config: Path | None, data: Path | None, as_json: bool) -> None:
 @json_option
 def print_settings(config: Path | None, data: Path | None, as_json: bool) -> None:
     """Every setting with its value in force, environment included; secrets are hidden."""
+    from broker.config import hidden
+
     shown = hidden(local.settings(config, data).model_dump(mode="json"))
     click.echo(json.dumps(shown, indent=None if as_json else 2))
 
@@ -238,21 +237,3 @@ _PARTS: Mapping[str, Callable[["Settings"], str]] = {
 def _url(chosen: "Settings") -> str:
     """Address of the database, as the gate composes it."""
     return chosen.store.url or f"sqlite:///{chosen.gate.data / 'gate.db'}"
-
-
-def hidden(value: Any) -> Any:
-    """``value`` without secrets: credentials in addresses, and values of keys that name one (paths to files stay)."""
-    if isinstance(value, dict):
-        return {
-            name: HIDDEN if _SECRET.search(name) and item and not isinstance(item, (dict, list)) else hidden(item)
-            for name, item in value.items()
-        }
-    if isinstance(value, list):
-        return [hidden(item) for item in value]
-    return _hidden_in_address(value) if isinstance(value, str) else value
-
-
-def _hidden_in_address(text: str) -> str:
-    """An address without its user and password, wherever they stand; one that only looks like it loses more."""
-    bare = re.sub(r"://\S*@", f"://{HIDDEN}@", text)
-    return re.sub(r"(?i)([?&][a-z_]*password=)[^&\s]+", rf"\1{HIDDEN}", bare)

@@ -54,6 +54,16 @@ class IssuerKeys:
         return self._age() < self._times.stale_max
 
     @property
+    def age(self) -> int:
+        """Whole seconds since the last fetch; -1 before the first."""
+        return -1 if self._fetched_at is None else int(self._clock.monotonic() - self._fetched_at)
+
+    @property
+    def age_max(self) -> int:
+        """Age in seconds at which the keys are believed no more."""
+        return self._times.stale_max
+
+    @property
     def usable_until(self) -> float:
         """Monotonic second at which the present keys must not be believed any more."""
         return (self._fetched_at or 0.0) + self._times.stale_max if self._fetched_at is not None else 0.0

@@ -86,6 +86,13 @@ class Verifier:
         """Whether the keys of every issuer are there."""
         return all(keys.ready for keys in self._keys.values())
 
+    def key_sets(self) -> list[dict[str, Json]]:
+        """Each issuer's key set: whether it is believed, its age and the limit in seconds (age -1: never fetched)."""
+        return [
+            {"name": name, "ready": keys.ready, "age_s": keys.age, "limit_s": keys.age_max}
+            for name, keys in self._keys.items()
+        ]
+
     async def refresh(self) -> None:
         """Fetch the key sets that are due: at start-up and from the background, every few minutes."""
         for keys in self._keys.values():

@@ -17,16 +17,19 @@ from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
 from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web.api import Api, json_response
+from broker.web.console import HOME, console
 from broker.web.events import EventsApi, Streaming
 from broker.web.guard import App, Guard, GuardSettings, Receive, Scope, Send
 from broker.web.incidents import IncidentApi
 from broker.web.llm import ModelApi, provider_error
+from broker.web.logbook import LogApi
 from broker.web.problem import problem
 from broker.web.routes import ROUTES, Route, Table
 from broker.wiring import DEV_PATH, Wiring
 
 Ready = Callable[[], Awaitable[dict[str, str]]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+Refusal = Callable[[Route | None, BrokerError, Request], Awaitable[Response]]
 READY_SECONDS = 1.0
 DESCRIPTION = Route("GET", "/openapi.json", "openapi", "-", "public", "this table for machines")
 PROVIDER = Route("*", DEV_PATH + "/{path:path}", "provider", "-", "public", "development identity provider", form=True)
@@ -95,6 +98,7 @@ def build(gate: Wiring) -> App:
     models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
     incidents = IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, settings=settings)
     streaming = Streaming(gate.pipeline, gate.identity, gate.kills, gate.feed, gate.names, settings.events)
+    logs = LogApi(api=api)
     events = EventsApi(api=api, streaming=streaming)
     health = Health(gate.missing, gate.clock, telemetry)
     app = FastAPI(
@@ -108,9 +112,18 @@ def build(gate: Wiring) -> App:
     )
     hot: dict[tuple[str, str], Endpoint] = {}
     bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
+    parts = (health, bundles, models, incidents, events, logs, api)
+    desk, pages = console(gate)
+
+    async def refuse(route: Route | None, error: BrokerError, request: Request) -> Response:
+        """``error`` as whoever asked reads it: a page, the provider's form, or problem+json."""
+        if is_console(request.scope["path"]):
+            return await desk.refusal(request, error)
+        return provider_error(error) if route is not None and route.wire == "provider" else problem(error)
+
     for route in ROUTES:
-        owner = next(part for part in (health, bundles, models, incidents, events, api) if hasattr(part, route.handler))
-        endpoint = _timed(getattr(owner, route.handler), route, telemetry, gate.clock)
+        owner = next(part for part in (*parts, *pages) if hasattr(part, route.handler))
+        endpoint = _timed(getattr(owner, route.handler), route, telemetry, gate.clock, refuse)
         if route.hot:
             hot[route.method, route.path] = endpoint
         # A hot route is answered before the router; this entry describes it in the OpenAPI document.
@@ -121,14 +134,17 @@ def build(gate: Wiring) -> App:
         served.append(PROVIDER)
 
     async def authenticate(scope: Scope) -> None:
-        await gate.identity.recognise(api.credential(Request(scope)))
+        request = Request(scope)
+        # Each kind of credential counts on its own routes only: no other site's form has the power of a cookie there.
+        shown = desk.credential(request) if is_console(scope["path"]) else api.credential(request)
+        await gate.identity.recognise(shown)
 
     return Guard(
         _Shortcut(app, hot),
         GuardSettings(settings.web, hosts_of(settings)),
         Table(served),
         authenticate=authenticate,
-        refuse=_refusal,
+        refuse=lambda route, error, scope: refuse(route, error, Request(scope)),
         telemetry=telemetry,
     )
 
@@ -153,9 +169,9 @@ class _Shortcut:
         await response(scope, receive, send)
 
 
-def _refusal(route: Route | None, error: BrokerError) -> Response:
-    """``error`` as clients of ``route`` read it."""
-    return provider_error(error) if route is not None and route.wire == "provider" else problem(error)
+def is_console(path: str) -> bool:
+    """Whether people's browsers ask, with a cookie."""
+    return path == HOME or path.startswith(HOME + "/")
 
 
 def hosts_of(settings: Settings) -> frozenset[bytes]:
@@ -167,7 +183,7 @@ def hosts_of(settings: Settings) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in names)
 
 
-def _timed(handler: Endpoint, route: Route, telemetry: Telemetry, clock: Clock) -> Endpoint:
+def _timed(handler: Endpoint, route: Route, telemetry: Telemetry, clock: Clock, refuse: Refusal) -> Endpoint:
     """``handler`` with its answers counted; errors become problems here, where the route is known."""
 
     async def endpoint(request: Request) -> Response:
@@ -176,7 +192,7 @@ def _timed(handler: Endpoint, route: Route, telemetry: Telemetry, clock: Clock) 
             response = await handler(request)
         except BrokerError as error:
             telemetry.refused(error.error_code)
-            response = problem(error)
+            response = await refuse(route, error, request)
         telemetry.answered(route.path, response.status_code, clock.monotonic() - started)
         return response
 

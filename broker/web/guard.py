@@ -27,7 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Authenticate = Callable[[Scope], Awaitable[None]]
 """Raises ``Unauthenticated`` where the headers hold no token that the gate believes."""
-Refuse = Callable[[Route | None, BrokerError], Response]
+Refuse = Callable[[Route | None, BrokerError, Scope], Awaitable[Response]]
 """An error in the form that clients of the route read."""
 
 _ONCE = frozenset(
@@ -112,11 +112,13 @@ class Guard:
             await self._serve(scope, route, body, receive, sender)
         except BrokerError as error:
             self._telemetry.refused(error.error_code)
-            await sender.refuse(scope, self._refuse(route, error), methods if error.error_code == _METHOD else ())
+            await sender.refuse(
+                scope, await self._refuse(route, error, scope), methods if error.error_code == _METHOD else ()
+            )
         except Exception as error:  # noqa: BLE001 - the process edge: nothing of it may reach the caller
             self._telemetry.crash("web", error)
             failed = BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed")
-            await sender.refuse(scope, self._refuse(route, failed))
+            await sender.refuse(scope, await self._refuse(route, failed, scope))
         finally:
             self._busy -= 1
 

@@ -2,7 +2,8 @@
 
 ``access`` says who answers for it: ``pipeline`` (decided and recorded), ``owner`` (delivers again to its requester what
 is on record), ``role`` (the kill switch: a configured role and the log), ``public`` (says nothing about anybody), or
-``token`` (a configured service token). ``lane``, ``wire``, ``large`` and ``form`` are what the guard must know of a route
+``token`` (a configured service token), or ``console`` (a person's login, read by the console's routes alone; the page is an
+action like any other). ``lane``, ``wire``, ``large`` and ``form`` are what the guard must know of a route
 before it reads a body.
 """
 
@@ -39,6 +40,14 @@ class Route:
     """The answer goes on as long as its reader stays: no deadline."""
     form: bool = False
     """The body may be a form."""
+
+
+def _console(  # noqa: PLR0913, PLR0917 - one argument a column
+    method: str, path: str, handler: str, action: str, summary: str, access: str = "console"
+) -> Route:
+    """A page of the console, or what a form or a fragment of it asks for."""
+    lane: Literal["work", "control"] = "control" if path.startswith(("/console/inbox", "/console/agents")) else "work"
+    return Route(method, path, handler, action, access, summary, lane=lane, form=method == "POST")
 
 
 class Table:
@@ -146,6 +155,9 @@ ROUTES: tuple[Route, ...] = (
         schemas.RollbackBody,
     ),
     Route("GET", "/v1/audit/entries", "entries", "gate.audit.read", "pipeline", "records of the log"),
+    Route("GET", "/v1/audit/entries/{seq}", "entry", "gate.audit.read", "pipeline", "one record and what holds of it"),
+    Route("GET", "/v1/audit/search", "search", "gate.audit.search", "pipeline", "records by who, what, when and why"),
+    Route("GET", "/v1/audit/consistency", "consistency", "gate.audit.read", "pipeline", "one checkpoint after another"),
     Route("GET", "/v1/audit/checkpoint", "checkpoint", "gate.audit.read", "pipeline", "the signed checkpoint"),
     Route("GET", "/v1/audit/proof/{seq}", "proof", "gate.audit.read", "pipeline", "inclusion proof of one record"),
     Route("GET", "/v1/audit/export", "export", "gate.audit.export", "pipeline", "exact leaf bytes, a page at a time"),
@@ -269,4 +281,14 @@ ROUTES: tuple[Route, ...] = (
         hot=True,
         wire="provider",
     ),
+    # -- the console: sign-in, then one row a page and one a form -------------------------------------------------------
+    _console("GET", "/console/static/{name}", "console_static", "-", "stylesheet and script", "public"),
+    _console("GET", "/console/static/vendor/{name}", "console_vendor", "-", "htmx", "public"),
+    _console("GET", "/console/signin", "console_signin", "-", "to the identity provider", "public"),
+    _console("GET", "/console/callback", "console_callback", "-", "back from the identity provider", "public"),
+    _console("GET", "/console/signedout", "console_signedout", "-", "after a sign-out", "public"),
+    _console("POST", "/console/backchannel", "console_backchannel", "-", "the provider's logout token", "public"),
+    _console("POST", "/console/signout", "console_signout", "-", "sign out"),
+    _console("GET", "/console", "console_home", "-", "the first page that one may open"),
+    _console("GET", "/console/health", "console_health", "gate.health.read", "health and settings"),
 )

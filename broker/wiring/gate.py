@@ -17,13 +17,14 @@ from broker.connectors.registry import build_connector, read_settings
 from broker.datafolder import alone
 from broker.errors import BrokerError
 from broker.evidence import Diagnosis, Evidence
+from broker.health import Health
 from broker.incident_acts import IncidentActs
 from broker.incidents import Incident, Incidents
 from broker.kept import KeptInLog
 from broker.killswitch import KillSwitch
 from broker.leases import Leases
 from broker.limits import Limits
-from broker.logbook import Feed, Lines, LogActs, Names
+from broker.logbook import Feed, Lines, LogActs, LogIndex, Names
 from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
@@ -113,15 +114,31 @@ class Wiring(Foundations):
         return Names(self.store, self.records, self.clock)
 
     @cached_property
+    def lines(self) -> Lines:
+        """Records as lists show them."""
+        return Lines(self.records, self.sessions.incident_of)
+
+    @cached_property
     def feed(self) -> Feed:
         """The log as it grows."""
-        lines = Lines(self.records, self.sessions.incident_of)
-        return Feed(self.records, lines, self.settings.events, self.telemetry)
+        return Feed(self.records, self.lines, self.settings.events, self.telemetry)
+
+    @cached_property
+    def log_index(self) -> LogIndex:
+        """Finds records."""
+        return LogIndex(
+            store=self.store,
+            records=self.records,
+            lines=self.lines,
+            names=self.names,
+            clock=self.clock,
+            telemetry=self.telemetry,
+        )
 
     @cached_property
     def log_acts(self) -> LogActs:
         """What people do with the log."""
-        return LogActs(feed=self.feed)
+        return LogActs(feed=self.feed, index=self.log_index, records=self.records, lines=self.lines, names=self.names)
 
     def _signal_of(self, action: str) -> str:
         """The signal class of an action's result."""
@@ -152,6 +169,20 @@ class Wiring(Foundations):
         )
 
     @cached_property
+    def health(self) -> Health:
+        """How the gate is, for people."""
+        return Health(
+            settings=self.settings,
+            policy=self.policy,
+            bundles=self.bundles,
+            identity=self.identity,
+            records=self.records,
+            store=self.store,
+            clock=self.clock,
+            missing=self.missing,
+        )
+
+    @cached_property
     def acts(self) -> Acts:
         """The gate's own acts."""
         bounds = self.settings.sessions
@@ -169,7 +200,7 @@ class Wiring(Foundations):
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
             approved=self.approved,
             connectors=lambda: self.connectors,
-            more={**self.incident_acts.acts, **self.log_acts.acts},
+            more={**self.incident_acts.acts, **self.log_acts.acts, **self.health.acts},
         )
 
     @cached_property
@@ -305,6 +336,7 @@ class Wiring(Foundations):
             shared=self.shared,
             aftermath=self.aftermath,
             work=self.work,
+            index=self.log_index.run,
             steps={
                 "baseline": self.aftermath.baseline,
                 "follow": self.aftermath.follow,

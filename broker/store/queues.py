@@ -1,0 +1,35 @@
+"""How much waits of everything that can wait, and since when: a few indexed counts."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from broker.store.tables import LIVE_INCIDENT_STATES, incident, login, proposal, work
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """``oldest`` in seconds since the epoch; 0 where nothing waits."""
+
+    name: str
+    length: int
+    oldest: int
+
+
+def lengths(connection: Connection, tenant: str, now_s: int) -> list[Queue]:
+    """The queues of ``tenant``."""
+    live, due = incident.c.state.in_(LIVE_INCIDENT_STATES), (work.c.state == "due") & (work.c.due <= now_s)
+    asked: list[tuple[str, ColumnElement[int], ColumnElement[bool], ColumnElement[str]]] = [
+        ("approvals", proposal.c.created_at, proposal.c.state == "waiting", proposal.c.tenant),
+        ("approved", proposal.c.changed_at, proposal.c.state == "approved", proposal.c.tenant),
+        ("incidents", incident.c.opened_at, live, incident.c.tenant),
+        ("work_due", work.c.due, due & (work.c.until <= now_s), work.c.tenant),
+        ("work_held", work.c.created_at, (work.c.state == "due") & (work.c.until > now_s), work.c.tenant),
+        ("work_aside", work.c.created_at, work.c.state == "aside", work.c.tenant),
+        ("logins", login.c.opened_at, login.c.closed_at.is_(None) & (login.c.expires_at > now_s), login.c.tenant),
+    ]
+    found = []
+    for name, since, which, owner in asked:
+        length, oldest = connection.execute(select(func.count(), func.min(since)).where(owner == tenant, which)).one()
+        found.append(Queue(name, int(length), int(oldest or 0)))
+    return found

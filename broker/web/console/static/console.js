@@ -1,0 +1,46 @@
+// The console's own script: small conveniences; every page works without it.
+(() => {
+  "use strict";
+
+  // A form sends once: a second click while the answer is on its way does nothing.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "1";
+  });
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
+
+  // What is disabled stays reachable by keyboard, says why, and does nothing.
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-off], [aria-disabled='true']")) event.preventDefault();
+  });
+
+  // The account card closes on Escape and on a click elsewhere.
+  const account = document.querySelector("details.account");
+  if (account) {
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") account.open = false; });
+    document.addEventListener("click", (event) => { if (!account.contains(event.target)) account.open = false; });
+  }
+
+  // Relative times and countdowns move on: <time datetime> with a .relative inside.
+  const units = (seconds) => {
+    const whole = Math.round(seconds);
+    if (whole < 60) return `${whole} s`;
+    if (whole < 3600) return `${Math.floor(whole / 60)} min` + (whole < 600 && whole % 60 ? ` ${whole % 60} s` : "");
+    if (whole < 86400) return `${Math.floor(whole / 3600)} h` + (Math.floor(whole % 3600 / 60) ? ` ${Math.floor(whole % 3600 / 60)} min` : "");
+    return `${Math.floor(whole / 86400)} d` + (Math.floor(whole % 86400 / 3600) ? ` ${Math.floor(whole % 86400 / 3600)} h` : "");
+  };
+  const offset = Number(document.body.dataset.now || 0) * 1000 - Date.now();
+  const tick = () => {
+    for (const time of document.querySelectorAll("time[datetime]")) {
+      const place = time.querySelector(".relative");
+      if (!place) continue;
+      const apart = (Date.parse(time.dateTime) - Date.now() - offset) / 1000;
+      place.textContent = Math.abs(apart) < 1 ? "(now)" : apart < 0 ? `(${units(-apart)} ago)` : `(in ${units(apart)})`;
+    }
+  };
+  if (document.body.dataset.now) setInterval(tick, 1000);
+})();
