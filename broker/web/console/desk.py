@@ -264,7 +264,9 @@ class Desk:
 
 def local_path(text: str) -> str:
     """``text`` if it is a path of the console, else the console's first page: no sign-in leads anywhere else."""
+    path = text.partition("?")[0]
     plain = text.isascii() and text.isprintable() and "\\" not in text and len(text) <= 2_000
+    plain = plain and "/." not in path and "//" not in path and "%" not in path
     parts = urlsplit(text) if plain else None
     if parts is None or parts.scheme or parts.netloc or not (text == HOME or text.startswith((HOME + "/", HOME + "?"))):
         return HOME
