@@ -6,7 +6,6 @@ switch, which needs a configured role and the log only.
 """
 
 import asyncio
-import base64
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -93,8 +92,6 @@ class Acts:
             "gate.policy.simulate": self._simulate,
             "gate.policy.activate": self._activate,
             "gate.policy.rollback": self._rollback,
-            "gate.audit.read": self._audit,
-            "gate.audit.export": self._export,
             "gate.agents.read": self._agents,
             "gate.kill.resume": self._resume,
             **more,
@@ -416,41 +413,6 @@ class Acts:
         for tenant in await self._records.tenants():
             await self._records.policy(tenant, event=event, **change)
         return {"digest": done.digest, "revision": done.revision, "seq": done.seq, "record": receipt_body(receipt)}
-
-    async def _audit(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        match arguments["what"]:
-            case "checkpoint":
-                return {"checkpoint": await self._records.checkpoint(principal.tenant)}
-            case "proof":
-                return {"proof": await self._records.proof(principal.tenant, arguments["seq"])}
-            case _:
-                return await self._entries(principal.tenant, arguments, arguments["limit"])
-
-    async def _export(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """One page of exact leaf bytes in base64, and its digest; the caller joins pages."""
-        if arguments["format"] != "jsonl":
-            raise BadRequest("field `format` must be jsonl", code="export.format")
-        found = await self._records.entries(
-            principal.tenant, after=arguments["after"], limit=500, stream=arguments.get("session") or None
-        )
-        lines = b"".join(entry.encoded + b"\n" for entry in found)
-        return {
-            "jsonl": base64.b64encode(lines).decode(),
-            "sha256": hashlib.sha256(lines).hexdigest(),
-            "entries": len(found),
-            "after": found[-1].seq if found else arguments["after"],
-        }
-
-    async def _entries(self, tenant: str, arguments: Mapping[str, Any], limit: int) -> Json:
-        found = await self._records.entries(
-            tenant,
-            after=arguments["after"],
-            limit=limit,
-            kinds=arguments.get("kinds") or None,
-            stream=arguments.get("session") or None,
-        )
-        entries = [{"seq": one.seq, "leaf": one.leaf, "record": one.record} for one in found]
-        return {"entries": entries, "after": found[-1].seq if found else arguments["after"]}
 
     async def _agents(self, principal: Principal, _arguments: Mapping[str, Any]) -> Json:
         """Which switches are pulled now."""

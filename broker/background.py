@@ -67,8 +67,9 @@ class Background:
         aftermath: Aftermath,
         work: Work,
         steps: Mapping[str, Callable[[Claimed], Awaitable[None]]],
+        index: Callable[[], Awaitable[None]],
     ) -> None:
-        """``steps`` do the gate's own kinds of work.
+        """``index`` brings the index of the log up to the log. ``steps`` do the gate's own kinds of work.
 
         ``shared``: other replicas write to the same log, so an open intent may be theirs and alive.
         """
@@ -91,6 +92,7 @@ class Background:
         self._aftermath = aftermath
         self._work = work
         self._steps = steps
+        self._index = index
         self._holder = f"gate:{secrets.token_hex(8)}"
         self._tasks: list[asyncio.Task[None]] = []
         self._sizes: dict[str, int] = {}
@@ -106,6 +108,7 @@ class Background:
         loops: Sequence[tuple[str, float, Callable[[], Awaitable[None]]]] = (
             ("publish", self._publish_seconds, self.publish),
             ("events", POLL_SECONDS, self._incident_acts.record),
+            ("index", POLL_SECONDS, self._index),
             ("sweep", SWEEP_SECONDS, self.sweep),
             ("work", POLL_SECONDS, self.work_off),
             ("refresh", REFRESH_SECONDS, self._identity.refresh),

@@ -2,7 +2,8 @@
 
 from broker.logbook.acts import LogActs
 from broker.logbook.feed import Feed, Filter, Follower
+from broker.logbook.index import LogIndex
 from broker.logbook.lines import Line, Lines, shown
 from broker.logbook.names import Names
 
-__all__ = ["Feed", "Filter", "Follower", "Line", "Lines", "LogActs", "Names", "shown"]
+__all__ = ["Feed", "Filter", "Follower", "Line", "Lines", "LogActs", "LogIndex", "Names", "shown"]

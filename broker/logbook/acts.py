@@ -1,22 +1,121 @@
-"""The gate's own acts about reading the log, as ``acts.py`` runs them: decided and on record before they come here."""
+"""The gate's own acts about the log, as ``acts.py`` runs them: decided and on record before they come here."""
 
+import base64
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from broker.errors import BadRequest, NotFound
+from broker.logbook import verdict
 from broker.logbook.feed import Feed
+from broker.logbook.index import LogIndex
+from broker.logbook.lines import Lines, shown
+from broker.logbook.names import Names
 from broker.model import Json, Principal
+from broker.records import Entry, Records
 
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
+PAGE = 500
 
 
 class LogActs:
     """Acts by name; ``acts.Acts`` runs them beside its own."""
 
-    def __init__(self, *, feed: Feed) -> None:
+    def __init__(self, *, feed: Feed, index: LogIndex, records: Records, lines: Lines, names: Names) -> None:
         self._feed = feed
-        self.acts: Mapping[str, Act] = {"gate.events.read": self._follow}
+        self._index = index
+        self._records = records
+        self._lines = lines
+        self._names = names
+        self.acts: Mapping[str, Act] = {
+            "gate.events.read": self._follow,
+            "gate.audit.search": self._search,
+            "gate.audit.read": self._read,
+            "gate.audit.export": self._export,
+        }
 
     async def _follow(self, principal: Principal, _said: Mapping[str, Any]) -> Json:
         """Whether there is a seat, and where the log stands; the stream itself is the route's."""
         self._feed.check_seat(principal)
         return {"next": await self._feed.head(principal.tenant)}
+
+    async def _search(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        return await self._index.search(principal.tenant, said)
+
+    async def _read(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        match said["what"]:
+            case "checkpoint":
+                return {"checkpoint": await self._records.checkpoint(principal.tenant)}
+            case "proof":
+                return {"proof": await self._records.proof(principal.tenant, said["seq"])}
+            case "entry":
+                return await self._entry(principal.tenant, said["seq"])
+            case "consistency":
+                return await self._consistency(principal.tenant, said["older"], said["newer"])
+            case _:
+                return await self._entries(principal.tenant, said, said["limit"])
+
+    async def _entries(self, tenant: str, said: Mapping[str, Any], limit: int) -> Json:
+        found = await self._records.entries(
+            tenant,
+            after=said["after"],
+            limit=limit,
+            kinds=said.get("kinds") or None,
+            stream=said.get("session") or None,
+        )
+        entries = [{"seq": one.seq, "leaf": one.leaf, "record": one.record} for one in found]
+        return {"entries": entries, "after": found[-1].seq if found else said["after"]}
+
+    async def _entry(self, tenant: str, seq: int) -> Json:
+        """One record with its exact bytes (base64), its proof, and what holds of it."""
+        entry = await self._one(tenant, seq)
+        proof = await self._records.proof(tenant, seq)
+        key = self._records.verifier(tenant)
+        (line,) = await self._lines.of(tenant, [entry])
+        return {
+            "seq": seq,
+            "leaf": entry.leaf,
+            "record": entry.record,
+            "encoded": base64.b64encode(entry.encoded).decode(),
+            "line": shown(line, await self._names.of(tenant, {line.who, line.behalf})),
+            "proof": proof,
+            "vkey": str(key),
+            "checks": [one.as_json() for one in verdict.of_entry(entry, proof, key)],
+        }
+
+    async def _one(self, tenant: str, seq: int) -> Entry:
+        found = await self._records.entries(tenant, after=seq - 1, limit=1)
+        if not found or found[0].seq != seq:
+            raise NotFound("the log has no such record", code="audit.no_record")
+        return found[0]
+
+    async def _consistency(self, tenant: str, older: str, newer: str) -> Json:
+        """Whether a kept checkpoint's tree is the beginning of another's, or of the log as it stands."""
+        key = self._records.verifier(tenant)
+        newer = newer or await self._records.checkpoint(tenant)
+        read = [verdict.checkpoint_of(text, name, key) for text, name in ((older, "older"), (newer, "newer"))]
+        (old, _), (new, _) = sorted(read, key=lambda one: one[0].size)
+        path = await self._records.consistency(tenant, old.size, new.size)
+        return {
+            "older": {"size": old.size, "root": old.root.hex()},
+            "newer": {"size": new.size, "root": new.root.hex()},
+            "checkpoint": newer,
+            "path": [one.hex() for one in path],
+            "vkey": str(key),
+            "checks": [one.as_json() for one in [*(check for _, check in read), *verdict.of_two(old, new, path)]],
+        }
+
+    async def _export(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        """One page of exact leaf bytes in base64, and its digest; the caller joins pages."""
+        if said["format"] != "jsonl":
+            raise BadRequest("field `format` must be jsonl", code="export.format")
+        found = await self._records.entries(
+            principal.tenant, after=said["after"], limit=PAGE, stream=said.get("session") or None
+        )
+        lines = b"".join(entry.encoded + b"\n" for entry in found)
+        return {
+            "jsonl": base64.b64encode(lines).decode(),
+            "sha256": hashlib.sha256(lines).hexdigest(),
+            "entries": len(found),
+            "after": found[-1].seq if found else said["after"],
+        }

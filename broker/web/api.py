@@ -221,6 +221,11 @@ class Api:
         return _result(await self._pipeline.act(self.credential(request), ask))
 
     @staticmethod
+    def whole(text: str, name: str) -> int:
+        """A whole number in a path; raises ``BadRequest``."""
+        return _whole(text, name)
+
+    @staticmethod
     def number(request: Request, name: str, default: int) -> int:
         """A whole-number query parameter; raises ``BadRequest``."""
         return _number(request, name, default)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from broker.web.routes import ROUTES, Route
+from tests.sim.sse import reading
 from tests.sim.world import MODEL, World, world
 
 ARTEFACT = Path(__file__).with_name("access.txt")
@@ -129,6 +130,12 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
         path += f"?session={things['incident_session']}" if things["incident_session"] else ""
     body = _body(route, things)
     headers = {**who, **it.key()}
+    if route.stream:
+        async with reading(it.app, path, who) as reader:
+            if reader.status == 200:
+                return httpx.Response(200)
+            await reader.until(lambda r: r.ended)
+            return httpx.Response(reader.status, content=bytes(reader.body))
     return (
         await it.client.request(route.method, path, json=body, headers=headers)
         if body is not None

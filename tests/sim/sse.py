@@ -1,0 +1,117 @@
+"""A reader of server-sent events straight on an ASGI application, which takes what comes only as fast as a test says."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message as a browser would see it: ``id`` is what ``Last-Event-ID`` would say after it."""
+
+    name: str
+    id: str
+    data: Any
+
+
+@dataclass
+class Reader:
+    """What one connection got."""
+
+    status: int = 0
+    body: bytearray = field(default_factory=bytearray)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    taking: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: the connection takes nothing, as one whose buffers are full."""
+    ended: bool = False
+
+    def events(self) -> list[Event]:
+        """Messages until now, by the standard's own rules."""
+        found, last = [], ""
+        for block in bytes(self.body).decode().split("\n\n")[:-1]:
+            name, data = "message", []
+            for line in block.split("\n"):
+                field_, _, value = line.partition(": ")
+                if field_ == "id":
+                    last = value
+                elif field_ == "event":
+                    name = value
+                elif field_ == "data":
+                    data.append(value)
+            if data:
+                found.append(Event(name, last, json.loads("\n".join(data))))
+        return found
+
+    @property
+    def last_id(self) -> str:
+        """What the browser would send as ``Last-Event-ID``."""
+        ids = [line[4:] for line in bytes(self.body).decode().split("\n") if line.startswith("id: ")]
+        return ids[-1] if ids else ""
+
+    def records(self) -> list[dict[str, Any]]:
+        return [event.data for event in self.events() if event.name == "record"]
+
+    async def until(self, wanted: Any, seconds: float = 20) -> None:
+        """Wait until ``wanted(self)``."""
+        async with asyncio.timeout(seconds):
+            while not wanted(self):
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def reading(app: Any, url: str, headers: Mapping[str, str]) -> AsyncIterator[Reader]:
+    """Ask for ``url`` and read until the block ends or the server does."""
+    reader, gone = Reader(), asyncio.Event()
+    reader.taking.set()
+    parts = urlsplit(url)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": parts.path,
+        "raw_path": parts.path.encode(),
+        "query_string": parts.query.encode(),
+        "root_path": "",
+        "headers": [(b"host", b"localhost:8480"), *((k.lower().encode(), v.encode()) for k, v in headers.items())],
+        "client": ("127.0.0.1", 40001),
+        "server": ("127.0.0.1", 8480),
+        "state": {},
+    }
+    asked = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if not asked:
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            reader.status = message["status"]
+            reader.began.set()
+            return
+        await reader.taking.wait()
+        reader.body += message.get("body", b"")
+        reader.ended = not message.get("more_body", False)
+        reader.changed.set()
+
+    task = asyncio.create_task(app(scope, receive, send))
+    task.add_done_callback(lambda _: (setattr(reader, "ended", True), reader.began.set(), reader.changed.set()))
+    try:
+        async with asyncio.timeout(20):
+            await reader.began.wait()
+        yield reader
+    finally:
+        gone.set()
+        reader.taking.set()
+        await task
