@@ -74,7 +74,7 @@ def test_the_model_made_a_false_claim_and_the_gate_refuted_it_before_the_viewer_
 
 def test_what_the_object_says_agrees_with_log_process_table_and_service_levels(kept: Kept) -> None:
     folder, figures = kept.folder, kept.figures
-    records = [json.loads(line) for line in log_of(folder)]
+    records = list(tally.records(folder / "log"))
     states = [
         one["body"]["event"]["to"] for one in records if one["kind"] == "incident" and "to" in one["body"]["event"]
     ]
@@ -94,16 +94,6 @@ def test_what_the_object_says_agrees_with_log_process_table_and_service_levels(k
     assert any(one["errors"] for one in customers)
     assert not any(one["errors"] for one in customers[-3:])
     assert set(customers[0]) == {"at", "service", "requests", "errors", "p99_ms"}
-
-
-def log_of(folder: Path) -> list[str]:
-    """The records as the auditor's command prints them."""
-    done = subprocess.run(
-        [WICKETGATE, "audit", "tail", str(folder / "log"), "--json"], capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0 and done.stdout.startswith("{"):
-        return done.stdout.splitlines()
-    return [json.dumps(record) for record in tally.records(folder / "log")]
 
 
 def test_no_planted_value_stands_in_the_model_s_requests_the_log_or_the_databases(kept: Kept) -> None:
