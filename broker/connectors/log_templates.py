@@ -13,6 +13,8 @@ from itertools import groupby
 from typing import Final
 
 ANY: Final = "<*>"
+WORK_MAX: Final = 10_000_000
+"""Words that one miner compares: lines that were written to be unlike each other must not hold a processor for minutes."""
 _WORDS_MAX: Final = 100
 _WORD_CHARACTERS_MAX: Final = 200
 _HEX: Final = re.compile(r"\b(?=[0-9a-fA-F]*[0-9])(?:0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,}){0,4})\b")
@@ -55,12 +57,17 @@ class Miner:
         self._branches: dict[tuple[int, tuple[str, ...]], set[str]] = {}
         self.templates: list[Template] = []
         self.left_out = 0
-        """Lines of no known template after ``templates_max`` were found."""
+        """Lines of no known template after ``templates_max`` were found, or after the work was spent."""
+        self._work_left = WORK_MAX
 
     def add(self, message: str, at_s: int, level: str) -> Template | None:
         """Count one line; its template, or None where no room for a new one was left."""
         words = masked_words(message)
         leaf = self._leaves.setdefault(self._path(words), [])
+        self._work_left -= len(leaf) * len(words)
+        if self._work_left < 0:
+            self.left_out += 1
+            return None
         template = self._closest(leaf, words)
         if template is None:
             if len(self.templates) >= self._templates_max:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.evidence.claims import SUPPORTING, Cause, Claim, RuledOut
+from broker.evidence.quantities import number_of
+from broker.evidence.syntax import parse
 from broker.evidence.verdicts import REFUTED, UNVERIFIABLE, VERIFIED, Finding
 from broker.model import Json
 
@@ -56,10 +58,11 @@ class Judged:
         return self.finding.verdict == VERIFIED
 
     @property
-    def identity(self) -> tuple[str, ...]:
-        """What the claim says; saying it twice is saying it once."""
+    def identity(self) -> tuple[object, ...]:
+        """What a verified claim says, however it is spelled; saying it twice is saying it once."""
         claim = self.claim
-        return (claim.observation, claim.selector, claim.op, repr(claim.value))
+        number = number_of(claim.value)
+        return (claim.observation, parse(claim.selector), claim.op, repr(claim.value) if number is None else number)
 
     def as_json(self) -> dict[str, Json]:
         """The claim as sent, and what the gate found."""

@@ -6,7 +6,7 @@ Bounded by size, stages and depth; patterns are RE2 (linear time). Everything th
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -66,7 +66,7 @@ class Pattern:
     """A compiled RE2 expression with at most one group."""
 
     text: str
-    compiled: Any
+    compiled: Any = field(compare=False)
 
     @property
     def groups(self) -> int:

@@ -45,9 +45,9 @@ def judge_claim(claim: Claim, seen: Observation | Absent, budget: Budget | None 
         if seen.status is ResultStatus.TRUNCATED and _needs_whole(claim, selector, holds=holds):
             return Finding(UNVERIFIABLE, "observation.truncated")
         onset = _onset(claim, seen, budget)
+        actual = shown(nodes, claim.op)
     except Unverifiable as reason:
         return Finding(UNVERIFIABLE, reason.code)
-    actual = shown(nodes, claim.op)
     return Finding(VERIFIED, "", actual, onset) if holds else Finding(REFUTED, "claim.differs", actual, onset)
 
 

@@ -3,9 +3,11 @@
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
+from broker.connectors import log_templates
 from broker.connectors.log_templates import ANY, Miner, Template, masked_words
 from tests.parts import corpus
 
@@ -131,3 +133,25 @@ def test_what_an_attacker_writes_stays_within_bounds() -> None:
     assert len(masked_words("a " * 100_000)) == 100
     assert masked_words("x" * 100_000) == [ANY]
     assert len(masked_words("1" * 100_000)) == 1
+
+
+def test_lines_that_are_unlike_each_other_on_purpose_cost_a_bounded_amount_of_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = 0
+    alike = log_templates._alike
+
+    def counted(mine: Sequence[str], other: Sequence[str]) -> float:
+        nonlocal compared
+        compared += len(mine)
+        return alike(mine, other)
+
+    monkeypatch.setattr(log_templates, "_alike", counted)
+    monkeypatch.setattr(log_templates, "WORK_MAX", 20_000)
+    rng, miner = random.Random(1), Miner()
+    for _ in range(1000):
+        words = ("".join(rng.choices("ghijklmnop", k=8)) for _ in range(6))
+        miner.add(f"GET path {' '.join(words)}", 0, "")
+    assert 10_000 < compared <= 20_000
+    assert miner.left_out
+    assert miner.left_out + sum(one.count for one in miner.templates) == 1000

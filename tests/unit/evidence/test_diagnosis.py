@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from broker.evidence import Judged, Observation, Symptom
+from broker.evidence import Judged, Observation, Symptom, judge_claim, read_claims
 from broker.evidence.claims import Cause, RuledOut
 from broker.evidence.confidence import FEATURES, confidence_milli, features, read, weights
 from broker.evidence.diagnosis import MISSING, Weighed, weigh
@@ -250,3 +250,17 @@ def test_prose_shows_figures_only_through_verified_claims(text: str, shown: str)
 
 def test_the_cause_is_named_by_the_submission_alone() -> None:
     assert CAUSE.as_json() == {"component": "checkout", "fault": "bad_config", "summary": ""}
+
+
+def test_one_statement_spelled_in_several_ways_is_one_statement() -> None:
+    spelled = [
+        Judged(one, judge_claim(one, observation({"state": 5})), "a", "metric")
+        for one in read_claims(
+            [
+                claim(selector, "eq", value)
+                for selector, value in (("$.state", 5), ('$["state"]', 5), (" $ .state", "5"), ("$['state']", "5.0"))
+            ]
+        )
+    ]
+    assert all(one.verified for one in spelled)
+    assert weighed(*spelled).verified == 1

@@ -276,3 +276,9 @@ def test_a_falsified_service_or_time_or_sign_is_refused() -> None:
     assert verdict(SHOP, f"{checkout} | delta", "lt", 0) == "refuted"
     assert verdict(SHOP, f"{checkout} | rising", "eq", True) == "verified"
     assert verdict(SHOP, f"{checkout} | falling", "eq", True) == "refuted"
+
+
+@pytest.mark.parametrize("op", ["matches", "eq", "exists", "contains"])
+def test_a_number_beyond_the_range_is_a_verdict_not_a_failure(op: str) -> None:
+    wanted = None if op == "exists" else "text"
+    assert verdict({"x": 1e300}, "$.x", op, wanted) == ("verified" if op == "exists" else "number.range")
