@@ -6,13 +6,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.web.console.desk import HOME, Desk
+from broker.web.console.pages.audit import AuditPages
 from broker.web.console.pages.health import HealthPage
+from broker.web.console.pages.live import LivePage
 from broker.web.console.render import Renderer
 from broker.web.console.signin import SignInPages
 from broker.web.console.static import StaticFiles
+from broker.web.events import Streaming
 from broker.wiring import Wiring
 
-PAGES: tuple[type, ...] = (HealthPage,)
+PAGES: tuple[type, ...] = (
+    AuditPages,
+    HealthPage,
+)
 """One class a page; each takes the desk and has the handlers that ``web/routes.py`` names."""
 
 
@@ -31,10 +37,11 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
     """The desk, and every object that has handlers of the console."""
     static = StaticFiles()
     url = gate.settings.url
+    renderer = Renderer(static=static.address, secure=url.startswith("https:"))
     desk = Desk(
         pipeline=gate.pipeline,
         identity=gate.identity,
-        renderer=Renderer(static=static.address, secure=url.startswith("https:")),
+        renderer=renderer,
         clock=gate.clock,
         key=gate.keys.secret("console.key"),
         cookie=cookie_name(url),
@@ -43,7 +50,13 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
         development=gate.development is not None,
     )
     pages = tuple(page(desk) for page in PAGES)
-    return desk, (static, Home(desk), SignInPages(desk, gate.sign_in, gate.logins), *pages)
+    return desk, (
+        static,
+        Home(desk),
+        SignInPages(desk, gate.sign_in, gate.logins),
+        LivePage(desk, Streaming.of(gate), renderer),
+        *pages,
+    )
 
 
 def cookie_name(url: str) -> str:

@@ -51,6 +51,10 @@ class Renderer:
         body = self._environment.get_template(template).render({**context, "nonce": nonce})
         return HTMLResponse(body, status, self.headers(nonce))
 
+    def fragment(self, template: str, context: Mapping[str, Any]) -> str:
+        """Markup without a page around it."""
+        return self._environment.get_template(template).render(context)
+
     def headers(self, nonce: str = "") -> dict[str, str]:
         """What every answer of the console says to the browser; scripts and connections only with a nonce."""
         scripts = f"script-src 'nonce-{nonce}'; connect-src 'self'; trusted-types htmx; " if nonce else ""

@@ -126,7 +126,98 @@ class Health:
     empty = "empty"
 
 
+class Log:
+    number = "No."
+    at = "When"
+    kind = "Kind"
+    who = "Who"
+    behalf = "for"
+    what = "What"
+    said = "How"
+    codes = "Rules and reasons"
+    effect = "Decision"
+    any = "any"
+    own = "with looks at the gate itself"
+    filter = "Filter"
+    labels: ClassVar[Mapping[str, str]] = {
+        "since": "From (UTC)",
+        "until": "Until (UTC)",
+        "principal": "Who (party id or pseudonym)",
+        "action": "Action (a name, or a beginning with a dot at its end)",
+        "resource": "Resource id",
+        "code": "Rule or reason",
+        "session": "Session",
+        "incident": "Incident",
+        "tier": "Risk tier",
+    }
+    kinds: ClassVar[Mapping[str, str]] = {
+        "intent": "begun",
+        "outcome": "ended",
+        "refusal": "refused",
+        "proposal": "waits for people",
+        "review": "review",
+        "recovery": "closed after a restart",
+        "incident": "incident",
+        "policy": "policy",
+        "kill": "stopped",
+        "resume": "resumed",
+        "export": "export",
+    }
+
+
+class Live:
+    title = "Live"
+    text = "What goes on record, as it goes on record. Nothing is shown that is not in the log."
+    pause = "Pause"
+    resume = "Go on"
+    running = "following"
+    paused = "paused"
+    nothing = "Nothing yet that fits. New records appear here by themselves; loosen the filters to see more."
+    no_script = "Without scripts this page stands still: reload it to see what is new."
+    ended = "The stream was interrupted. It goes on by itself where it may; else reload the page."
+
+
+class Audit:
+    title = "Audit"
+    text = "Search the records of the log, and check them."
+    search = "Search"
+    found = "Records"
+    window = "Without a beginning the search covers seven days, since"
+    behind = "{count} of the newest records are not in the index yet: search again in a moment."
+    nothing = "No record fits. Take a longer time, or fewer filters."
+    go_on = "Nothing yet: the search looked as far as one page may. Go on to older records."
+    views = "Saved views"
+    view_name = "Name for these filters"
+    view_forget = "forget the view of this name"
+    view_save = "Save"
+    view_done = "Your views are as you said."
+    entry = "Record {seq}"
+    leaf = "Leaf hash"
+    verify = "Verify"
+    property = "Property"
+    verdict = "Verdict"
+    why = "Why"
+    record = "The record as it stands in the log"
+    elsewhere = "Check it elsewhere"
+    elsewhere_text = "Take both files and the log's key to a machine that you trust, and run:"
+    get_leaf = "Exact bytes"
+    get_proof = "Proof (tlog-proof)"
+    vkey = "The log's key, as this gate says it:"
+    consistency = "One checkpoint after another"
+    consistency_text = (
+        "Paste a checkpoint that you kept. The log proves that nothing before it was changed or removed since, "
+        "or the page says that it cannot."
+    )
+    older = "The checkpoint that you kept"
+    newer = "A newer one; empty for the log as it stands"
+    compare = "Compare"
+    path = "The proof: {count} hashes"
+
+
 common = Common()
+log = Log()
+live = Live()
+audit = Audit()
 nav = Nav()
 problem = Problem()
 signin = SignIn()

@@ -43,4 +43,16 @@
     }
   };
   if (document.body.dataset.now) setInterval(tick, 1000);
+
+  // The live table keeps its newest rows, and says when the gate ended the stream.
+  const live = document.getElementById("live");
+  if (live) {
+    live.addEventListener("htmx:sse:after:message", () => {
+      while (live.rows.length > Number(live.dataset.most)) live.deleteRow(-1);
+    });
+    live.addEventListener("end", () => {
+      const end = document.getElementById("live-end");
+      end.textContent = end.dataset.text;
+    });
+  }
 })();
