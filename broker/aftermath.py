@@ -35,6 +35,8 @@ from broker.work import Claimed, Work
 BY = "gate"
 POLL_S = 2
 """So often an action that waits for people, or runs, is looked at again."""
+NOT_BEGUN_S = 300
+"""So long after its row a remedy without an intent has not begun, and never will: who wrote the row has died since."""
 STEPS_MAX = 12
 """More states than an incident has between its agent's last step and its end."""
 KINDS = ("baseline", "follow", "verify", "rollback")
@@ -169,7 +171,7 @@ class Aftermath:
             case "leased":
                 return Step("executing", {"action_id": stands.action_id})
             case "executing":
-                return await self._ended(stands)
+                return await self._ended(stands, await self._known(stands))
             case "verifying":
                 return await self._verified(stands, await self._known(stands))
             case "rolling_back":
@@ -201,15 +203,25 @@ class Aftermath:
             return Step("escalated", here | {"reason": f"approval.{state}"} | ({"code": refused} if refused else {}))
         return Step("leased", here | {"approval": known.proposal.id if known.proposal else ""})
 
-    async def _ended(self, stands: Incident) -> Step | Wait:
+    async def _ended(self, stands: Incident, known: Known) -> Step | Wait:
         """The action's outcome on record decides; how much of an unknown one happened is measured."""
         past = await self._records.past(stands.tenant, stands.action_id)
+        if past is None and self._never_began(known):
+            await self._store.write(lambda c: writes.close(c, stands.tenant, stands.action_id, "cancelled"))
+            return Step("escalated", {"action_id": stands.action_id, "reason": "action.not_begun"})
         if past is None or past.outcome is None:
             return Wait(POLL_S)
         here = {"action_id": stands.action_id, "status": past.status}
         if past.status not in UNDOABLE:
             return Step("escalated", here | {"reason": "action.failed"})
         return Step("verifying", here)
+
+    def _never_began(self, known: Known) -> bool:
+        """Whether nobody can be on the way to the intent any more: the gate died there, or the approval was given back."""
+        now = seconds(self._clock)
+        if known.proposal is not None and known.proposal.at(now).state in {"approved", "executing"}:
+            return False  # the background goes on with it, or closes it
+        return known.write is None or now - known.write.at >= NOT_BEGUN_S
 
     # -- verification -----------------------------------------------------------------------------------------------
 
