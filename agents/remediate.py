@@ -46,6 +46,9 @@ class Choice:
 
 async def remediate(case: Case) -> Result:
     """Where the incident goes. Raises ``StepOver``, ``GateError``."""
+    if case.detail.asked:
+        # Whoever was at this step before, under whatever identity, came as far as to ask.
+        return Result("proposed", {"action_id": case.detail.asked})
     if case.detail.incident.until is not None:
         return Result("noise", {"reason": "resolved by itself"})
     diagnosis = held_diagnosis(case)
@@ -189,6 +192,8 @@ async def _act(case: Case, remedy: Mapping[str, Json], diagnosis: Mapping[str, J
     except GateError as error:
         if error.code in OVER:
             raise StepOver(error.code) from error
+        if error.code == "incident.acted":
+            return (await case.again()).asked
         raise
     return done.action_id
 

@@ -167,6 +167,7 @@ class IncidentActs:
         )
         return {
             "incident": _row(stands),
+            "asked": await self._incidents.asked(tenant, incident),
             "events": [{"id": event.id, **_event(event)} for event in events],
             "diagnoses": [one.as_json() for one in diagnoses],
             "topology": self._topology.graph(tenant, stands.env).as_json(),

@@ -19,7 +19,7 @@ from broker.approvals import Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, BrokerError, Conflict, KeyReused, NotFound
-from broker.model import ActionRequest, Effect, Json, Principal, Redacted, Resource
+from broker.model import ActionRequest, Effect, Json, Principal, Redacted, Resource, Session
 from broker.records import Records
 from broker.redaction import Redactor, Scope
 from broker.remedies import Asking, is_own
@@ -158,7 +158,8 @@ class Reader:
     async def proposal(self, principal: Principal, proposal: Proposal) -> Place:
         """Put a waiting request back where ``ask`` would have put it; narrowed arguments replace the proposed ones."""
         stored = proposal.request
-        gathered, absent = await self._gather(principal, stored["session"], stored["action"], proposal.action_id)
+        session, action = stored["session"], stored["action"]
+        gathered, absent = await self._gather(principal, session, action, proposal.action_id, resumed=True)
         resource = self._resource(principal.tenant, stored["resource"])
         said = stored["arguments"] if proposal.narrowed is None else proposal.narrowed
         arguments, problem = self._complete(stored["action"], resource, said)
@@ -179,9 +180,12 @@ class Reader:
         return Place(principal, request, shown, scope, gathered, problem=absent or problem, asking=RESUMED)
 
     async def _gather(
-        self, principal: Principal, session: str, action: str, action_id: str
+        self, principal: Principal, session: str, action: str, action_id: str, *, resumed: bool = False
     ) -> tuple[Gathered, NotFound | None]:
-        """(3) The gate's own state about this request, from one snapshot; a session that is not theirs is absent."""
+        """(3) The gate's own state about this request, from one snapshot; a session that is not theirs is absent.
+
+        What waits was asked for while the session served the asker: an incident's may serve another agent by now.
+        """
         declared = self._catalog().find(action)
         connector, acting, now = declared.connector if declared else "", principal.acting.id, seconds(self._clock)
         found = await self._store.glance(
@@ -201,7 +205,7 @@ class Reader:
         try:
             # The gate itself works on in an incident's session, whomever that serves, and when it has ended.
             if session and not is_own(principal):
-                self._sessions.serving(found.session, principal)
+                self._sessions.serving(_as_asked(found.session, principal) if resumed else found.session, principal)
         except NotFound as absent:
             return replace(found, session=None), absent
         return found, None
@@ -296,3 +300,8 @@ def _joined(content: Redacted[Json], clean: Redacted[Any]) -> Redacted[Json]:
     for entity, count in clean.counts.items():
         counts[entity] = counts.get(entity, 0) + count
     return replace(content, counts=counts)
+
+
+def _as_asked(session: Session | None, principal: Principal) -> Session | None:
+    """An incident's session as it was when ``principal`` asked in it."""
+    return replace(session, agent=principal.acting.id) if session is not None and session.incident else session

@@ -17,7 +17,7 @@ from broker.incidents.intake import Intake, intake_lock
 from broker.incidents.steps import Steps
 from broker.model import Json, Session
 from broker.sessions import Opening, Sessions
-from broker.store import Connection, Store, diagnoses
+from broker.store import Connection, Store, diagnoses, writes
 from broker.store import incidents as rows
 from broker.store import traces as trace_rows
 from broker.store import work as work_rows
@@ -80,6 +80,10 @@ class Incidents:
         """Answer for a component and a fault whether people excluded that cause here; raises ``NotFound``."""
         events, found = await self._about(tenant, incident_id, self._history)
         return lambda component, fault: is_excluded(events, found, component, fault)
+
+    async def asked(self, tenant: str, incident_id: str) -> str:
+        """The action of the incident that waits for people, runs, or is not judged yet; empty for none."""
+        return next(iter(await self._store.read(lambda c: writes.asked_in(c, tenant, incident_id))), "")
 
     async def linked(self, tenant: str, incident_id: str) -> list[Incident]:
         """Incidents that are linked into this one; raises ``NotFound``."""

@@ -17,6 +17,7 @@ from broker.store import Connection, diagnoses
 from broker.store import approvals as proposal_rows
 from broker.store import incidents as rows
 from broker.store import work as work_rows
+from broker.store import writes as write_rows
 from broker.store.incidents import Event, Incident
 from broker.work import SETTLED
 
@@ -41,7 +42,7 @@ class Steps:
         if to == "diagnosed":
             columns["diagnosis"] = self._accepted(stands, body)
         elif to == "proposed":
-            columns["action_id"] = _named(body, "action_id")
+            columns["action_id"] = self._asked(stands, _named(body, "action_id"))
         after, _ = self._move(stands, to, to, by, body, **columns)
         if to == "closed":
             self._reopen(after)
@@ -59,6 +60,8 @@ class Steps:
             raise Conflict(
                 "the alert still fires", code="incident.firing", remedy="propose a remedy, or escalate the incident"
             )
+        if stands.state == "diagnosed" and to != "proposed":
+            self._asked(stands, "")
         return self.advance(stands, to, by, body)
 
     def note(self, stands: Incident, kind: str, by: str, body: Body) -> Event:
@@ -177,6 +180,17 @@ class Steps:
             elif event.kind == "fired_again":
                 again = event.seq
         return again > settled > 0
+
+    def _asked(self, stands: Incident, action_id: str) -> str:
+        """``action_id``, unless the incident has asked for another one: whatever was begun is followed and measured."""
+        others = write_rows.asked_in(self.connection, stands.tenant, stands.id)
+        if others and action_id not in others:
+            raise Conflict(
+                f"the incident has asked for `{others[0]}`",
+                code="incident.acted",
+                remedy="finish the step as `proposed`, naming that action",
+            )
+        return action_id
 
     def _accepted(self, stands: Incident, body: Body) -> str:
         """The id of a diagnosis of this incident that the gate found to hold."""

@@ -67,6 +67,8 @@ class Around:
     diagnosis: DiagnosisRow | None = None
     work_valid: bool = False
     undone: Write | None = None
+    asked: Sequence[str] = ()
+    """Other actions of the incident that wait, run or are not judged yet."""
 
 
 class Situations:
@@ -104,12 +106,13 @@ class Situations:
     ) -> Situation:
         """The situation of ``request``; ``CALM`` outside of an incident.
 
-        Raises ``Conflict`` (``work.stale``) for a write with a piece of work that is not the caller's any more.
+        Raises ``Conflict``: ``work.stale`` for a write with a piece of work that is not the caller's any more,
+        ``incident.acted`` for one beside another that the incident has asked for, under whatever identity.
         """
         if session is None or not session.incident:
             return CALM
         writing = action is None or action.effect is Effect.WRITE
-        around = await self._store.glance(lambda c: self._around(c, principal, session, request, asking))
+        around = await self._store.glance(lambda c: self._around(c, principal, session, request, asking, writing))
         if around.incident is None:
             return CALM
         graph = self._topology.graph(principal.tenant, around.incident.env)
@@ -118,6 +121,8 @@ class Situations:
             return Situation(incident=incident)
         if asking.work is not None and not around.work_valid:
             raise stale()
+        if around.asked and not asking.resumed and not _aside(principal, request):
+            raise acted(around.asked[0])
         dependents = graph.dependents(request.resource.id)
         now = seconds(self._clock)
         remedy, evidence = await self._remedy(around, graph, action, request, look)
@@ -139,7 +144,7 @@ class Situations:
         (``incident.wrong_state``) where the incident does not stand on the cited diagnosis any more, or a person has it,
         and ``Conflict`` (``incident.conflict``) where another incident wrote near the targets.
         """
-        if session is None or not session.incident or is_own(principal) or request.resource.type == OWN_TYPE:
+        if session is None or not session.incident or _aside(principal, request):
             return
         resource = {"type": request.resource.type, "id": request.resource.id, "env": request.resource.env}
         plan: dict[str, Json] = {
@@ -165,7 +170,7 @@ class Situations:
 
         def begun(connection: Connection) -> bool:
             stands = incident_rows.find(connection, row.tenant, row.incident, lock="wait")
-            if request.diagnosis and not _still_on(stands, request.diagnosis):
+            if request.diagnosis and not _still_on(stands, request):
                 raise moved()
             return writes.begin(connection, row, near)
 
@@ -181,13 +186,14 @@ class Situations:
         """Put down that a write did not happen (``cancelled``, ``failed``); what did is judged by verification."""
         await self._store.write(lambda c: writes.close(c, request.tenant, request.id, outcome), durable=False)
 
-    def _around(
+    def _around(  # noqa: PLR0913, PLR0917 - one argument a part of the question
         self,
         connection: Connection,
         principal: Principal,
         session: Session,
         request: ActionRequest,
         asking: Asking,
+        writing: bool,
     ) -> Around:
         tenant, now = principal.tenant, seconds(self._clock)
         found = incident_rows.find(connection, tenant, session.incident)
@@ -202,6 +208,9 @@ class Situations:
             diagnosis=row if row is not None and row.id == found.diagnosis else None,
             work_valid=asking.work is not None and _holds_work(connection, principal, found, asking.work, now),
             undone=writes.find(connection, tenant, asking.undoes) if asking.undoes else None,
+            asked=[one for one in writes.asked_in(connection, tenant, found.id) if one != request.id]
+            if writing
+            else [],
         )
 
     async def _remedy(
@@ -314,9 +323,25 @@ def moved() -> Denied:
     )
 
 
-def _still_on(stands: Incident | None, cited: str) -> bool:
-    """Whether the incident stands on the diagnosis ``cited`` and waits for its action."""
-    return stands is not None and stands.diagnosis == cited and stands.state in BEGINNING | {"leased"}
+def acted(action_id: str) -> Conflict:
+    """Build the answer to a second action of one incident."""
+    return Conflict(
+        f"the incident has asked for `{action_id}` already",
+        code="incident.acted",
+        remedy="finish the step as `proposed`, naming that action",
+    )
+
+
+def _aside(principal: Principal, request: ActionRequest) -> bool:
+    """Whether the request is no remedy: the gate's own, or about the gate itself."""
+    return is_own(principal) or request.resource.type == OWN_TYPE
+
+
+def _still_on(stands: Incident | None, request: ActionRequest) -> bool:
+    """Whether the incident stands on the cited diagnosis, and waits for this action or for none that it named."""
+    if stands is None or stands.state not in BEGINNING | {"leased"}:
+        return False
+    return stands.diagnosis == request.diagnosis and stands.action_id in {"", request.id}
 
 
 def stale() -> Conflict:

@@ -8,7 +8,15 @@ from sqlalchemy import Connection, Row, and_, exists, literal_column, select, up
 
 from broker.model import Json
 from broker.store.rows import lock, pack, unpack, upsert
-from broker.store.tables import LIVE_INCIDENT_SQL, diagnosis, incident, session, target_write
+from broker.store.tables import (
+    LIVE_INCIDENT_SQL,
+    LIVE_SQL,
+    diagnosis,
+    incident,
+    proposal,
+    session,
+    target_write,
+)
 
 UNJUDGED = ("diagnosed", "proposed", "awaiting_approval", "auto_ok", "leased", "executing", "verifying", "rolling_back")
 """States of an incident in which a write without an outcome is still to be judged."""
@@ -53,10 +61,11 @@ class Neighbour:
 def begin(connection: Connection, write: Write, near: Collection[str] = ()) -> bool:
     """Insert one write before its effect; the same action again changes nothing.
 
-    False, and nothing is inserted, while another live incident has written to one of ``near`` and nobody has judged it.
+    False, and nothing is inserted, while the same incident has another write, or another live incident has written to
+    one of ``near``, and nobody has judged it.
     """
     lock(connection, "target_write", write.tenant, write.env)
-    if near and _meets(connection, write, near):
+    if near and (_again(connection, write) or _meets(connection, write, near)):
         return False
     values = {column.name: getattr(write, column.name) for column in target_write.columns}
     connection.execute(
@@ -136,12 +145,42 @@ def neighbours(connection: Connection, tenant: str, env: str, but: str) -> Seque
     ]
 
 
+def asked_in(connection: Connection, tenant: str, incident_id: str) -> list[str]:
+    """Actions of an incident that wait for people, run, or are not judged yet."""
+    done = select(target_write.c.action_id).where(
+        target_write.c.tenant == tenant, target_write.c.incident == incident_id, target_write.c.outcome == ""
+    )
+    own = select(session.c.id).where(session.c.tenant == tenant, session.c.incident == incident_id)
+    live = select(proposal.c.action_id).where(
+        proposal.c.tenant == tenant,
+        proposal.c.session.in_(own),
+        literal_column(f"proposal.{LIVE_SQL}"),
+        proposal.c.action.not_like("gate.%"),
+    )
+    return sorted({row[0] for row in connection.execute(done.union(live))})
+
+
 def incident_of_session(connection: Connection, tenant: str, session_id: str) -> str:
     """The incident that a session was opened for; empty for none."""
     found = connection.execute(
         select(session.c.incident).where(session.c.tenant == tenant, session.c.id == session_id)
     ).scalar_one_or_none()
     return found or ""
+
+
+def _again(connection: Connection, write: Write) -> bool:
+    """Whether this incident has another write that is under way or being judged."""
+    found = connection.execute(
+        select(target_write.c.action_id)
+        .where(
+            target_write.c.tenant == write.tenant,
+            target_write.c.incident == write.incident,
+            target_write.c.outcome == "",
+            target_write.c.action_id != write.action_id,
+        )
+        .limit(1)
+    )
+    return found.first() is not None
 
 
 def _meets(connection: Connection, write: Write, near: Collection[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +61,8 @@ class Development:
     code: str
     policies: Path
     people: Mapping[str, Persona] = field(default_factory=lambda: PERSONAS)
+    agents: Sequence[str] = ()
+    """Further agents beside `agent-1`."""
 
 
 class Foundations:
@@ -162,6 +164,8 @@ class Foundations:
         )
         # A workload, because the gate's configuration does not name it as an agent: it may report alerts, nothing else.
         provider.add_agent(ALERTS_CLIENT, agent_key(self.keys.folder / f"{ALERTS_CLIENT}.jwk"), groups=("alerts",))
+        for name in self.development.agents:
+            provider.add_agent(name, agent_key(self.keys.folder / f"{name}.jwk"))
         return provider
 
     @cached_property
@@ -170,7 +174,8 @@ class Foundations:
         left_out = {"allow_networks", "ca_file"}
         tables = [one.model_dump(exclude=left_out) for one in self.settings.identity.issuers]
         if self.development is not None:
-            tables.append({**_dev_issuer_settings(self.settings).model_dump(exclude=left_out), "profile": DEV_ISSUER})
+            own = _dev_issuer_settings(self.settings, self.development.agents)
+            tables.append({**own.model_dump(exclude=left_out), "profile": DEV_ISSUER})
         try:
             profiles = [issuer_profile(table, insecure_loopback=self.development is not None) for table in tables]
         except ValueError as error:
@@ -333,7 +338,7 @@ def dev_issuer(settings: Settings) -> str:
     return settings.url + DEV_PATH
 
 
-def _dev_issuer_settings(settings: Settings) -> IssuerSettings:
+def _dev_issuer_settings(settings: Settings, agents: Sequence[str] = ()) -> IssuerSettings:
     """The development provider as one more issuer."""
     return IssuerSettings(
         name=DEV_ISSUER,
@@ -341,6 +346,6 @@ def _dev_issuer_settings(settings: Settings) -> IssuerSettings:
         jwks_uri=dev_issuer(settings) + "/jwks",
         audiences=(audience(settings),),
         tenant_claim="tenant",
-        agents=("agent-1",),
+        agents=("agent-1", *agents),
         lifetime_seconds_max=600,
     )

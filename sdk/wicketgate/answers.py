@@ -207,6 +207,8 @@ class IncidentDetail(Answer):
     topology: Mapping[str, Json] = Field(default_factory=dict)
     memory: tuple[Mapping[str, Json], ...] = ()
     remedies: tuple[Mapping[str, Json], ...] = ()
+    asked: str = ""
+    """The action of the incident that waits for people, runs, or is not judged yet."""
 
 
 class Diagnosis(Answer):

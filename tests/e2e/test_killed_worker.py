@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ MODES = ("before", "after", "amid")
 class Killing:
     """The gate as a worker reaches it; kills the worker at chosen requests, each counted once however often it comes."""
 
-    def __init__(self, app: Any, mode: str, chosen: Callable[[int], bool]) -> None:
+    def __init__(self, app: Any, mode: str, chosen: Callable[[int], bool], ends: str | tuple[str, ...] = "") -> None:
         self.app = app
+        self.ends = ends
         self.mode = mode
         self.chosen = chosen
         self.known: list[str] = []
@@ -29,7 +31,7 @@ class Killing:
         self.kill: Callable[[], object] = lambda: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        mark = _mark(scope)
+        mark = _mark(scope) if scope["type"] == "http" and scope["path"].endswith(self.ends) else ""
         first = bool(mark) and mark not in self.known
         if first:
             self.known.append(mark)
@@ -61,9 +63,9 @@ def _mark(scope: Any) -> str:
     return f"{scope['method']} {path} {key.partition('.')[2]}"
 
 
-async def died(it: World, killing: Killing) -> None:
+async def died(it: World, killing: Killing, name: str) -> None:
     """One worker's life, ended by the killing or by having nothing to do; then its hold runs out."""
-    async with worker(it, app=killing) as one:
+    async with worker(it, app=killing, name=name) as one:
         life = asyncio.create_task(one.run(once=True))
         killing.kill = life.cancel
         await asyncio.wait({life})
@@ -98,15 +100,37 @@ def test_a_worker_killed_anywhere_buys_nothing_and_does_nothing_twice(tmp_path: 
     asyncio.run(main())
 
 
-async def worked(it: World, id_: str, killing: Killing) -> dict[str, Json]:
-    """Workers live and die until people are asked; the incident then."""
-    for _ in range(60):
-        await died(it, killing)
+async def worked(it: World, id_: str, killing: Killing, *names: str) -> dict[str, Json]:
+    """Workers live and die, one identity after the other, until people are asked; the incident then."""
+    for number in range(60):
+        await died(it, killing, names[number % len(names)] if names else "agent-1")
         whole = await incident(it, id_)
         if whole["incident"]["state"] == "awaiting_approval":
             return whole
         assert whole["incident"]["state"] in {"triaging", "investigating", "diagnosed", "proposed"}, whole["events"][-1]
     raise AssertionError("it did not come so far")
+
+
+def test_workers_of_two_identities_do_nothing_twice_between_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            it.models.script = responder
+            broken(it, "payments")
+            id_ = await report(it, "payments")
+            # Whoever first comes to the end of a step, all that it asked for done, dies before it says so.
+            killing = Killing(it.app, "before", lambda n: n % 2 == 1, ends=("/finish",))
+            whole = await worked(it, id_, killing, "agent-1", "agent-2")
+            assert len(killing.killed) == 3
+            oncall = await it.person("oncall")
+            waiting = (await it.client.get("/v1/approvals", headers=oncall)).json()["approvals"]
+            assert [one["action_id"] for one in waiting] == [whole["incident"]["action_id"]]
+            await approved(it, whole["incident"]["action_id"])
+            await until(lambda: bool(it.supervisor.aside))
+            assert len(it.supervisor.actions) == 1
+            per_answer = Counter(json.dumps(seen.json) for seen in it.models.seen)
+            assert max(per_answer.values()) <= 2, "keys belong to an identity: each asks the model once at most"
+
+    asyncio.run(main())
 
 
 async def approved(it: World, action_id: str) -> None:

@@ -386,14 +386,45 @@ def test_a_refuted_claim_leaves_nothing_to_act_on(tmp_path: Path) -> None:
 def test_the_next_remedy_on_a_target_waits_for_its_rest(tmp_path: Path) -> None:
     async def scene(it: Troubled) -> None:
         await it.diagnose()
-        assert (await it.ask("local.cache.clear")).status_code == 200
+        first = (await it.ask("local.cache.clear")).json()["action_id"]
+        await it.it.gate.store.write(lambda c: writes.close(c, "default", first, "improved"))
         again = await it.ask("local.cache.clear")
         assert (again.status_code, again.json()["code"]) == (409, "remedy.cooldown")
-        assert again.headers["Retry-After"] == "300"
-        # The same request under its own key is the same action, whatever the rest says.
-        it.it.clock.advance(299)
+        assert again.headers["Retry-After"] == "60"
+        it.it.clock.advance(59)
         it.agent = await it.it.agent()
         assert (await it.ask("local.cache.clear")).json()["code"] == "remedy.cooldown"
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_an_incident_asks_for_one_remedy_whoever_works_on_it(tmp_path: Path, sure: bool) -> None:
+    async def scene(it: Troubled) -> None:
+        await it.diagnose(sure=sure)
+        asked = (await it.ask("local.cache.clear")).json()["action_id"]
+        # Its worker dies here; one with another identity, whose keys are its own, takes the step over.
+        it.it.clock.advance(601)
+        it.agent = await it.it.agent("agent-2")
+        await it.claim()
+        told = await it.it.client.get(
+            f"/v1/incidents/{it.incident}", params={"session": it.held["session"]}, headers=it.agent
+        )
+        assert told.json()["asked"] == asked
+        again = await it.ask("local.cache.clear")
+        assert (again.status_code, again.json()["code"]) == (409, "incident.acted")
+        assert asked in again.json()["detail"]
+        # It can neither leave nor forget what was begun.
+        for to, body in (("escalated", {}), ("proposed", {"action_id": "act_other"})):
+            said = {"fence": it.held["fence"], "step": it.held["step"], "to": to, "body": body}
+            left = await it.post(f"/v1/work/{it.held['work']}/finish", {**said, "session": it.held["session"]})
+            assert (left.status_code, left.json()["code"]) == (409, "incident.acted")
+        await it.finish("proposed", action_id=asked)
+        await it.turn()
+        assert await it.state() == ("verifying" if sure else "awaiting_approval")
+        intents = [one for one in await it.it.records() if one["kind"] == "intent"]
+        assert sum(one["body"]["action"]["name"] == "local.cache.clear" for one in intents) == sure
+        assert len(it.it.supervisor.actions) == sure
 
     play(tmp_path, scene)
 

@@ -47,16 +47,16 @@ async def patient(seconds: float) -> None:
 @contextlib.asynccontextmanager
 async def worker(
     it: World, *, model: bool = True, tell: Callable[..., None] = lambda *_, **__: None, app: Any = None,
-    pause: Callable[[float], Awaitable[None]] = patient,
+    pause: Callable[[float], Awaitable[None]] = patient, name: str = "agent-1",
 ) -> AsyncIterator[Worker]:  # fmt: skip
-    """A worker with the agent's identity on the world's gate, over a real socket."""
+    """A worker with the identity ``name`` on the world's gate, over a real socket."""
 
     known: dict[int, str] = {}
 
     async def token() -> str:
         now = it.clock.now_ns() // 10**9
         if now not in known:
-            known[now] = (await it.agent())["Authorization"].removeprefix("Bearer ")
+            known[now] = (await it.agent(name))["Authorization"].removeprefix("Bearer ")
         return known[now]
 
     token.forget = known.clear  # type: ignore[attr-defined]

@@ -69,7 +69,7 @@ class World:
         self.gate = wiring.Wiring(
             self.settings,
             clock=self.clock,
-            development=wiring.Development(code=CODE, policies=self.policies, people=PEOPLE),
+            development=wiring.Development(CODE, self.policies, PEOPLE, agents=("agent-2",)),
         )
         self.app = web.build(self.gate)
         self._stop, started = asyncio.Event(), asyncio.Event()
