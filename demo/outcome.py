@@ -62,6 +62,21 @@ def recovered(lines: Sequence[Mapping[str, Json]]) -> bool:
     return harmed and len(served) >= SLOW_SAMPLES and well
 
 
+def verification(detail: Mapping[str, Json]) -> list[str]:
+    """What the gate measured before and after the remedy, and what it concluded, in words."""
+    told = []
+    for event in detail["events"]:
+        body = event.get("body") or {}
+        if "levels" in body and "verdict" in body:
+            told.append(
+                f"the gate verified {body['action']}: {body['verdict']}, so the incident is {event['to_state']}"
+            )
+            for level in body["levels"]:
+                after = ", ".join(value or "-" for value in level["after"])
+                told.append(f"  {level['component']} {level['name']}: {level['before'] or '-'} before, then {after}")
+    return told
+
+
 class Seen:
     """One run, looked at afterwards."""
 

@@ -69,6 +69,8 @@ class Story:
         self.respond()
         self.afterwards()
         detail = self.detail()
+        for line in outcome.verification(detail):
+            self.stage.line(line)
         self.limits()
         self.world.end()
         return self.judge(detail)

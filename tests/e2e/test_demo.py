@@ -126,7 +126,7 @@ def test_the_story_shows_each_step(kept: Kept) -> None:
         "recorded",
         "try to approve its own proposal",
         "approved by the security persona",
-        "is mitigated",
+        "the gate verified git.change.revert: improved, so the incident is mitigated",
         "from the alert to the finding",
         "model tokens",
         "one byte of a copy is flipped",
