@@ -1,0 +1,104 @@
+"""Every console route x caller, checked in as text: callers are people by their login cookie.
+
+A new route without rows fails, and so does any changed answer. Rewrite the reviewed artefact with ``WICKETGATE_UPDATE=1``
+and read its difference. A POST needs its form in ``FORMS``, right in form, so that the answer is about the caller.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from broker.web.app import is_console
+from broker.web.routes import ROUTES, Route
+from tests.sim.visitor import SAME_ORIGIN, Visitor, signed_in
+from tests.sim.world import World, world
+
+ARTEFACT = Path(__file__).with_name("console.txt")
+PEOPLE = ("oncall", "security", "auditor", "stranger")
+CALLERS = ("nobody", "forged", "token", "cross-site", "no-token", *PEOPLE)
+"""``token``: the on-call person's bearer token without a login; ``cross-site`` and ``no-token``: their forms, sent by
+another site or without the form token."""
+FORMS: Mapping[str, Mapping[str, Any]] = {}
+"""Handler -> fields; what names something of the gate is one of ``THINGS``."""
+PARAMETERS: Mapping[str, str] = {"{name}": "console.css"}
+
+
+def test_every_console_route_answers_every_kind_of_caller_as_reviewed(tmp_path: Path) -> None:
+    text = asyncio.run(_matrix(tmp_path))
+    if os.environ.get("WICKETGATE_UPDATE"):
+        ARTEFACT.write_text(text)
+    assert text == ARTEFACT.read_text()
+
+
+def test_console_routes_and_no_others_are_for_logins() -> None:
+    assert {route.path for route in ROUTES if route.access == "console"} <= {
+        route.path for route in ROUTES if is_console(route.path)
+    }
+    public = {route.handler for route in ROUTES if is_console(route.path) and route.access != "console"}
+    assert public == {
+        "console_static",
+        "console_vendor",
+        "console_signin",
+        "console_callback",
+        "console_signedout",
+        "console_backchannel",
+    }
+
+
+async def _matrix(folder: Path) -> str:
+    async with world(folder) as it:
+        people = {name: await signed_in(it, name) for name in PEOPLE}
+        lines = [f"{'route':<45}" + "".join(f"{caller:<28}" for caller in CALLERS)]
+        for route in (one for one in ROUTES if is_console(one.path)):
+            cells = []
+            for caller in CALLERS:
+                cells.append(f"{_cell(await _ask(it, route, caller, people)):<28}")
+                # Limits are not what this matrix is about: let every bucket refill.
+                it.clock.advance(60)
+            for name in PEOPLE:  # some answers sign out, and time passes
+                await people[name].client.aclose()
+                people[name] = await signed_in(it, name)
+            lines.append(f"{route.method + ' ' + route.path:<45}" + "".join(cells).rstrip())
+        for visitor in people.values():
+            await visitor.client.aclose()
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+async def _ask(it: World, route: Route, caller: str, people: Mapping[str, Visitor]) -> httpx.Response:
+    path = route.path
+    for name, value in PARAMETERS.items():
+        path = path.replace(name, value)
+    headers = dict(SAME_ORIGIN)
+    if caller == "token":
+        headers |= await it.person("oncall")
+    visitor = people.get(caller if caller in people else "oncall")
+    assert visitor is not None
+    known = caller in people or caller in {"cross-site", "no-token"}
+    client = visitor.client if known else it.client
+    if caller == "forged":
+        login = visitor.login
+        headers["Cookie"] = f"wicketgate-8480={login[:-3]}{'AAA' if login[-3:] != 'AAA' else 'BBB'}"
+    if caller == "cross-site":
+        headers["Sec-Fetch-Site"] = "cross-site"
+    if route.method == "GET":
+        return await client.get(path, headers=headers)
+    fields = dict(FORMS.get(route.handler, {}))
+    if known and caller != "no-token":
+        fields["csrf"] = await visitor.token()
+    return await client.post(path, data={"x": "", **fields}, headers=headers)
+
+
+def _cell(answer: httpx.Response) -> str:
+    """Status, and where it leads or the stable code of a refusal."""
+    if answer.status_code == 303:
+        return "303 " + answer.headers["location"].partition("?")[0].removeprefix("http://localhost:8480")
+    if answer.status_code < 400:
+        return str(answer.status_code)
+    if "html" in answer.headers["content-type"]:
+        code = answer.text.rpartition("<dt>Code</dt><dd><code>")[2].partition("<")[0]
+        return f"{answer.status_code} {code}"
+    return f"{answer.status_code} {answer.json().get('code', '')}"
