@@ -5,6 +5,7 @@ that a crash left open is closed as what the target says of it, or as ``unknown`
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
-from broker.errors import BrokerError, Conflict, Unauthenticated, Unavailable
+from broker.errors import BrokerError, Conflict, LimitExceeded, Unauthenticated, Unavailable
 from broker.identity import Verifier
 from broker.incident_acts import IncidentActs
 from broker.obligations import GRANT_SECONDS
@@ -245,8 +246,11 @@ class Background:
             await self._steps[claimed.kind](claimed)
         except BrokerError as error:
             self._telemetry.warning("work.postponed", kind=claimed.kind, code=error.error_code)
+            # Who is told to wait has not failed: a flood of incidents must not set the call for people aside.
+            waits = isinstance(error, (Unavailable, LimitExceeded))
+            delay = max(POSTPONED_SECONDS, math.ceil(error.retry_after or 0) if waits else 0)
             with suppress(Conflict):
-                await self._work.postpone(claimed, POSTPONED_SECONDS, lost=not isinstance(error, Unavailable))
+                await self._work.postpone(claimed, delay, lost=not waits)
 
     async def _withdraw(self, proposal: Proposal, code: str) -> None:
         """An approved request that was refused at its use does not come back by itself."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.clock import Clock
-from broker.errors import BrokerError, Unavailable, UpstreamFailed
+from broker.errors import BrokerError, LimitExceeded, Unavailable, UpstreamFailed
 from broker.evidence import Diagnosis, Evidence
 from broker.incidents import Event, Incident, Incidents
 from broker.kept import KeptInLog
@@ -56,20 +56,29 @@ class Notices:
     async def notify(self, claimed: Claimed) -> None:
         """Tell every receiver; one that cannot be reached is tried again, and the others are not told twice."""
         stands = await self._incidents.get(claimed.tenant, claimed.incident)
+        before = await self._told(claimed)
         failed: BrokerError | None = None
         told: list[str] = []
         for receiver in self._receivers:
+            if receiver in before:
+                continue
             try:
                 await self._tell(stands, claimed, receiver, await self._message(stands, claimed))
                 told.append(receiver)
-            except (Unavailable, UpstreamFailed) as error:
+            except (Unavailable, UpstreamFailed, LimitExceeded) as error:
                 failed = error
-        if failed is not None:
-            raise failed
         if told:
             body: dict[str, Json] = {"told": list(told), "about": claimed.subject}
             await self._incidents.note(claimed.tenant, stands.id, kind="notification", by="gate", body=body)
+        if failed is not None:
+            raise failed
         await self._work.done(claimed)
+
+    async def _told(self, claimed: Claimed) -> set[str]:
+        """Receivers that an earlier try reached."""
+        events = await self._incidents.events(claimed.tenant, claimed.incident)
+        told = [one.body for one in events if one.kind == "notification" and one.body.get("about") == claimed.subject]
+        return {str(name) for body in told for name in body["told"]}
 
     async def _tell(self, stands: Incident, claimed: Claimed, receiver: str, message: Mapping[str, Json]) -> None:
         """One message; a try that failed is followed by another under a key of its own."""

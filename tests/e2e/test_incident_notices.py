@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from broker.connectors.notify import signed
+from broker.errors import LimitExceeded
 from tests.e2e.test_incidents import claim, finish, opened, read
 from tests.sim.upstream import Seen, UpstreamSim, whole
 from tests.sim.world import World, world
@@ -96,6 +99,58 @@ def test_a_receiver_that_is_down_is_told_later(tmp_path: Path) -> None:
             await it.gate.background.work_off()
             assert len(sim.seen) == 3
             assert {seen.json["data"]["incident"] for seen in sim.seen} == {sim.seen[0].json["data"]["incident"]}
+
+    asyncio.run(main())
+
+
+def test_who_was_told_is_not_told_again_because_another_cannot_be_reached(tmp_path: Path) -> None:
+    async def main() -> None:
+        statuses = iter((503, 503, 204))
+
+        async def answer(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(next(statuses)))
+
+        async with UpstreamSim.fixed(whole(204)) as pager, UpstreamSim(answer) as chat:
+            extra = receiver(tmp_path, pager).replace('["pager"]', '["pager", "chat"]')
+            entry, hook = (
+                part.replace('"pager"', '"chat"').replace("hooks.pager", "hooks.chat").replace(pager.url, chat.url)
+                for part in (
+                    extra[extra.index("[[inventory]]") : extra.index("[[connectors]]")],
+                    extra[extra.index("[connectors.settings") :],
+                )
+            )
+            async with world(tmp_path, extra=extra + hook + entry) as it:
+                await escalated(it)
+                for _ in range(4):
+                    await it.gate.background.work_off()
+                    it.clock.advance(60)
+                assert len(chat.seen) == 3
+                assert len(pager.seen) == 1
+
+    asyncio.run(main())
+
+
+def test_a_call_for_people_that_must_wait_its_turn_is_never_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with UpstreamSim.fixed(whole(204)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            full = LimitExceeded("others were told so much", code="limit.exceeded", retry_after=30.0)
+
+            async def refused(*_: Any, **__: Any) -> Any:
+                raise full
+
+            await escalated(it)
+            own = it.gate.pipeline.own
+            monkeypatch.setattr(it.gate.pipeline, "own", refused)
+            for _ in range(8):
+                await it.gate.background.work_off()
+                it.clock.advance(31)
+            [row] = [one for one in await it.gate.work.page("default") if one.kind == "notify"]
+            assert row.state == "due"
+            monkeypatch.setattr(it.gate.pipeline, "own", own)
+            await it.gate.background.work_off()
+            assert len(sim.seen) == 1
 
     asyncio.run(main())
 
