@@ -5,14 +5,16 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from broker.clock import Clock, seconds
 from broker.errors import BadRequest, NotFound
 from broker.logbook import verdict
-from broker.logbook.feed import Feed
+from broker.logbook.feed import Feed, Filter
 from broker.logbook.index import LogIndex
 from broker.logbook.lines import Lines, shown
 from broker.logbook.names import Names
 from broker.model import Json, Principal
 from broker.records import Entry, Records
+from broker.store import Store, views
 
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 PAGE = 500
@@ -21,7 +23,19 @@ PAGE = 500
 class LogActs:
     """Acts by name; ``acts.Acts`` runs them beside its own."""
 
-    def __init__(self, *, feed: Feed, index: LogIndex, records: Records, lines: Lines, names: Names) -> None:
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
+        self,
+        *,
+        feed: Feed,
+        index: LogIndex,
+        records: Records,
+        lines: Lines,
+        names: Names,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._clock = clock
         self._feed = feed
         self._index = index
         self._records = records
@@ -29,15 +43,39 @@ class LogActs:
         self._names = names
         self.acts: Mapping[str, Act] = {
             "gate.events.read": self._follow,
+            "gate.views.read": self._views,
+            "gate.views.write": self._view,
             "gate.audit.search": self._search,
             "gate.audit.read": self._read,
             "gate.audit.export": self._export,
         }
 
-    async def _follow(self, principal: Principal, _said: Mapping[str, Any]) -> Json:
-        """Whether there is a seat, and where the log stands; the stream itself is the route's."""
+    async def _follow(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        """Whether there is a seat, where the log stands, and the newest lines; the stream itself is the route's."""
         self._feed.check_seat(principal)
-        return {"next": await self._feed.head(principal.tenant)}
+        head = await self._feed.head(principal.tenant)
+        if not said["lines"]:
+            return {"next": head, "lines": []}
+        page = await self._feed.page(principal.tenant, max(head - PAGE, 0) - 1)
+        wanted = filter_of(said)
+        newest = [line for line in page if line.seq < head and wanted.fits(line)][-said["lines"] :]
+        name_of = await self._names.of(principal.tenant, {ref for line in newest for ref in (line.who, line.behalf)})
+        return {"next": head, "lines": [shown(line, name_of) for line in reversed(newest)]}
+
+    async def _views(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        """The person's own saved filters of one page."""
+        tenant, me = principal.tenant, principal.acting.id
+        kept = await self._store.read(lambda c: views.of(c, tenant, me, said["page"]))
+        return {"views": [{"name": name, "query": query} for name, query in kept]}
+
+    async def _view(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        tenant, me, page, name = principal.tenant, principal.acting.id, said["page"], said["name"]
+        if said["forget"]:
+            await self._store.write(lambda c: views.forget(c, tenant, me, page, name))
+        else:
+            now = seconds(self._clock)
+            await self._store.write(lambda c: views.save(c, tenant, me, page, name, said["query"], now))
+        return {"page": page, "name": name}
 
     async def _search(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         return await self._index.search(principal.tenant, said)
@@ -119,3 +157,9 @@ class LogActs:
             "entries": len(found),
             "after": found[-1].seq if found else said["after"],
         }
+
+
+def filter_of(said: Mapping[str, Any]) -> Filter:
+    """Arguments of ``gate.events.read`` as a filter."""
+    names = ("action", "effect", "session", "incident", "own")
+    return Filter(kinds=frozenset(said["kinds"]), **{name: said[name] for name in names})

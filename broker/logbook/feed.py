@@ -28,7 +28,7 @@ class Filter:
 
     kinds: frozenset[str] = frozenset()
     action: str = ""
-    """A whole name, or the beginning of one up to a dot."""
+    """A whole name; one that ends in a dot is a beginning."""
     effect: str = ""
     session: str = ""
     incident: str = ""
@@ -39,7 +39,7 @@ class Filter:
         """Whether ``line`` is wanted."""
         return (
             (not self.kinds or line.kind in self.kinds)
-            and (not self.action or line.action == self.action or line.action.startswith(self.action + "."))
+            and (self.action in ("", line.action) or (self.action[-1] == "." and line.action.startswith(self.action)))
             and self.effect in ("", line.effect)
             and self.session in ("", line.session)
             and self.incident in ("", line.incident)

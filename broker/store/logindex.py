@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, union
 
 from broker.model import Json
+from broker.store.logtables import log_code, log_line, log_tail
 from broker.store.rows import lock, pack, unpack, upsert
-from broker.store.tables import log_code, log_line, log_tail
 
 LOOKED_AT_MAX = 4_000
 _LEADING = ("session", "incident", "resource", "action", "tier", "effect")

@@ -13,12 +13,15 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     Table,
-    Text,
     text,
 )
+
+from broker.store.columns import big as _big
+from broker.store.columns import blob as _blob
+from broker.store.columns import metadata
+from broker.store.columns import one_of as _one_of
+from broker.store.columns import words as _text
 
 STATES = ("waiting", "approved", "denied", "expired", "executing", "done", "failed", "cancelled", "unknown")
 LIVE_SQL = "state IN ('waiting', 'approved', 'executing')"
@@ -107,30 +110,6 @@ WORK_STATES = ("due", "idle", "done", "aside")
 
 COUNTER_TABLES = ("limit_counter", "session_use", "usage_counter")
 """Kept without a sync per commit; on SQLite in a file of their own."""
-
-metadata = MetaData()
-
-
-def _text(name: str, *, primary_key: bool = False) -> Column[str]:
-    """Name a required text column; empty stands for none."""
-    return Column(name, Text, primary_key=primary_key, nullable=False)
-
-
-def _big(name: str) -> Column[int]:
-    """Name a required 64-bit column."""
-    return Column(name, BigInteger, nullable=False)
-
-
-def _blob(name: str) -> Column[bytes]:
-    """Name a required column of bytes."""
-    return Column(name, LargeBinary, nullable=False)
-
-
-def _one_of(column: str, values: tuple[str, ...], name: str) -> CheckConstraint:
-    """Allow only ``values`` in ``column``."""
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=name)
-
 
 session = Table(
     "session",
@@ -466,87 +445,6 @@ login = Table(
     Index("login_over", "expires_at"),
 )
 """Who is signed in to the console. ``id`` is the SHA-256 of the cookie's value; ``sid`` the provider's session, or empty."""
-
-INDEXED_OF_LINES = ("who", "behalf", "action", "resource", "effect", "tier", "kind", "session", "incident")
-
-log_line = Table(
-    "log_line",
-    metadata,
-    _text("tenant", primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    _text("kind"),
-    _text("who"),
-    _text("behalf"),
-    _text("action"),
-    _text("resource"),
-    _text("effect"),
-    _text("session"),
-    _text("incident"),
-    _big("placed_at"),
-    _blob("line"),
-    Column("tier", Integer, nullable=False),
-    Column("own", Boolean, nullable=False),
-    Index("log_line_placed_at", "tenant", "placed_at", "seq"),
-    *(Index(f"log_line_{name}", "tenant", name, "seq") for name in INDEXED_OF_LINES),
-)
-"""The log's records for searching, made from the log and no evidence. ``placed_at`` is the latest time that any record up
-to this one says: it never goes back, so a window of time is a range of ``seq``. ``line`` is what lists show."""
-
-log_code = Table(
-    "log_code",
-    metadata,
-    _text("tenant", primary_key=True),
-    _text("code", primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-)
-"""Which records name a reason, an error or an outcome's code."""
-
-log_tail = Table("log_tail", metadata, _text("tenant", primary_key=True), _big("next"), _big("placed_at"))
-"""How far the index has come."""
-
-saved_view = Table(
-    "saved_view",
-    metadata,
-    _text("tenant", primary_key=True),
-    _text("party", primary_key=True),
-    _text("page", primary_key=True),
-    _text("name", primary_key=True),
-    _big("at"),
-    _blob("query"),
-)
-"""A person's own filters of a page of the console."""
-
-log_export = Table(
-    "log_export",
-    metadata,
-    _text("tenant", primary_key=True),
-    _text("id", primary_key=True),
-    _text("party"),
-    _text("form"),
-    _text("state"),
-    _text("error"),
-    _text("digest"),
-    _blob("query"),
-    _big("seen"),
-    _big("entries"),
-    _big("last"),
-    _big("bytes"),
-    _big("created_at"),
-    _big("changed_at"),
-    _big("expires_at"),
-    Index("log_export_page", "tenant", "created_at", "id"),
-    Index("log_export_over", "state", "expires_at"),
-)
-"""An export of the log: what was asked, how far it is (``seen`` of ``last``), and until when it can be fetched."""
-
-log_export_part = Table(
-    "log_export_part",
-    metadata,
-    _text("tenant", primary_key=True),
-    _text("export", primary_key=True),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    _blob("content"),
-)
 
 limit_counter = Table(
     "limit_counter",

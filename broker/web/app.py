@@ -97,7 +97,7 @@ def build(gate: Wiring) -> App:
     api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
     models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
     incidents = IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, settings=settings)
-    streaming = Streaming(gate.pipeline, gate.identity, gate.kills, gate.feed, gate.names, settings.events)
+    streaming = Streaming.of(gate)
     logs = LogApi(api=api)
     events = EventsApi(api=api, streaming=streaming)
     health = Health(gate.missing, gate.clock, telemetry)

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -20,11 +19,12 @@ from broker.config import EventSettings
 from broker.errors import BadRequest, BrokerError, LimitExceeded
 from broker.identity import Credential, Verifier
 from broker.killswitch import KillSwitch
-from broker.logbook import Feed, Filter, Follower, Line, Names, shown
+from broker.logbook import Feed, Follower, Line, Names, filter_of, shown
 from broker.model import Json, Principal
 from broker.pipeline import Pipeline
 from broker.reading import GATE, Ask
 from broker.web.api import Api
+from broker.wiring import Wiring
 
 ACT = "gate.events.read"
 RETRY_MILLISECONDS = 2_000
@@ -42,6 +42,11 @@ class Streaming:
     feed: Feed
     names: Names
     settings: EventSettings
+
+    @classmethod
+    def of(cls, gate: Wiring) -> "Streaming":
+        """Of a wired gate."""
+        return cls(gate.pipeline, gate.identity, gate.kills, gate.feed, gate.names, gate.settings.events)
 
     async def open(
         self, credential: Credential, wanted: dict[str, Json], after: int | None, encode: Encode
@@ -71,11 +76,6 @@ class EventsApi:
             "own": query.get("own", "1") != "0",
         }
         return await self._streaming.open(self._api.credential(request), wanted, last_seen(request), messages)
-
-
-def filter_of(wanted: dict[str, Any]) -> Filter:
-    """Arguments of the act as a filter."""
-    return Filter(**{**wanted, "kinds": frozenset(wanted["kinds"])})
 
 
 def last_seen(request: Request) -> int | None:

@@ -9,7 +9,7 @@ before it reads a body.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from starlette.routing import compile_path
@@ -290,5 +290,16 @@ ROUTES: tuple[Route, ...] = (
     _console("POST", "/console/backchannel", "console_backchannel", "-", "the provider's logout token", "public"),
     _console("POST", "/console/signout", "console_signout", "-", "sign out"),
     _console("GET", "/console", "console_home", "-", "the first page that one may open"),
+    _console("GET", "/console/live", "console_live", "gate.events.read", "the log as it grows"),
+    replace(
+        _console("GET", "/console/live/stream", "console_live_stream", "gate.events.read", "its rows (SSE)"),
+        stream=True,
+    ),
+    _console("GET", "/console/audit", "console_audit", "gate.audit.search", "search the log"),
+    _console("POST", "/console/audit/views", "console_audit_view", "gate.views.write", "keep or forget filters"),
+    _console("GET", "/console/audit/consistency", "console_audit_consistency", "gate.audit.read", "two checkpoints"),
+    _console("GET", "/console/audit/{seq}", "console_audit_entry", "gate.audit.read", "one record"),
+    _console("GET", "/console/audit/{seq}/proof", "console_audit_proof", "gate.audit.read", "its proof as a file"),
+    _console("GET", "/console/audit/{seq}/leaf", "console_audit_leaf", "gate.audit.read", "its bytes as a file"),
     _console("GET", "/console/health", "console_health", "gate.health.read", "health and settings"),
 )

@@ -138,7 +138,15 @@ class Wiring(Foundations):
     @cached_property
     def log_acts(self) -> LogActs:
         """What people do with the log."""
-        return LogActs(feed=self.feed, index=self.log_index, records=self.records, lines=self.lines, names=self.names)
+        return LogActs(
+            feed=self.feed,
+            index=self.log_index,
+            records=self.records,
+            lines=self.lines,
+            names=self.names,
+            store=self.store,
+            clock=self.clock,
+        )
 
     def _signal_of(self, action: str) -> str:
         """The signal class of an action's result."""

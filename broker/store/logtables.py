@@ -1,0 +1,86 @@
+"""Tables about the log: its index, people's saved views of it, exports. See `tables.py`."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
+
+from broker.store.columns import big, blob, metadata, words
+
+INDEXED_OF_LINES = ("who", "behalf", "action", "resource", "effect", "tier", "kind", "session", "incident")
+
+log_line = Table(
+    "log_line",
+    metadata,
+    words("tenant", primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    words("kind"),
+    words("who"),
+    words("behalf"),
+    words("action"),
+    words("resource"),
+    words("effect"),
+    words("session"),
+    words("incident"),
+    big("placed_at"),
+    blob("line"),
+    Column("tier", Integer, nullable=False),
+    Column("own", Boolean, nullable=False),
+    Index("log_line_placed_at", "tenant", "placed_at", "seq"),
+    *(Index(f"log_line_{name}", "tenant", name, "seq") for name in INDEXED_OF_LINES),
+)
+"""The log's records for searching, made from the log and no evidence. ``placed_at`` is the latest time that any record up
+to this one says: it never goes back, so a window of time is a range of ``seq``. ``line`` is what lists show."""
+
+log_code = Table(
+    "log_code",
+    metadata,
+    words("tenant", primary_key=True),
+    words("code", primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+)
+"""Which records name a reason, an error or an outcome's code."""
+
+log_tail = Table("log_tail", metadata, words("tenant", primary_key=True), big("next"), big("placed_at"))
+"""How far the index has come."""
+
+saved_view = Table(
+    "saved_view",
+    metadata,
+    words("tenant", primary_key=True),
+    words("party", primary_key=True),
+    words("page", primary_key=True),
+    words("name", primary_key=True),
+    big("at"),
+    blob("query"),
+)
+"""A person's own filters of a page of the console."""
+
+log_export = Table(
+    "log_export",
+    metadata,
+    words("tenant", primary_key=True),
+    words("id", primary_key=True),
+    words("party"),
+    words("form"),
+    words("state"),
+    words("error"),
+    words("digest"),
+    blob("query"),
+    big("seen"),
+    big("entries"),
+    big("last"),
+    big("bytes"),
+    big("created_at"),
+    big("changed_at"),
+    big("expires_at"),
+    Index("log_export_page", "tenant", "created_at", "id"),
+    Index("log_export_over", "state", "expires_at"),
+)
+"""An export of the log: what was asked, how far it is (``seen`` of ``last``), and until when it can be fetched."""
+
+log_export_part = Table(
+    "log_export_part",
+    metadata,
+    words("tenant", primary_key=True),
+    words("export", primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    blob("content"),
+)
