@@ -47,6 +47,8 @@ PROSE = frozenset(
     }
 )
 """Arguments of the gate's own acts in which somebody writes; the others are identifiers and are not rewritten."""
+NAMES = frozenset({"component", "env", "fault", "fingerprint", "service", "source", "to"})
+"""Identifiers that somebody outside chose, and may have put anything into: kept where nothing is found in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +216,18 @@ class Reader:
         """Arguments and reason, redacted. Identifiers of the gate's own acts stay: an alias would name nobody."""
         declared = self._catalog().find(ask.action)
         own = declared is not None and declared.connector == GATE.type
-        kept = {name: value for name, value in ask.arguments.items() if name not in PROSE} if own else {}
+        kept = {name: value for name, value in ask.arguments.items() if name not in PROSE | NAMES} if own else {}
         said = {name: value for name, value in ask.arguments.items() if name not in kept}
         spoken: dict[str, Any] = {"arguments": said, "reason": ask.reason}
         clean = await self._redactor.redact(spoken, profile=PROFILE, scope=scope)
-        if not kept:
+        if not own:
             return clean
-        return replace(clean, value={**clean.value, "arguments": {**clean.value["arguments"], **kept}})
+        found = {**clean.value["arguments"], **kept}
+        if found.get("fingerprint") != (mark := ask.arguments.get("fingerprint")):
+            # Whoever reports the end of the alert, and whenever, must give the same one.
+            bound = f"{scope.tenant}\x00fingerprint\x00{mark}"
+            found["fingerprint"] = hmac.new(self._id_key, bound.encode(), hashlib.sha256).hexdigest()[:32]
+        return replace(clean, value={**clean.value, "arguments": found})
 
     async def _content(self, body: Json, scope: Scope) -> Redacted[Json]:
         """A model call's body, redacted; what only the provider can read is looked at as bare text, whatever its key."""
