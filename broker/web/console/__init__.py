@@ -6,8 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.web.console.desk import HOME, Desk
+from broker.web.console.pages.approval import ApprovalPage
 from broker.web.console.pages.audit import AuditPages
 from broker.web.console.pages.health import HealthPage
+from broker.web.console.pages.inbox import InboxPage
 from broker.web.console.pages.live import LivePage
 from broker.web.console.render import Renderer
 from broker.web.console.signin import SignInPages
@@ -16,6 +18,8 @@ from broker.web.events import Streaming
 from broker.wiring import Wiring
 
 PAGES: tuple[type, ...] = (
+    ApprovalPage,
+    InboxPage,
     AuditPages,
     HealthPage,
 )
@@ -53,7 +57,7 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
     return desk, (
         static,
         Home(desk),
-        SignInPages(desk, gate.sign_in, gate.logins),
+        SignInPages(desk, gate.sign_in, gate.logins, gate.parties),
         LivePage(desk, Streaming.of(gate), renderer),
         *pages,
     )

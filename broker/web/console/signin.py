@@ -10,6 +10,7 @@ from broker.errors import BadRequest, BrokerError, NotFound
 from broker.identity import SignIn
 from broker.identity.login import ATTEMPT_SECONDS
 from broker.logins import Logins
+from broker.parties import Parties
 from broker.web.console import words
 from broker.web.console.desk import HOME, Desk, local_path
 
@@ -26,8 +27,9 @@ class SignedOutView:
 class SignInPages:
     """Sign-in, callback, sign-out, back-channel logout."""
 
-    def __init__(self, desk: Desk, sign_in: SignIn | None, logins: Logins) -> None:
+    def __init__(self, desk: Desk, sign_in: SignIn | None, logins: Logins, parties: Parties) -> None:
         """Without ``sign_in`` nobody can sign in, and the page says what to configure."""
+        self._parties = parties
         self._desk = desk
         self._sign_in = sign_in
         self._logins = logins
@@ -51,6 +53,8 @@ class SignInPages:
             provider = self._provider()
             query = request.scope["query_string"].decode("latin-1")
             done = await provider.finish(query, request.cookies.get(self._attempt, ""))
+            # What the provider says now bounds the person's roles from here on, regained ones too.
+            await self._parties.note(done.principal)
             value = await self._logins.open(
                 done.principal,
                 issuer=provider.issuer,

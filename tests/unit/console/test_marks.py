@@ -1,5 +1,6 @@
 """Text of agents and outsiders: every character is seen, none is lost, nothing becomes markup."""
 
+import json
 import re
 from html import unescape
 
@@ -99,8 +100,7 @@ def unescape_all(text: str) -> str:
 
 
 def test_every_naughty_string_of_the_corpus_is_shown_whole() -> None:
-    folder = corpus("blns")
-    lines = [line for path in folder.rglob("*.txt") for line in path.read_text("utf-8", errors="replace").split("\n")]
+    lines: list[str] = json.loads((corpus("blns") / "blns.json").read_text("utf-8"))
     assert len(lines) > 300
     for line in lines:
         assert "<" not in TAG.sub("", str(untrusted(line)))

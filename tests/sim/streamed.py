@@ -1,0 +1,48 @@
+"""The beginning of an answer that may never end: as a client that hangs up once it knows the status."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+
+async def beginning(app: Any, path: str, headers: Mapping[str, str], *, host: str = "localhost:8480") -> httpx.Response:
+    """GET ``path``; the whole answer where it is refused, and an empty body where a stream begins."""
+    parts, gone = urlsplit(path), asyncio.Event()
+    started: dict[str, Any] = {}
+    body = bytearray()
+
+    async def receive() -> dict[str, Any]:
+        if not started.setdefault("asked", False):
+            started["asked"] = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            started.update(message)
+            if message["status"] == 200:
+                gone.set()
+        elif started["status"] != 200:
+            body.extend(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": parts.path,
+        "raw_path": parts.path.encode(),
+        "query_string": parts.query.encode(),
+        "root_path": "",
+        "headers": [(b"host", host.encode()), *((k.lower().encode(), v.encode()) for k, v in headers.items())],
+        "client": ("127.0.0.1", 40002),
+        "server": ("localhost", 8480),
+    }
+    async with asyncio.timeout(20):
+        await app(scope, receive, send)
+    return httpx.Response(started["status"], headers=started["headers"], content=bytes(body))
