@@ -95,7 +95,8 @@ class IncidentApi:
     async def claim(self, request: Request) -> Response:
         """POST /v1/work/claim: 204 where nothing is due."""
         body: schemas.ClaimWorkBody = await self._api.body(request, schemas.ClaimWorkBody)
-        principal = await self._identity.authenticate(self._api.credential(request))
+        # A sender's proof counts once: it is for the act itself.
+        principal = await self._identity.recognise(self._api.credential(request))
         if not await self._acts.is_due(principal.tenant, body.kinds):
             return Response(status_code=204)
         claimed = await self._api.own_act(request, "gate.work.claim", body.model_dump())
