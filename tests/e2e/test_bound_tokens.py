@@ -36,22 +36,24 @@ def test_a_bound_token_claims_work_with_one_proof_a_request(tmp_path: Path) -> N
     async def main() -> None:
         clock = SeededClock()
         issuer, key = Issuer(clock), ECKey.generate_key("P-256")
-        async with UpstreamSim.fixed(whole(200, issuer.jwks())) as keys:
-            async with world(tmp_path, clock=clock, extra=believed(issuer, keys)) as it:
-                token = issuer.token(issuer.agent_claims(cnf={"jkt": key.thumbprint()}))
-                numbers = itertools.count(1)
+        async with (
+            UpstreamSim.fixed(whole(200, issuer.jwks())) as keys,
+            world(tmp_path, clock=clock, extra=believed(issuer, keys)) as it,
+        ):
+            token = issuer.token(issuer.agent_claims(cnf={"jkt": key.thumbprint()}))
+            numbers = itertools.count(1)
 
-                def shown(path: str) -> dict[str, str]:
-                    proof = dpop_proof(key, clock, token, "POST", URL + path, jti=f"proof-{next(numbers):04}")
-                    return {"Authorization": f"DPoP {token}", "DPoP": proof, **it.key()}
+            def shown(path: str) -> dict[str, str]:
+                proof = dpop_proof(key, clock, token, "POST", URL + path, jti=f"proof-{next(numbers):04}")
+                return {"Authorization": f"DPoP {token}", "DPoP": proof, **it.key()}
 
-                path = "/v1/work/claim"
-                nothing = await it.client.post(path, json=CLAIM, headers=shown(path))
-                assert nothing.status_code == 204, nothing.text
-                await opened(it)
-                stolen = {name: text for name, text in shown(path).items() if name != "DPoP"}
-                assert (await it.client.post(path, json=CLAIM, headers=stolen)).status_code == 401
-                claimed = await it.client.post(path, json=CLAIM, headers=shown(path))
-                assert claimed.status_code == 200, claimed.text
+            path = "/v1/work/claim"
+            nothing = await it.client.post(path, json=CLAIM, headers=shown(path))
+            assert nothing.status_code == 204, nothing.text
+            await opened(it)
+            stolen = {name: text for name, text in shown(path).items() if name != "DPoP"}
+            assert (await it.client.post(path, json=CLAIM, headers=stolen)).status_code == 401
+            claimed = await it.client.post(path, json=CLAIM, headers=shown(path))
+            assert claimed.status_code == 200, claimed.text
 
     asyncio.run(main())
