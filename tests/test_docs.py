@@ -1,13 +1,11 @@
 """The pages say what the code does: snippets run, commands exist, generated pages are fresh, promises name real tests."""
 
 import ast
-import asyncio
 import functools
 import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 import tomllib
@@ -22,7 +20,6 @@ from broker import config
 from broker.cli import main
 from broker.connectors.registry import read_settings
 from broker.identity import issuer_profile
-from broker.policy import folder
 from tests import generate_docs
 from tests.parts import ROOT
 from tests.sim.running_gate import running_gate, wicketgate
@@ -84,11 +81,12 @@ def test_the_keycloak_lines_of_the_readme_are_a_configuration_and_a_profile(tmp_
 class Prometheus(http.server.BaseHTTPRequestHandler):
     """The answer of a range query."""
 
-    def do_GET(self) -> None:
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
         series = [{"metric": {"job": "checkout"}, "values": [[1767225600, "1"]]}]
         body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}}).encode()
         ok = (
-            self.path.startswith("/api/v1/query_range?")
+            self.path == "/api/v1/query_range"
             and self.headers["Authorization"] == "Bearer made-up-credential"
         )
         self.send_response(200 if ok else 404)
@@ -110,30 +108,19 @@ def prometheus() -> Iterator[int]:
 
 
 def test_the_prometheus_lines_of_the_readme_make_a_connector_that_answers(tmp_path: Path, prometheus: int) -> None:
-    """Manifest and grant into a copy of the policies, the table into a configuration, and an agent asks."""
-    policies = tmp_path / "policies"
-    shutil.copytree(ROOT / "policies", policies)
-    manifest = snippet("yaml: manifest")
-    (policies / "manifests/prometheus.yaml").write_text(manifest)
-    grants = policies / "config/grants/data.yaml"
-    granted = "prometheus.range.query: {environments: [prod], resource_types: [cluster]}"
-    grants.write_text(grants.read_text().replace("agent:\n", f"agent:\n  {granted}\n", 1))
-    assert asyncio.run(folder.check(policies)) == []
-
+    """The table into a configuration, and an agent asks."""
     table = snippet("toml: prometheus")
     (connector,) = tomllib.loads(table)["connectors"]
     read_settings(connector["adapter"], connector["name"], connector["settings"])
     secret = tmp_path / "prometheus"
     secret.write_text("made-up-credential\n")
     table = table.replace("https://prometheus.example", f"http://127.0.0.1:{prometheus}")
-    table = table.replace(
-        '"/run/secrets/prometheus"', f'"{secret}", allow_networks = ["127.0.0.1/32"], region = "eu-west-1"'
-    )
-    with running_gate(tmp_path, table, options=["--policies", str(policies)]) as gate:
-        arguments = ("query=up", "start=1767225600", "end=1767225900", "step=15")
+    table = table.replace('"/run/secrets/prometheus"', f'"{secret}"\nallow_networks = ["127.0.0.1/32"]')
+    with running_gate(tmp_path, table) as gate:
+        arguments = ('query=up{job="checkout"}', "start_s=1767225600", "end_s=1767225900", "step_s=15")
         given = [part for one in arguments for part in ("--arg", one)]
-        target = ["--type", "cluster", "--id", "main", "--env", "prod"]
-        done = gate.command("act", "prometheus.range.query", *target, *given, "--as", "agent", "--json")
+        target = ["--type", "prometheus", "--id", "main", "--env", "prod"]
+        done = gate.command("act", "prometheus.query.range", *target, *given, "--as", "agent", "--json")
         assert done.returncode == 0, done.stderr
         assert "checkout" in json.dumps(json.loads(done.stdout)["result"])
 
