@@ -1,5 +1,5 @@
 # The commands of this repository. Each sets up what it needs: Python packages from requirements.lock by hash.
-.PHONY: demo test check serve bench drill parts docs lock .venv
+.PHONY: demo test check serve bench drill parts docs lock screenshots .venv
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
@@ -11,6 +11,7 @@ help:
 	@echo "make parts                the real OPA, PostgreSQL and other parts that tests run against"
 	@echo "make bench | drill        figures against a direct call; kill -9 under load"
 	@echo "make docs                 write docs/settings.md and docs/errors.md from the code"
+	@echo "make screenshots          every page of the console in both colours, into docs/screenshots/"
 	@echo "make lock                 resolve requirements.lock anew"
 
 .venv:
@@ -39,6 +40,9 @@ drill: .venv
 
 docs: .venv
 	@$(BIN)/python -m tests.generate_docs
+
+screenshots: .venv
+	@$(BIN)/python -m tests.browser.screenshots $(SCREENSHOTS_ARGS)
 
 lock: .venv
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \

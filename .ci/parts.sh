@@ -15,6 +15,7 @@ command -v git >/dev/null || wanted+=(git)
 command -v prometheus >/dev/null || wanted+=(prometheus)
 command -v prometheus-alertmanager >/dev/null || command -v alertmanager >/dev/null || wanted+=(prometheus-alertmanager)
 if [ "$(uname)" = Linux ]; then
+  command -v chromium >/dev/null || wanted+=(chromium)
   command -v strace >/dev/null || wanted+=(strace)
   command -v setpriv >/dev/null || wanted+=(util-linux)
 fi
