@@ -207,17 +207,20 @@ class Log:
 
         return await self._read(proof)
 
-    async def prove_all(self, tenant: str, seqs: Sequence[int]) -> tuple[str, list[str]]:
-        """Return a fresh checkpoint, and under it the tlog-proof of each record; raises as `prove`."""
+    async def inclusions(self, tenant: str, seqs: Sequence[int], size: int) -> list[list[bytes]]:
+        """Return the audit path of each record in the tree of the first `size`; raises LogUnavailable.
+
+        Raises:
+            RecordInvalid: the log has not so many.
+        """
         log = self.origin(tenant)
 
-        def proofs(session: Session) -> tuple[str, list[str]]:
-            if seqs and not (min(seqs) >= 0 and max(seqs) < (size := session.size(log))):
-                raise RecordInvalid("seq", f"{log} has {size} records, not all of those asked for")
-            note = sign(session, self._signer, log)
-            return note, [str(prove(seq, partial(session.hashes, log), note.encode())) for seq in seqs]
+        def paths(session: Session) -> list[list[bytes]]:
+            if not all(0 <= seq < size <= session.size(log) for seq in seqs):
+                raise RecordInvalid("seq", f"{log} has no tree of {size} with all of those")
+            return [merkle.inclusion(seq, size, partial(session.hashes, log)) for seq in seqs]
 
-        return await self._read(proofs)
+        return await self._read(paths)
 
     async def consistency(self, tenant: str, old: int, new: int) -> list[bytes]:
         """Return the proof that the first `old` records are the beginning of the first `new`; raises LogUnavailable.

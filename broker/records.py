@@ -316,6 +316,17 @@ class Records:
         except log_errors.DuplicateEvent as already:
             return receipt_of(already.receipt)
 
+    async def export(self, tenant: str, *, export: str, digest: str, session: str, **facts: Json) -> Receipt:
+        """An export was made; ``facts`` = entries, first, last, kinds. Again is the same record."""
+        told = {"id": export, "digest": digest, **facts} | ({"session": session} if session else {})
+        draft = Draft(
+            kind="export", id=f"{export}.made.{digest[:16]}", time_ns=self._clock.now_ns(), body={"export": told}
+        )
+        try:
+            return await self._append(tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return receipt_of(already.receipt)
+
     async def past(self, tenant: str, action_id: str) -> Past | None:
         """What the log knows of ``action_id``; None when it never began."""
         intent = await self._guard(self._log.find(tenant, action_id))
@@ -378,13 +389,12 @@ class Records:
         except (log_errors.RecordInvalid, IndexError, LookupError):
             raise NotFound("the log has no such record", code="audit.no_record") from None
 
-    async def proofs(self, tenant: str, seqs: list[int]) -> tuple[str, list[str]]:
-        """A fresh checkpoint and the inclusion proof of each record under it; raises as ``proof``."""
+    async def inclusions(self, tenant: str, seqs: list[int], size: int) -> list[list[bytes]]:
+        """Audit path of each record in the tree of the first ``size``; raises ``NotFound`` beyond the end."""
         try:
-            note, proofs = await self._guard(self._log.prove_all(tenant, seqs))
+            return list(await self._guard(self._log.inclusions(tenant, seqs, size)))
         except log_errors.RecordInvalid:
             raise NotFound("the log has no such record", code="audit.no_record") from None
-        return str(note), list(proofs)
 
     async def consistency(self, tenant: str, old: int, new: int) -> list[bytes]:
         """Proof that the tree of ``old`` records is the beginning of that of ``new``; raises ``NotFound`` beyond the end."""

@@ -8,6 +8,7 @@ from typing import Any
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, NotFound
 from broker.logbook import verdict
+from broker.logbook.exports import Exports
 from broker.logbook.feed import Feed, Filter
 from broker.logbook.index import LogIndex
 from broker.logbook.lines import Lines, shown
@@ -33,6 +34,7 @@ class LogActs:
         names: Names,
         store: Store,
         clock: Clock,
+        exports: Exports,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -48,6 +50,9 @@ class LogActs:
             "gate.audit.search": self._search,
             "gate.audit.read": self._read,
             "gate.audit.export": self._export,
+            "gate.exports.create": exports.create,
+            "gate.exports.read": exports.read,
+            "gate.exports.fetch": exports.fetch,
         }
 
     async def _follow(self, principal: Principal, said: Mapping[str, Any]) -> Json:

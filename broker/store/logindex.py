@@ -41,6 +41,24 @@ class Sought:
     own: bool = True
     """With looks at the gate itself."""
 
+    def fits(self, line: Any, placed_at: int) -> bool:
+        """Whether a line (attributes as columns, ``codes``, ``quiet``) is sought: the same as a page's conditions."""
+        named = all(
+            getattr(self, name) in ("", getattr(line, name)) for name in ("resource", "effect", "session", "incident")
+        )
+        beginning = self.action.endswith(".") and line.action.startswith(self.action)
+        return (
+            named
+            and placed_at >= self.since
+            and (not self.until or placed_at < self.until)
+            and (not self.kinds or line.kind in self.kinds)
+            and (not self.principal or self.principal in (line.who, line.behalf))
+            and (self.action in ("", line.action) or beginning)
+            and (not self.code or self.code in line.codes)
+            and self.tier in (-1, line.tier)
+            and (self.own or not line.quiet)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FoundLines:

@@ -98,7 +98,7 @@ def build(gate: Wiring) -> App:
     models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
     incidents = IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, settings=settings)
     streaming = Streaming.of(gate)
-    logs = LogApi(api=api)
+    logs = LogApi(api=api, identity=gate.identity, content=gate.exports.content)
     events = EventsApi(api=api, streaming=streaming)
     health = Health(gate.missing, gate.clock, telemetry)
     app = FastAPI(

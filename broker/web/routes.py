@@ -162,6 +162,18 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/audit/proof/{seq}", "proof", "gate.audit.read", "pipeline", "inclusion proof of one record"),
     Route("GET", "/v1/audit/export", "export", "gate.audit.export", "pipeline", "exact leaf bytes, a page at a time"),
     Route("GET", "/v1/events", "events", "gate.events.read", "pipeline", "the log as it grows (SSE)", stream=True),
+    Route(
+        "POST",
+        "/v1/exports",
+        "exports_create",
+        "gate.exports.create",
+        "pipeline",
+        "make an export of the log",
+        schemas.ExportBody,
+    ),
+    Route("GET", "/v1/exports", "exports", "gate.exports.read", "pipeline", "exports and how far they are"),
+    Route("GET", "/v1/exports/{export}", "export_one", "gate.exports.read", "pipeline", "one export"),
+    Route("GET", "/v1/exports/{export}/file", "export_file", "gate.exports.fetch", "pipeline", "its bytes"),
     Route("GET", "/v1/agents", "agents", "gate.agents.read", "pipeline", "who and what is stopped"),
     Route(
         "POST",
@@ -301,5 +313,8 @@ ROUTES: tuple[Route, ...] = (
     _console("GET", "/console/audit/{seq}", "console_audit_entry", "gate.audit.read", "one record"),
     _console("GET", "/console/audit/{seq}/proof", "console_audit_proof", "gate.audit.read", "its proof as a file"),
     _console("GET", "/console/audit/{seq}/leaf", "console_audit_leaf", "gate.audit.read", "its bytes as a file"),
+    _console("GET", "/console/exports", "console_exports", "gate.exports.read", "exports of the log"),
+    _console("POST", "/console/exports", "console_exports_create", "gate.exports.create", "make one"),
+    _console("GET", "/console/exports/{export}/file", "console_exports_file", "gate.exports.fetch", "its bytes"),
     _console("GET", "/console/health", "console_health", "gate.health.read", "health and settings"),
 )

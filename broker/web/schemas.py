@@ -45,6 +45,20 @@ class SessionBody(Body):
     labels: dict[LabelName, LabelText] = Field(default_factory=dict, max_length=16)
 
 
+class ExportBody(Body):
+    """POST /v1/exports. Times in seconds; ``until`` is excluded, 0 is no end."""
+
+    form: Literal["jsonl", "csv", "bundle"]
+    since: int = Field(default=1, ge=0, le=2**53 - 1)
+    until: int = Field(default=0, ge=0, le=2**53 - 1)
+    kinds: list[Annotated[str, Field(max_length=32)]] = Field(default_factory=list, max_length=16)
+    principal: str = Field(default="", max_length=300)
+    action: str = Field(default="", max_length=128)
+    session: str = Field(default="", max_length=64)
+    incident: str = Field(default="", max_length=64)
+    reason: str = Field(default="", max_length=4096)
+
+
 class ResourceBody(Body):
     """What an action is done to; region and labels are the inventory's."""
 

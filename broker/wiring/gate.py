@@ -24,7 +24,7 @@ from broker.kept import KeptInLog
 from broker.killswitch import KillSwitch
 from broker.leases import Leases
 from broker.limits import Limits
-from broker.logbook import Feed, Lines, LogActs, LogIndex, Names
+from broker.logbook import Exports, Feed, Lines, LogActs, LogIndex, Names
 from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
@@ -136,6 +136,20 @@ class Wiring(Foundations):
         )
 
     @cached_property
+    def exports(self) -> Exports:
+        """Files made of the log."""
+        return Exports(
+            records=self.records,
+            lines=self.lines,
+            index=self.log_index,
+            names=self.names,
+            store=self.store,
+            work=self.work,
+            clock=self.clock,
+            folder=self.settings.gate.data / "exports",
+        )
+
+    @cached_property
     def log_acts(self) -> LogActs:
         """What people do with the log."""
         return LogActs(
@@ -146,7 +160,13 @@ class Wiring(Foundations):
             names=self.names,
             store=self.store,
             clock=self.clock,
+            exports=self.exports,
         )
+
+    async def _log_upkeep(self) -> None:
+        """The index up to the log, and no bytes of exports beyond their time."""
+        await self.log_index.run()
+        await self.exports.sweep()
 
     def _signal_of(self, action: str) -> str:
         """The signal class of an action's result."""
@@ -344,7 +364,7 @@ class Wiring(Foundations):
             shared=self.shared,
             aftermath=self.aftermath,
             work=self.work,
-            index=self.log_index.run,
+            index=self._log_upkeep,
             steps={
                 "baseline": self.aftermath.baseline,
                 "follow": self.aftermath.follow,
@@ -352,6 +372,7 @@ class Wiring(Foundations):
                 "rollback": self.aftermath.follow,
                 "learn": self.aftermath.learn,
                 "notify": self.notices.notify,
+                "export": self.exports.step,
             },
         )
 

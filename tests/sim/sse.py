@@ -23,6 +23,7 @@ class Reader:
     """What one connection got."""
 
     status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -98,6 +99,8 @@ async def reading(app: Any, url: str, headers: Mapping[str, str]) -> AsyncIterat
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
             reader.status = message["status"]
+            pairs = [(name.decode(), value.decode()) for name, value in message["headers"]]
+            reader.headers = [pair for pair in pairs if pair[0] != "content-length"]
             reader.began.set()
             return
         await reader.taking.wait()

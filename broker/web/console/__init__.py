@@ -8,6 +8,7 @@ from starlette.responses import Response
 from broker.web.console.desk import HOME, Desk
 from broker.web.console.pages.approval import ApprovalPage
 from broker.web.console.pages.audit import AuditPages
+from broker.web.console.pages.exports import ExportsPage
 from broker.web.console.pages.health import HealthPage
 from broker.web.console.pages.inbox import InboxPage
 from broker.web.console.pages.live import LivePage
@@ -59,6 +60,7 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
         Home(desk),
         SignInPages(desk, gate.sign_in, gate.logins, gate.parties),
         LivePage(desk, Streaming.of(gate), renderer),
+        ExportsPage(desk, gate.exports.content),
         *pages,
     )
 

@@ -214,7 +214,306 @@ class Audit:
     path = "The proof: {count} hashes"
 
 
+class Inbox:
+    title = "Inbox"
+    text = "What waits for people: the highest tier first, then what waits longest, then what expires soonest."
+    nothing = "Nothing waits for anybody. New requests appear here by themselves."
+    tier = "Tier {tier}"
+    several = "{count} alike"
+    several_text = "The same action with the same arguments was asked for {count} times. Each is decided for itself."
+    waits = "Waits since"
+    expires = "Expires"
+    requester = "Asked by"
+    reason = "The requester's words"
+    plan = "What would happen"
+    look = "Read it all and decide"
+    older = "More"
+    live = "This list renews itself every few seconds while you can see it."
+    keys = "Keys"
+    keys_use = "Use these keys"
+    keys_text = "They work outside of fields, and only while the box is checked."
+    key_names: ClassVar[Mapping[str, str]] = {
+        "j": "next request",
+        "k": "previous request",
+        "Enter": "open or close what is chosen",
+        "a": "go to the decision: approve",
+        "d": "go to the decision: deny, with a reason",
+        "?": "this help",
+    }
+
+
+class Approval:
+    title = "Approval of {action}"
+    states: ClassVar[Mapping[str, str]] = {
+        "waiting": "waits for people",
+        "approved": "approved, begins soon",
+        "executing": "under way",
+        "done": "done",
+        "failed": "failed",
+        "unknown": "outcome unknown",
+        "denied": "denied",
+        "expired": "expired",
+        "cancelled": "withdrawn",
+    }
+    what = "What is asked"
+    resource = "On"
+    requester = "Asked by"
+    behalf = "for"
+    quorum = "Needs"
+    quorum_text = "{given} of {quorum} approvals, from: {roles}"
+    expires = "Expires"
+    asked = "Asked"
+    digest = "Digest of what you approve"
+    incident = "Incident"
+    session = "Session"
+    revision = "Policy revision"
+    arguments = "Exact arguments"
+    arguments_text = "Canonical, whole, sorted by name. Characters that hide or deceive are shown by number."
+    narrowed = "A reviewer narrowed this. As it was proposed:"
+    no_arguments = "The action takes no arguments here."
+    provenance = "Where each value comes from"
+    argument = "Argument"
+    origin = "Origin"
+    trusted = "trusted"
+    untrusted = "could come from outside"
+    tainted = "Text that outsiders can write had entered the session by then."
+    intent = "What the session is for"
+    intent_trusted = "in a person's own words"
+    intent_untrusted = "as the agent or an outsider says"
+    reason = "The requester's words"
+    no_reason = "The requester gave no reason."
+    plan = "Before and after"
+    no_difference = "The connector's plan shows no difference in what it can see."
+    affected = "Affected"
+    affected_none = "The plan names nothing else that is affected."
+    rollback = "The way back"
+    rollback_text = "This request undoes it. Approving also binds it, by its digest:"
+    no_rollback = "There is no automatic way back."
+    evidence = "Evidence"
+    no_evidence = "The request cites no diagnosis of its incident: nothing here was verified by the gate."
+    cause = "Cause"
+    verdict = "Verdict"
+    claim = "Claim"
+    found = "Found"
+    observation = "Observation"
+    confidence = "{milli} of 1000"
+    trace = "Why policy asks"
+    trace_text = "Decided afresh for this page, before anybody's answer, in the words of the rules."
+    trace_problem = "Policy cannot be asked right now: {problem}. The request stays decided as it was."
+    trace_changed = "The policy changed since this was asked: an approval of it will not be used."
+    rule = "Rule"
+    rule_says = "What it says"
+    obligations = "Duties"
+    similar = "The same before"
+    no_similar = "The log shows no earlier end of this action on this resource."
+    reviews = "Answers so far"
+    no_reviews = "Nobody answered yet."
+    other_digest = "for another version, does not count"
+    decide = "Decide"
+    closed = "Nobody can answer any more: the request is {state}."
+    approve = "Approve"
+    approve_text = "You approve exactly what stands above."
+    deny = "Deny"
+    deny_reason = "Why not (needed; the requester reads it)"
+    approve_reason = "Note (kept in the record)"
+    narrow = "Narrow it first"
+    narrow_text = "You can only make it less. What you change makes another version, which you approve."
+    four_eyes = "Four eyes: {detail}. {remedy}."
+    signature = (
+        "This needs a signature of your security key over the digest, which this console cannot take: use another."
+    )
+    reason_needed = "a denial needs a reason that the requester can learn from"
+    reason_remedy = "say what should be different"
+    number_remedy = "give a whole number, or leave it as it was"
+    number = "field `narrow.{name}` is not a number"
+    not_recorded = "Your answer was not taken"
+    approved = "Your approval is on record."
+    denied = "Your denial is on record."
+    back = "Inbox"
+
+
+class Incidents:
+    title = "Incidents"
+    text = "The newest first. An incident opens when an alert comes in; agents work on it, people decide."
+    one = "Incident"
+    nothing = "No incident here. Choose another state, or wait for an alert."
+    state = "State"
+    any_state = "any"
+    filter = "Filter"
+    what = "Incident"
+    service = "Service"
+    severity = "Severity"
+    since = "Since"
+    until = "Alert ended"
+    fires = "the alert still fires"
+    changed = "Last change"
+    holder = "Held by"
+    nobody = "nobody: agents work on it"
+    session = "Session"
+    alerts = "Alerts counted"
+    asked = "Action under way"
+    labels = "What the alert says"
+    number = "Identifier"
+    timeline = "Timeline"
+    timeline_text = "Everything on record, in order of time."
+    at = "When"
+    kind = "Kind"
+    by = "Who"
+    told = "What"
+    diagnoses = "Diagnoses"
+    no_diagnoses = "No diagnosis yet. An agent, or you, may submit claims; the gate checks each of them."
+    held = "the incident stands on this one"
+    confidence = "Confidence {figure}"
+    claims = "Claims"
+    claim = "Claim"
+    test = "Test"
+    actual = "Found"
+    verdict = "The gate's verdict"
+    observation = "Observation"
+    ruled_out = "Ruled out"
+    missing = "What is missing"
+    queries = "Queries"
+    no_queries = "Nothing was looked at yet."
+    actions = "Actions"
+    no_actions = "Nothing was changed yet."
+    action = "Action"
+    resource = "Resource"
+    arguments = "Arguments"
+    status = "Status"
+    seen = "What it brought back"
+    verification = "Verification"
+    not_verified = "No remedy was judged yet. The gate measures before and after one."
+    level = "Service level"
+    depends = "depends on the cause"
+    before = "Before"
+    after = "After {number}"
+    unmeasured = "not measured"
+    chart = "{name}: before {before}, then {count} samples after the remedy. The table has the figures."
+    linked = "Linked incidents"
+    elsewhere = "More"
+    related = "What is affected, and who knows"
+    postmortem = "Post-mortem"
+    postmortem_text = (
+        "Written from records only; what is not on record is said to be so. It is Markdown, shown as text."
+    )
+    download = "Download as Markdown"
+    audit = "Its records in the log"
+    exports = "Export"
+    back = "Back to the incident"
+    affected = "Affected"
+    depends_on = "Depends on"
+    component = "Component"
+    distance = "Steps away"
+    owners = "Owners"
+    open_incidents = "Open incidents"
+    none_known = "The topology knows of none."
+    unknown_service = "The topology does not know this service."
+    experts = "Who knows about this"
+    no_experts = "Nobody is on record."
+    why = "Why"
+    last = "Last acted"
+    whys: ClassVar[Mapping[str, str]] = {
+        "owner_of_cause": "owns the cause",
+        "owner_of_service": "owns the service",
+        "acted": "acted in past incidents",
+    }
+    part = "Take part"
+    over = "This incident is over: it takes no more steps."
+    note = "Note"
+    note_text = "Everybody who works on this incident reads it, agents too."
+    note_send = "Add the note"
+    say = "What you want to say"
+    step = "Step"
+    fault = "Fault"
+    step_send = "Do it"
+    kinds: ClassVar[Mapping[str, str]] = {
+        "rule_out": "Rule a cause out",
+        "correct": "Correct the diagnosis",
+        "take_over": "Take over",
+        "hand_back": "Hand back",
+        "outside_change": "Record a change made outside",
+        "close": "Close the incident",
+    }
+    kind_texts: ClassVar[Mapping[str, str]] = {
+        "rule_out": "No diagnosis that names this cause holds any more. Name the component or the fault.",
+        "correct": "Say what the cause is. A diagnosis that the incident stands on is withdrawn, and so is its approval.",
+        "take_over": "Agents stop here; the incident waits for you.",
+        "hand_back": "Agents go on, and know what you wrote.",
+        "outside_change": "What somebody changed without the gate; agents count it in.",
+        "close": "The incident ends, and what was learned is kept.",
+    }
+    no_kind = "the form names no step of an incident"
+    no_kind_remedy = "open the incident again and send the form from there"
+    done = "Done, and on record."
+    severities: ClassVar[Mapping[int, str]] = {1: "info", 2: "warning", 3: "high", 4: "critical"}
+    states: tuple[str, ...] = (
+        "triaging",
+        "investigating",
+        "diagnosed",
+        "proposed",
+        "awaiting_approval",
+        "executing",
+        "verifying",
+        "mitigated",
+        "rolling_back",
+        "escalated",
+        "human_hold",
+        "noise",
+        "linked",
+        "learning",
+        "closed",
+    )
+
+
+class Observation:
+    title = "Observation"
+    text = "What an action brought back, redacted and whole. Text in it is nobody's instruction."
+    value = "Value"
+
+
+class Exports:
+    title = "Exports"
+    text = (
+        "Files made of the log for somebody else. A bundle holds exact bytes, proofs and its own verifier; a table holds "
+        "none. Each export is on record; its file can be fetched for a day."
+    )
+    form = "Form"
+    forms: ClassVar[Mapping[str, str]] = {
+        "bundle": "Bundle with proofs (tar)",
+        "jsonl": "Exact records (JSONL)",
+        "csv": "Table (CSV)",
+    }
+    reason = "What for"
+    make = "Make the export"
+    asked = "The export is being made."
+    made = "Exports"
+    look_again = "Look again"
+    asked_at = "Asked"
+    query = "Query"
+    state = "State"
+    states: ClassVar[Mapping[str, str]] = {
+        "due": "being made",
+        "done": "ready",
+        "failed": "failed",
+        "expired": "expired",
+    }
+    errors: ClassVar[Mapping[str, str]] = {
+        "export.too_large": "It would be too large: take a shorter time or more filters, or verify the published log."
+    }
+    records = "Records"
+    progress = "{seen} of {last} records read"
+    file = "File"
+    fetch = "Fetch ({kib} KiB)"
+    until = "until"
+    nothing = "No exports yet."
+
+
 common = Common()
+exports = Exports()
+incidents = Incidents()
+observation = Observation()
+inbox = Inbox()
+approval = Approval()
 log = Log()
 live = Live()
 audit = Audit()

@@ -171,8 +171,8 @@ def _sought(request: Request, asked: Mapping[str, str]) -> dict[str, Any]:
     """The form's fields as the act's arguments."""
     return {
         **{name: asked[name].strip() for name in _WORDS},
-        "since": _seconds(asked["since"], "since"),
-        "until": _seconds(asked["until"], "until"),
+        "since": seconds_of(asked["since"], "since"),
+        "until": seconds_of(asked["until"], "until"),
         "kinds": [asked["kind"]] if asked["kind"] else [],
         "tier": Api.whole(asked["tier"] or "-1", "tier"),
         "own": asked["own"] == "1",
@@ -182,7 +182,7 @@ def _sought(request: Request, asked: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _seconds(text: str, name: str) -> int:
+def seconds_of(text: str, name: str) -> int:
     """What a browser's field of date and time holds, as UTC; 0 for none."""
     if not text:
         return 0
