@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from broker.answers import Past, action_of_observation, answer_of, brief, decision_body, full, receipt_body
+from broker.answers import Past, action_of_observation, answer_of, brief, decision_body, full, listed, receipt_body
 from broker.approvals import Answer as Review
 from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Action
@@ -37,6 +37,8 @@ from broker.store import approvals as proposal_rows
 FOR_EVERY_TENANT = ("gate.policy.activate", "gate.policy.rollback")
 OPEN_STATES = ("waiting", "approved", "executing")
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
+Beside = Callable[[Principal, Proposal], Awaitable[dict[str, Json]]]
+"""What a reviewer is shown beside the proposal."""
 
 
 class Acts:
@@ -59,6 +61,7 @@ class Acts:
         session_seconds: int,
         budgets: Mapping[str, int],
         approved: Due,
+        beside: Beside,
         connectors: Callable[[], Mapping[str, Connector]] = dict,
         more: Mapping[str, Act] = MappingProxyType({}),
     ) -> None:
@@ -78,6 +81,7 @@ class Acts:
         self._session_seconds = session_seconds
         self._budgets = budgets
         self._approved = approved
+        self._beside = beside
         self._connectors = connectors
         self.changed = asyncio.Condition()
         """Notified when an action of this process changed its state."""
@@ -284,10 +288,11 @@ class Acts:
 
     async def _read_approvals(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         if arguments.get("approval"):
-            return full(await self._approvals.get(principal.tenant, arguments["approval"]))
+            found = await self._approvals.get(principal.tenant, arguments["approval"])
+            return full(found) | (await self._beside(principal, found) if arguments.get("detail") else {})
         states = OPEN_STATES if arguments.get("state") in (None, "", "open") else (arguments["state"],)
         page = await self._approvals.page(principal.tenant, states, after=arguments.get("after", ""))
-        return {"approvals": [brief(one) for one in page.items], "after": page.after}
+        return {"approvals": [listed(one) for one in page.items], "after": page.after}
 
     async def _review(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Store one person's answer; at quorum the request is decided again, elsewhere and afresh."""

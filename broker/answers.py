@@ -1,7 +1,10 @@
 """The shapes of the API's answers, wherever they are given: at once, later, at a repetition, or to a reviewer."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from broker.errors import BadRequest, Conflict, Denied, LimitExceeded, NotFound, Receipt, UpstreamFailed
 from broker.model import Decision, Json, Plan, Redacted, Result, ResultStatus
@@ -130,6 +133,19 @@ def brief(proposal: Proposal) -> dict[str, Json]:
         "quorum": proposal.quorum,
         "expires_at": proposal.expires_at,
         "url": f"/v1/approvals/{proposal.id}",
+    }
+
+
+def listed(proposal: Proposal) -> dict[str, Json]:
+    """A proposal in the list of what waits; ``alike`` is the same for requests of one thing, whoever asks."""
+    said = proposal.request["arguments"] if proposal.narrowed is None else proposal.narrowed
+    same = orjson.dumps([proposal.action, dict(proposal.resource), dict(said)], option=orjson.OPT_SORT_KEYS)
+    return {
+        **brief(proposal),
+        "reason": proposal.request["reason"],
+        "summary": proposal.plan["summary"],
+        "created_at": proposal.created_at,
+        "alike": hashlib.sha256(same).hexdigest(),
     }
 
 

@@ -316,5 +316,8 @@ ROUTES: tuple[Route, ...] = (
     _console("GET", "/console/exports", "console_exports", "gate.exports.read", "exports of the log"),
     _console("POST", "/console/exports", "console_exports_create", "gate.exports.create", "make one"),
     _console("GET", "/console/exports/{export}/file", "console_exports_file", "gate.exports.fetch", "its bytes"),
+    _console("GET", "/console/inbox", "console_inbox", "gate.approvals.read", "what waits for people"),
+    _console("GET", "/console/inbox/{id}", "console_approval", "gate.approvals.read", "all of one waiting request"),
+    _console("POST", "/console/inbox/{id}/reviews", "console_review", "gate.review.create", "approve or deny"),
     _console("GET", "/console/health", "console_health", "gate.health.read", "health and settings"),
 )

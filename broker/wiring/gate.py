@@ -32,6 +32,7 @@ from broker.pipeline import Pipeline
 from broker.reading import Ask, Reader
 from broker.remedies import Finding, Situations, Times, remedies_for, times_of
 from broker.remedies.measure import Measuring
+from broker.reviewing import Reviewing
 from broker.sessions import Sessions
 from broker.streams import Streams
 from broker.topology import Topology
@@ -227,6 +228,7 @@ class Wiring(Foundations):
             session_seconds=bounds.seconds_max,
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
             approved=self.approved,
+            beside=self.reviewing.beside,
             connectors=lambda: self.connectors,
             more={**self.incident_acts.acts, **self.log_acts.acts, **self.health.acts},
         )
@@ -242,9 +244,9 @@ class Wiring(Foundations):
         return made
 
     @cached_property
-    def pipeline(self) -> Pipeline:
-        """The one path."""
-        reader = Reader(
+    def reader(self) -> Reader:
+        """Reads asks and waiting requests."""
+        return Reader(
             catalog=lambda: self.policy.catalog,
             store=self.store,
             sessions=self.sessions,
@@ -255,6 +257,37 @@ class Wiring(Foundations):
             id_key=self.keys.secret("id.key"),
             region=self.settings.redaction.region,
         )
+
+    @cached_property
+    def situations(self) -> Situations:
+        """What the gate's own rows say of an incident's request."""
+        return Situations(
+            store=self.store,
+            clock=self.clock,
+            topology=self.topology,
+            evidence=self.evidence,
+            catalog=lambda: self.policy.catalog,
+            inventory=self.settings.resource,
+            times=self._times,
+        )
+
+    @cached_property
+    def reviewing(self) -> Reviewing:
+        """What a reviewer is shown."""
+        return Reviewing(
+            reader=self.reader,
+            situations=self.situations,
+            parties=self.parties,
+            evidence=self.evidence,
+            policy=self.policy,
+            connectors=lambda: self.connectors,
+            search=self.log_index.search,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The one path."""
         obligations = Obligations(
             limits=Limits(self.store),
             approvals=self.approvals,
@@ -267,7 +300,7 @@ class Wiring(Foundations):
             identity=self.identity,
             attempts=Attempts(self.clock, self.telemetry, self.settings.web),
             parties=self.parties,
-            reader=reader,
+            reader=self.reader,
             sessions=self.sessions,
             kills=self.kills,
             approvals=self.approvals,
@@ -279,15 +312,7 @@ class Wiring(Foundations):
             clock=self.clock,
             telemetry=self.telemetry,
             approval_grace_seconds=self.settings.sessions.approval_grace_seconds,
-            situations=Situations(
-                store=self.store,
-                clock=self.clock,
-                topology=self.topology,
-                evidence=self.evidence,
-                catalog=lambda: self.policy.catalog,
-                inventory=self.settings.resource,
-                times=self._times,
-            ),
+            situations=self.situations,
         )
 
     @cached_property

@@ -55,4 +55,42 @@
       end.textContent = end.dataset.text;
     });
   }
+
+  // A part that renews itself: only while it is seen, and not while somebody reads on or stands in it.
+  for (const part of document.querySelectorAll("[data-refresh]")) {
+    setInterval(() => {
+      const busy = part.querySelector("details[open]") || part.contains(document.activeElement);
+      if (document.visibilityState === "visible" && !busy) part.dispatchEvent(new Event("refresh"));
+    }, 1000 * Math.max(1, Number(part.dataset.refresh)));
+  }
+
+  // Keys of the inbox and the approval page; #keys-on turns them off, for good on this browser.
+  const keys = document.getElementById("keys");
+  if (keys) {
+    const on = document.getElementById("keys-on");
+    on.checked = localStorage.getItem("keys") !== "off";
+    on.addEventListener("change", () => localStorage.setItem("keys", on.checked ? "on" : "off"));
+    const rows = () => [...document.querySelectorAll("[data-row] > summary")];
+    const chosen = () => document.activeElement.closest("article")?.querySelector("[data-row]");
+    const step = (by) => {
+      const all = rows();
+      const at = all.findIndex((one) => one.closest("article").contains(document.activeElement));
+      all[at < 0 ? (by > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + by, 0), all.length - 1)]?.focus();
+    };
+    const decide = (field) => {
+      const here = document.getElementById(field);
+      if (here) here.focus();
+      else if (chosen()) location.assign(`${chosen().dataset.row}#${field}`);
+    };
+    const acts = {
+      j: () => step(1), k: () => step(-1), a: () => decide("approve-note"), d: () => decide("deny-reason"),
+      "?": () => { keys.open = true; keys.querySelector("summary").focus(); },
+    };
+    document.addEventListener("keydown", (event) => {
+      const field = event.target.closest("input, textarea, select, [contenteditable]");
+      if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || field || !on.checked) return;
+      if (Object.hasOwn(acts, event.key)) { event.preventDefault(); acts[event.key](); }
+    });
+    if (["#approve-note", "#deny-reason"].includes(location.hash)) document.getElementById(location.hash.slice(1))?.focus();
+  }
 })();
