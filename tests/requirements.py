@@ -49,6 +49,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("work:claims", "broker/work.py", "one holder a step, under a fence; stale holders cause nothing; nothing is due before the log has it", "unit/work/test_claims.py"),
     _("work:poison", "broker/work.py", "work that nobody can do is set aside, seen, and strands no incident", "unit/work/test_poison.py"),
     _("work:kills", "broker/work.py", "workers killed anywhere leave every incident finished, each step once", "unit/work/test_workers.py"),
+    _("work:many", "tests/drill", "many incidents at once with workers killed: none stranded, none acted on twice, no two effects in conflict", "e2e/test_many_incidents.py", "e2e/test_killed_worker.py"),
     _("remedy:evidence", "policies/broker/remedies", "no diagnosis, no action; the right work, environment, fault and resource; who comes first; no loops", "e2e/test_remedies.py::test_no_diagnosis_no_work_or_a_lost_one_no_action", "unit/policies/test_goldens.py"),
     _("remedy:catalogue", "broker/remedies", "a remedy is derived from verified claims alone; a target's past is counted as it was", "unit/remedies/test_catalogue.py", "unit/remedies/test_history.py", "unit/store/test_writes.py"),
     _("remedy:verified", "broker/remedies", "what is measured before and after decides; what did not help is undone once, as approved, and escalated", "unit/remedies/test_verdict.py", "unit/remedies/test_measure.py", "e2e/test_remedies.py"),

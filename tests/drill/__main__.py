@@ -1,6 +1,6 @@
-"""``python -m tests.drill [--kills N] [--store sqlite|postgres|both] [--seed N]``: kill the gate under load, again and again.
+"""``python -m tests.drill [--campaign gate|responder|both] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
 
-Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
+``gate``: kill the gate under load, again and again. ``responder``: many incidents at once, their workers killed. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
 """
 
 import argparse
@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.drill.campaign import Campaign
+from tests.drill.responder import Campaign as Responder
+from tests.drill.responder_verdict import judge as judge_responder
 from tests.drill.verdict import judge
 from tests.parts import ROOT, fresh_database
 
+INCIDENTS = 20
+"""Of one campaign of the responder; its workers die a fifth as often as the gate of the other."""
 RESULTS = ROOT / "tests" / "bench" / "results"
 
 
@@ -30,6 +34,7 @@ def drill(store: str, *, kills: int, seed: int, folder: Path) -> dict[str, Any]:
     seen = campaign.seen
     verdict = judge(seen, campaign.data, url)
     return {
+        "campaign": "gate",
         "store": store,
         "seed": seed,
         "kills": seen.kills,
@@ -41,6 +46,16 @@ def drill(store: str, *, kills: int, seed: int, folder: Path) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "violations": verdict.violations,
     }
+
+
+def incidents(store: str, *, kills: int, seed: int, folder: Path) -> dict[str, Any]:
+    """One campaign of the responder on ``store`` and its verdict."""
+    url = fresh_database().replace("postgresql://", "postgresql+psycopg://") if store == "postgres" else ""
+    campaign = Responder(folder, store_url=url, incidents=INCIDENTS, kills=kills, seed=seed, patience=900)
+    seen = asyncio.run(campaign.run())
+    verdict = judge_responder(seen)
+    told = {"campaign": "responder", "store": store, "seed": seed, **verdict.counts}
+    return {**told, "seconds": round(seen.seconds, 1), "violations": verdict.violations}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -56,22 +71,32 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _run(campaign: str, store: str, kills: int, seed: int) -> dict[str, Any]:
+    """One campaign in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="wgdrill") as folder:
+        if campaign == "responder":
+            return incidents(store, kills=max(1, kills // 5), seed=seed, folder=Path(folder))
+        return drill(store, kills=kills, seed=seed, folder=Path(folder))
+
+
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--store", choices=["sqlite", "postgres", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--campaign", choices=["gate", "responder", "both"], default="both")
     parser.add_argument("--keep", action="store_true", help="write the raw figures to tests/bench/results")
     chosen = parser.parse_args()
+    stores = ("sqlite", "postgres") if chosen.store == "both" else (chosen.store,)
+    campaigns = ("gate", "responder") if chosen.campaign == "both" else (chosen.campaign,)
     rows = []
-    for store in ("sqlite", "postgres") if chosen.store == "both" else (chosen.store,):
-        with tempfile.TemporaryDirectory(prefix="wgdrill") as folder:
-            rows.append(drill(store, kills=chosen.kills, seed=chosen.seed, folder=Path(folder)))
-    print(table(rows))
+    for campaign in campaigns:
+        rows += [_run(campaign, store, chosen.kills, chosen.seed) for store in stores]
+        print(table([row for row in rows if row["campaign"] == campaign]))
     for row in rows:
         for violation in row["violations"]:
-            print(f"{row['store']}: {violation}", file=sys.stderr)
+            print(f"{row['campaign']}, {row['store']}: {violation}", file=sys.stderr)
     if chosen.keep:
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         (RESULTS / f"drill-{stamp}.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -63,6 +63,11 @@ class Supervisor:
     meanwhile: Callable[[], Awaitable[object]] | None = None
     """What happens, once, while somebody looks at a cache: the last look before a plan is bound."""
 
+    arrived: list[tuple[str, str, str]] = field(default_factory=list)
+    """Every request for a repair that came, a repeated one again: (action id, verb, process)."""
+    mended: Callable[[str, str], object] | None = None
+    """Told of each repair that was done: (verb, process)."""
+
     async def __aenter__(self) -> Self:
         for name in self.names:
             self.children[name] = Child(name, await _start(), time.time_ns())
@@ -122,6 +127,7 @@ class Supervisor:
 
     async def repair(self, child: Child, verb: str, asked: dict[str, object]) -> bytes:
         action_id, held = str(asked["action_id"]), self.cache(child.name)
+        self.arrived.append((action_id, verb, child.name))
         if child.name in self.refusing:
             return whole(500, {})
         if action_id in self.actions:
@@ -138,6 +144,8 @@ class Supervisor:
                 self.indexes.add(str(asked["index"]))
             case "start" if child.running.returncode is not None:
                 child.running, child.started_at_ns = await _start(), time.time_ns()
+        if self.mended is not None:
+            self.mended(verb, child.name)
         done = {"action_id": action_id, "state": "done", "process": child.shown(), "cache": self.cache(child.name)}
         self.actions[action_id] = done
         return whole(200, done)

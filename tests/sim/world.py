@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,10 +219,11 @@ async def world(
     extra: str = "",
     policies: Path | None = None,
     clock: SeededClock | None = None,
+    depends_on: Mapping[str, Sequence[str]] = DEPENDS_ON,
 ) -> AsyncIterator[World]:
-    """A running world under ``folder``; ``extra`` is more TOML."""
+    """A running world under ``folder``; ``extra`` is more TOML, ``depends_on`` its services and what each needs."""
     async with (
-        Supervisor(("checkout", "payments", "storefront", "inventory")) as supervisor,
+        Supervisor(tuple(depends_on)) as supervisor,
         ModelServer(turns or [Turn("all is well")], key="provider-key") as models,
     ):
         (folder / "logs").mkdir(exist_ok=True)
@@ -230,7 +231,7 @@ async def world(
         _repository(folder / "settings")
         (folder / "model.key").write_text("provider-key")
         (folder / "model.key").chmod(0o600)
-        settings = config.load(_toml(folder, supervisor, models, store_url, extra), environment={})
+        settings = config.load(_toml(folder, supervisor, models, store_url, extra, depends_on), environment={})
         made = World(folder, clock or SeededClock(), supervisor, models, settings, store_url)
         if policies is not None:
             made.policies = policies
@@ -268,12 +269,16 @@ def _repository(folder: Path) -> None:
         subprocess.run(["git", "-C", str(folder), *command], check=True)
 
 
-def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: str, extra: str) -> Path:
+def _toml(  # noqa: PLR0917 - one argument a part
+    folder: Path,
+    supervisor: Supervisor,
+    models: ModelServer,
+    store_url: str,
+    extra: str,
+    depends_on: Mapping[str, Sequence[str]],
+) -> Path:
     """The configuration of this world."""
-    items = [
-        ("process", name, "prod", "eu-west-1" if name != "payments" else "us-east-1")
-        for name in ("storefront", "checkout", "payments", "inventory")
-    ]
+    items = [("process", name, "prod", "eu-west-1" if name != "payments" else "us-east-1") for name in depends_on]
     items += [
         ("process", "checkout", "staging", "eu-west-1"),
         ("config", "checkout", "prod", "eu-west-1"),
@@ -284,7 +289,7 @@ def _toml(folder: Path, supervisor: Supervisor, models: ModelServer, store_url: 
     inventory = "".join(
         f"[[inventory]]\ntype = {json.dumps(t)}\nid = {json.dumps(i)}\nenv = {json.dumps(e)}\nregion = {json.dumps(r)}\n"
         + (
-            f"depends_on = {json.dumps(DEPENDS_ON[i])}\nowners = ['team-{i}']\n"
+            f"depends_on = {json.dumps(depends_on[i])}\nowners = ['team-{i}']\n"
             if (t, e) == ("process", "prod")
             else ""
         )
@@ -307,7 +312,7 @@ config_repository = {json.dumps(str(folder / "settings"))}
 config_files = {{checkout = "checkout.json"}}
 processes = [
   {{id = "checkout", log_files = [{json.dumps(str(folder / "logs" / "checkout.log"))}]}},
-  {{id = "storefront"}}, {{id = "payments"}}, {{id = "inventory"}},
+  {", ".join(f"{{id = {json.dumps(name)}}}" for name in depends_on if name != "checkout")}
 ]
 [[connectors]]
 name = "llm"
