@@ -313,11 +313,23 @@ ROUTES: tuple[Route, ...] = (
     _console("GET", "/console/audit/{seq}", "console_audit_entry", "gate.audit.read", "one record"),
     _console("GET", "/console/audit/{seq}/proof", "console_audit_proof", "gate.audit.read", "its proof as a file"),
     _console("GET", "/console/audit/{seq}/leaf", "console_audit_leaf", "gate.audit.read", "its bytes as a file"),
-    _console("GET", "/console/exports", "console_exports", "gate.exports.read", "exports of the log"),
-    _console("POST", "/console/exports", "console_exports_create", "gate.exports.create", "make one"),
-    _console("GET", "/console/exports/{export}/file", "console_exports_file", "gate.exports.fetch", "its bytes"),
     _console("GET", "/console/inbox", "console_inbox", "gate.approvals.read", "what waits for people"),
     _console("GET", "/console/inbox/{id}", "console_approval", "gate.approvals.read", "all of one waiting request"),
     _console("POST", "/console/inbox/{id}/reviews", "console_review", "gate.review.create", "approve or deny"),
+    _console("GET", "/console/incidents", "console_incidents", "gate.incidents.read", "incidents, the newest first"),
+    _console("GET", "/console/incidents/{id}", "console_incident", "gate.incidents.read", "all that is known of one"),
+    _console(
+        "GET", "/console/incidents/{id}/related", "console_incident_related", "gate.incidents.read", "who and what"
+    ),
+    _console("GET", "/console/incidents/{id}/postmortem", "console_postmortem", "gate.incidents.read", "from records"),
+    _console(
+        "GET", "/console/incidents/{id}/postmortem/file", "console_postmortem_file", "gate.incidents.read", "as a file"
+    ),
+    _console("POST", "/console/incidents/{id}/notes", "console_incident_note", "gate.incidents.note", "add a note"),
+    _console("POST", "/console/incidents/{id}/steps", "console_incident_step", "gate.incidents.direct", "take part"),
+    _console("GET", "/console/observations/{id}", "console_observation", "gate.observation.read", "a kept result"),
+    _console("GET", "/console/exports", "console_exports", "gate.exports.read", "exports of the log"),
+    _console("POST", "/console/exports", "console_exports_create", "gate.exports.create", "make one"),
+    _console("GET", "/console/exports/{export}/file", "console_exports_file", "gate.exports.fetch", "its bytes"),
     _console("GET", "/console/health", "console_health", "gate.health.read", "health and settings"),
 )

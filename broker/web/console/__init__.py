@@ -11,7 +11,9 @@ from broker.web.console.pages.audit import AuditPages
 from broker.web.console.pages.exports import ExportsPage
 from broker.web.console.pages.health import HealthPage
 from broker.web.console.pages.inbox import InboxPage
+from broker.web.console.pages.incidents import IncidentPages
 from broker.web.console.pages.live import LivePage
+from broker.web.console.pages.observation import ObservationPage
 from broker.web.console.render import Renderer
 from broker.web.console.signin import SignInPages
 from broker.web.console.static import StaticFiles
@@ -23,6 +25,8 @@ PAGES: tuple[type, ...] = (
     InboxPage,
     AuditPages,
     HealthPage,
+    IncidentPages,
+    ObservationPage,
 )
 """One class a page; each takes the desk and has the handlers that ``web/routes.py`` names."""
 
