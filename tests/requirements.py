@@ -58,6 +58,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("incident:recorded", "broker/connectors", "recorded answers are read strictly, met exactly, and EMPTY elsewhere; a case goes through a temporary gate to the same judge", "unit/connectors/test_replay.py", "e2e/test_investigate_replay.py"),
     _("incident:rules", "agents/rules", "the first tier names a cause by two independent signals, follows errors upstream, and abstains from what it does not know", "unit/rules/test_investigate.py", "unit/rules/test_scores.py"),
     _("incident:corpora", "HolmesGPT and opensre fixtures", "on recorded incidents at most 5 % are convicted wrongly, healthy ones never", "eval/test_recorded_cases.py"),
+    # -- reading the log
+    _("logbook:live", "WHATWG HTML 9.2", "the log is followed by number: resumed without loss or repeat, per tenant, bounded, ended with the reason", "e2e/test_events.py", "unit/sdk/test_events.py"),
+    _("logbook:search", "broker/logbook", "every search finds exactly what fits, in pages both ways, looking at no more than it may", "unit/logbook/test_index.py", "e2e/test_log_reading.py"),
+    _("logbook:exports", "broker/logbook", "exports are the log's own bytes, verify by themselves, run no formula, and expire", "unit/logbook/test_bundle.py", "e2e/test_exports.py"),
+    _("logbook:pages", "broker/web/console", "live, audit, record, consistency and exports for people, naughty text shown as text", "e2e/console/test_log_pages.py"),
     # -- identity
     _("identity:verifier", "RFC 9068, RFC 8725", "a token is read one way and believed only whole", IDENTITY + "test_forgeries.py", IDENTITY + "test_mutations.py"),
     _("identity:vectors", "Wycheproof", "no forged JOSE vector is accepted", "vectors/identity/test_wycheproof.py"),

@@ -167,6 +167,31 @@ class Entry(Answer):
     record: Mapping[str, Json]
 
 
+class Event(Answer):
+    """A record of the log as it is told live; texts that are not there are empty, a missing tier is -1."""
+
+    seq: int
+    at: int
+    id: str
+    kind: str
+    about: str = ""
+    who: str = ""
+    name: str = ""
+    behalf: str = ""
+    behalf_name: str = ""
+    action: str = ""
+    action_id: str = ""
+    resource: str = ""
+    target: str = ""
+    effect: str = ""
+    tier: int = -1
+    codes: tuple[str, ...] = ()
+    status: str = ""
+    session: str = ""
+    incident: str = ""
+    approval: str = ""
+
+
 class Incident(Answer):
     """An incident's row. Times are whole seconds since the epoch; ``severity`` is 1 (low) to 4 (critical)."""
 

@@ -18,7 +18,7 @@ from typing import Self
 
 import httpx
 
-from wicketgate.answers import Done, Json, Session
+from wicketgate.answers import Done, Event, Json, Session
 from wicketgate.areas import (
     Actions,
     Agents,
@@ -32,6 +32,7 @@ from wicketgate.areas import (
     read_action,
 )
 from wicketgate.errors import ApprovalPending, GateError
+from wicketgate.events import Following, follow
 from wicketgate.tokens import TokenSource
 from wicketgate.wire import Sending, Sleep, Wire, is_loopback
 from wicketgate.words import Intent, Resource
@@ -161,6 +162,27 @@ class Gate:
             raise
         self._observer(request, done)
         return done
+
+    def events(  # noqa: PLR0913 - one keyword a filter
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        action: str = "",
+        effect: str = "",
+        session: str = "",
+        incident: str = "",
+        own: bool = True,
+        after: int | None = None,
+        patience: float = 300.0,
+    ) -> AsyncIterator[Event]:
+        """The log as it grows, record by record: what fits every filter that is given.
+
+        ``after`` resumes behind that number; ``own=False`` leaves out looks at the gate itself. It goes on over broken
+        connections and expired tokens without loss or repeat, and raises what else ends it (see ``wicketgate.events``).
+        """
+        given = {"kinds": ",".join(kinds), "action": action, "effect": effect, "session": session, "incident": incident}
+        query = {name: value for name, value in given.items() if value} | ({} if own else {"own": "0"})
+        return follow(self.wire, Following(query, after), patience=patience)
 
     async def live(self) -> bool:
         """True where the gate's program answers."""

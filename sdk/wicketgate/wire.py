@@ -6,7 +6,8 @@ All waits of one call together stay within ``patience`` seconds; what does not f
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -53,7 +54,7 @@ class Wire:
         self.client = client
         self._token = token
         self._patience = patience
-        self._sleep = sleep
+        self.sleep = sleep
 
     async def send(self, sending: Sending, *, patience: float | None = None) -> tuple[int, Json]:
         """Status and JSON body of a 2xx answer; raises ``GateError``."""
@@ -63,7 +64,7 @@ class Wire:
             try:
                 return await self._once(sending)
             except NotAuthenticated as error:
-                if fresh or error.status != httpx.codes.UNAUTHORIZED or not self._forget_token():
+                if fresh or error.status != httpx.codes.UNAUTHORIZED or not self.forget_token():
                     raise
                 fresh = True
             except GateError as error:
@@ -72,7 +73,7 @@ class Wire:
                     raise
                 left -= wait
                 pause *= 2
-                await self._sleep(wait)
+                await self.sleep(wait)
 
     async def text(self, path: str) -> tuple[int, str]:
         """Status and text of a read that needs no credential; raises ``Unreachable``."""
@@ -81,6 +82,28 @@ class Wire:
         except httpx.HTTPError as error:
             raise _unreachable(self.url, error) from None
         return answer.status_code, answer.text
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], *, silence: float
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """Lines of an answer that goes on; raises ``GateError`` for a refusal and ``Unreachable`` for a broken one.
+
+        ``silence`` is how many seconds may pass without a byte.
+        """
+        bearer = {"authorization": f"Bearer {await token_of(self._token)}"} if self._token is not None else {}
+        own = self.client.timeout
+        timeout = httpx.Timeout(connect=own.connect, read=silence, write=own.write, pool=own.pool)
+        try:
+            async with self.client.stream(
+                "GET", self.url + path, params=query, headers={**headers, **bearer}, timeout=timeout
+            ) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    _read(answer)
+                yield answer.aiter_lines()
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from None
 
     async def _once(self, sending: Sending) -> tuple[int, Json]:
         headers = {"accept": "application/json"}
@@ -105,7 +128,7 @@ class Wire:
             raise _unreachable(self.url, error) from None
         return _read(answer)
 
-    def _forget_token(self) -> bool:
+    def forget_token(self) -> bool:
         """Let a token source drop what it kept; False where asking again cannot give another token."""
         if self._token is None or isinstance(self._token, str):
             return False

@@ -14,7 +14,6 @@ import httpx
 
 from broker.web.app import is_console
 from broker.web.routes import ROUTES, Route
-from tests.sim.sse import reading
 from tests.sim.streamed import beginning
 from tests.sim.visitor import SAME_ORIGIN, Visitor, signed_in
 from tests.sim.world import World, world
@@ -89,12 +88,6 @@ async def _ask(it: World, route: Route, caller: str, people: Mapping[str, Visito
         headers["Cookie"] = f"wicketgate-8480={login[:-3]}{'AAA' if login[-3:] != 'AAA' else 'BBB'}"
     if caller == "cross-site":
         headers["Sec-Fetch-Site"] = "cross-site"
-    if route.stream:
-        shown = headers | ({"Cookie": f"wicketgate-8480={visitor.login}"} if known else {})
-        async with reading(it.app, path, shown) as reader:
-            if reader.status != 200:
-                await reader.until(lambda r: r.ended)
-            return httpx.Response(reader.status, headers=reader.headers, content=bytes(reader.body))
     if route.stream:
         cookies = {} if caller in {"nobody", "token", "forged"} else {"Cookie": f"wicketgate-8480={visitor.login}"}
         return await beginning(it.app, path, {**headers, **cookies})
