@@ -173,6 +173,7 @@ class Background:
             # The queue may hold it twice, and another replica may have been faster.
             now = await self._approvals.get(proposal.tenant, proposal.id)
             if now.state == "approved":
+                await self._pipeline.requester(now)  # nothing is measured for what cannot run now
                 await self._quietly("baseline", partial(self._aftermath.before, now))
                 await self._pipeline.resume(now)
                 await self._acts.notify()

@@ -147,7 +147,11 @@ class Pipeline:
             raise
 
     async def resume(self, proposal: Proposal) -> Answer:
-        """Decide a waiting request again, now that people answered; the requester's stored identity must still hold."""
+        """Decide a waiting request again, now that people answered; raises as ``requester``."""
+        return await self._go_on(await self._reader.proposal(await self.requester(proposal), proposal))
+
+    async def requester(self, proposal: Proposal) -> Principal:
+        """Who asked for a waiting request; raises ``Unauthenticated`` where their stored identity does not hold any more."""
         principal = await self._parties.bounded(stored_principal(proposal))
         if seconds(self._clock) > principal.expires_at + self._grace:
             raise Unauthenticated(
@@ -155,7 +159,7 @@ class Pipeline:
                 code="identity.approval_grace_over",
                 remedy="the requester sends the same request again",
             )
-        return await self._go_on(await self._reader.proposal(principal, proposal))
+        return principal
 
     async def own(self, principal: Principal, ask: Ask, *, undoes: str = "") -> Answer:
         """Steps 2 to 9 for the gate's own workload, which has no credential and comes from nowhere outside.
@@ -239,8 +243,7 @@ class Pipeline:
         try:
             return await self._close(asked, end)
         except AuditUnavailable:
-            task = asyncio.create_task(self._close_later(asked, end))
-            self.keep(task)
+            self.keep(asyncio.create_task(self._close_later(asked, end)))
             raise OutcomeOwed(retry_after=RETRY_SECONDS) from None
 
     async def _close(self, asked: Asked, end: End) -> Receipt:

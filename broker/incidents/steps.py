@@ -22,7 +22,7 @@ from broker.store.incidents import Event, Incident
 from broker.work import SETTLED
 
 EVENTS_MAX = 10_000
-"""Events of one incident, beyond which nobody may add a note."""
+"""Events of one incident, beyond which nobody may add a note; what a person does with it still counts."""
 _KIND = re.compile(r"[a-z][a-z_]{0,31}")
 Body = Mapping[str, Json]
 
@@ -68,10 +68,6 @@ class Steps:
         """Put down what somebody says or does; some kinds also move the incident."""
         if not _KIND.fullmatch(kind):
             raise BadRequest("field `kind` must be one lower-case word", code="incident.kind")
-        if stands.version >= EVENTS_MAX:
-            raise LimitExceeded(
-                "the incident has as many events as it may", code="incident.events", remedy="close it, or hand it on"
-            )
         acts: Mapping[str, Callable[[Incident, str, Body], Event]] = {
             "take_over": self._take_over,
             "hand_back": self._hand_back,
@@ -79,7 +75,11 @@ class Steps:
             "rule_out": self._rule_out,
         }
         if kind in acts:
-            return acts[kind](stands, by, body)
+            return acts[kind](stands, by, body)  # a person is heard however much others said
+        if stands.version >= EVENTS_MAX:
+            raise LimitExceeded(
+                "the incident has as many events as it may", code="incident.events", remedy="close it, or hand it on"
+            )
         return self._tell(stands, kind, by, body)[1]
 
     def _take_over(self, stands: Incident, by: str, body: Body) -> Event:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_remedies import last, outcome, play
-from tests.sim.troubled import Troubled
+from tests.e2e.test_remedies import QUICK, last, outcome, play
+from tests.sim.troubled import Counters, Troubled
+from tests.sim.world import world
 
 RAN_OUT = 400
 """Seconds after which nobody can be between the two any more."""
@@ -78,3 +79,31 @@ def test_an_approved_remedy_that_never_began_calls_people(tmp_path: Path, monkey
         assert it.it.supervisor.caches == {"checkout": b"rotten"}
 
     play(tmp_path, scene)
+
+
+def test_nothing_is_measured_again_and_again_for_a_requester_who_is_gone(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra=QUICK + "[sessions]\napproval_grace_seconds = 0\n") as it:
+            it.supervisor.caches["checkout"] = b"rotten"
+            child = it.supervisor.children["checkout"]
+            child.running.kill()
+            await child.running.wait()
+            trouble = Troubled(it, Counters())
+            await trouble.open(severity="critical")
+            await trouble.diagnose(sure=False)
+            body = (await trouble.ask("local.cache.clear")).json()
+            await trouble.finish("proposed", action_id=body["action_id"])
+            await trouble.turn()
+            it.clock.advance(650)
+            assert (await it.review(await it.person("oncall"), body["approval"])).status_code == 200
+            background = it.gate.background
+            waiting = await it.gate.approvals.get("default", body["approval"]["id"])
+            for _ in range(1000):
+                if waiting.action_id not in background._resuming:
+                    break
+                await asyncio.sleep(0.01)  # the gate's own loop is at it in this moment
+            await background.resume(waiting)
+            assert (await it.gate.approvals.get("default", body["approval"]["id"])).state == "approved"
+            assert [event.kind for event in await trouble.events()].count("baseline") == 1
+
+    asyncio.run(main())

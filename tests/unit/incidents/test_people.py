@@ -230,6 +230,10 @@ def test_notes_are_bounded_and_steps_are_not(shop: Shop, run: Run, monkeypatch: 
         with pytest.raises(LimitExceeded) as refused:
             await act(shop, opened, "note", text="two")
         assert refused.value.error_code == "incident.events"
+        # However much was said before, a person who takes part is heard.
+        await act(shop, opened, "correct", component="payments")
+        assert (await act(shop, opened, "take_over")).to_state == "human_hold"
+        await act(shop, opened, "hand_back", to="triaging")
         assert (await shop.step(opened, "investigating")).state == "investigating"
 
     run(main())
