@@ -23,7 +23,10 @@ PEOPLE = ("oncall", "security", "auditor", "stranger")
 CALLERS = ("nobody", "forged", "token", "cross-site", "no-token", *PEOPLE)
 """``token``: the on-call person's bearer token without a login; ``cross-site`` and ``no-token``: their forms, sent by
 another site or without the form token."""
-FORMS: Mapping[str, Mapping[str, Any]] = {"console_audit_view": {"name": "mine", "query": "own=1", "key": "k"}}
+FORMS: Mapping[str, Mapping[str, Any]] = {
+    "console_audit_view": {"name": "mine", "query": "own=1", "key": "k"},
+    "console_review": {"verdict": "deny", "digest": "0" * 64, "reason": "x", "key": "r"},
+}
 """Handler -> fields; what names something of the gate is one of ``THINGS``."""
 PARAMETERS: Mapping[str, str] = {"{name}": "console.css", "{seq}": "0"}
 
