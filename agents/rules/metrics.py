@@ -192,7 +192,10 @@ KINDS: Sequence[Kind] = (
 
 
 def read(seen: Seen, found: Sequence[Series]) -> tuple[list[Sign], list[Calm]]:
-    """What the series of an answer show: signs of trouble, and what is recognised and calm."""
+    """What the series of an answer show: signs of trouble, and what is recognised and calm.
+
+    A part of an answer can show trouble; it never shows calm.
+    """
     signs: list[Sign] = []
     calm: list[Calm] = []
     for one in found:
@@ -202,7 +205,7 @@ def read(seen: Seen, found: Sequence[Series]) -> tuple[list[Sign], list[Calm]]:
         sign = _sign(seen, one, kind)
         if sign is not None:
             signs.append(sign)
-        else:
+        elif seen.status != "truncated":
             calm.append(_calm(seen, one, kind))
     return signs, calm
 

@@ -142,11 +142,16 @@ def unwell(evidence: Evidence) -> str:
 
 
 def unmeasured(evidence: Evidence) -> str:
-    """What the complaint is about and nothing that was read can show; empty where it was looked at."""
-    title = evidence.scope.facts.title
+    """What the complaint is about and nothing that was read can show; empty where it was looked at.
+
+    Where the topology knows the service that complains, what is calm elsewhere does not speak for it.
+    """
+    facts = evidence.scope.facts
+    title = facts.title
+    own = [one for one in evidence.calm if one.component == facts.service or facts.service not in facts.nodes]
     topics = [(word, pattern) for word, pattern in _TOPICS.items() if re.search(word, title, re.IGNORECASE)]
     for word, pattern in topics:
-        if not any(pattern.search(one.name) for one in evidence.calm):
+        if not any(pattern.search(one.name) for one in own):
             return f"it is about {word.split('|')[0]}, and nothing that was read measures that"
     about_state = _ABOUT_STATE.search(title) is not None
     if about_state and not {"state", "log"} <= evidence.read:
