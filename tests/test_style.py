@@ -198,12 +198,18 @@ def test_no_suppression_is_for_everything() -> None:
     assert blanket == []
 
 
+SIGNING = {("POST", "/console/signout"), ("POST", "/console/backchannel")}
+"""Ends logins, and decides nothing: by the person's own form, and by the provider's signed token."""
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_each_route_declares_its_action_and_who_answers_for_it(route: object) -> None:
     method, path = getattr(route, "method"), getattr(route, "path")  # noqa: B009 - the table's own class stays private here
     action, access = getattr(route, "action"), getattr(route, "access")  # noqa: B009
-    assert access in {"pipeline", "owner", "role", "public", "token"}, (method, path)
-    if access == "pipeline":
+    assert access in {"pipeline", "owner", "role", "public", "token", "console"}, (method, path)
+    if (method, path) in SIGNING or (method, path) == ("GET", "/console"):
+        assert action == "-"
+    elif access in {"pipeline", "console"}:
         assert re.fullmatch(r"\*|[a-z]+\.[a-z]+\.[a-z]+", action), f"{method} {path} must name the action that it is"
     else:
         assert method == "GET" or access == "role", f"{method} {path} changes something without a decision"

@@ -1,0 +1,34 @@
+"""Every string that people read in the console, in one place: a file a page; templates see this package as ``words``.
+
+Braces are filled by ``format``.
+"""
+
+from broker.web.console.words.agents import Agents
+from broker.web.console.words.approval import Approval
+from broker.web.console.words.audit import Audit
+from broker.web.console.words.common import Common
+from broker.web.console.words.exports import Exports
+from broker.web.console.words.health import Health
+from broker.web.console.words.inbox import Inbox
+from broker.web.console.words.incidents import Incidents
+from broker.web.console.words.live import Live
+from broker.web.console.words.log import Log
+from broker.web.console.words.nav import Nav
+from broker.web.console.words.observation import Observation
+from broker.web.console.words.problem import Problem
+from broker.web.console.words.signin import SignIn
+
+agents = Agents()
+approval = Approval()
+audit = Audit()
+common = Common()
+exports = Exports()
+health = Health()
+inbox = Inbox()
+incidents = Incidents()
+live = Live()
+log = Log()
+nav = Nav()
+observation = Observation()
+problem = Problem()
+signin = SignIn()

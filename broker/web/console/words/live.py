@@ -1,0 +1,15 @@
+"""Strings: live."""
+
+
+class Live:
+    """Of the page `live`."""
+
+    title = "Live"
+    text = "What goes on record, as it goes on record. Nothing is shown that is not in the log."
+    pause = "Pause"
+    resume = "Go on"
+    running = "following"
+    paused = "paused"
+    nothing = "Nothing yet that fits. New records appear here by themselves; loosen the filters to see more."
+    no_script = "Without scripts this page stands still: reload it to see what is new."
+    ended = "The stream was interrupted. It goes on by itself where it may; else reload the page."

@@ -1,0 +1,17 @@
+"""Strings: nav."""
+
+
+class Nav:
+    """Of the navigation."""
+
+    inbox = "Inbox"
+    live = "Live"
+    incidents = "Incidents"
+    agents = "Agents"
+    audit = "Audit"
+    policies = "Policies"
+    simulate = "Simulate"
+    usage = "Usage"
+    redaction = "Redaction lab"
+    exports = "Exports"
+    health = "Health and settings"

@@ -1,0 +1,12 @@
+"""Strings: signin."""
+
+
+class SignIn:
+    """Of the page `signin`."""
+
+    signed_out = "Signed out"
+    signed_out_text = "You are signed out of this console."
+    provider_text = "Your identity provider may still know you."
+    provider_link = "Sign out there, too"
+    leaving = "Going to your identity provider …"
+    in_again = "Sign in again"
