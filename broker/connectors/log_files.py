@@ -76,11 +76,16 @@ def tail(file: BinaryIO, from_s: int, bytes_max: int) -> tuple[bytes, bool, bool
     return data, start == 0, reached
 
 
-def opened(path: Path) -> BinaryIO:
-    """Open one plain file. Raises ``UpstreamFailed`` (``upstream.log_file``)."""
+def opened(path: Path, *, found: bool = False) -> BinaryIO:
+    """Open one plain file; one that was only ``found`` beside a named one is never followed elsewhere.
+
+    Raises ``UpstreamFailed`` (``upstream.log_file``).
+    """
     try:
-        # Not blocking: a FIFO in the place of a log file must not hold the thread.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # Not blocking: a FIFO in the place of a log file must not hold the thread. Who may write into the folder may
+        # not choose by a link what the gate reads.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if found else 0)
+        descriptor = os.open(path, flags)
     except OSError:
         raise UpstreamFailed(f"the log file {path.name} cannot be read", sent=False, code="upstream.log_file") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -97,7 +102,7 @@ def _opened(path: Path, stack: ExitStack, cut: list[str]) -> list[tuple[str, Bin
         seen, unread = {_identity(newest)}, list[str]()
         for older in _rotated(path):
             try:
-                file = opened(older)
+                file = opened(older, found=True)
             except UpstreamFailed as error:
                 # One that is gone was deleted or renamed since the listing: the check below decides.
                 unread += [error.detail] if older.exists() else []

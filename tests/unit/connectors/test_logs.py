@@ -286,3 +286,13 @@ def test_json_lines_are_mined_by_their_message(tmp_path: Path, asked: Any) -> No
     here.log.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     (only,) = here.ask("templates.count").value["templates"]
     assert (only["template"], only["count"], only["level"]) == ("slow query took <*> ms", 20, "warning")
+
+
+def test_an_older_part_that_is_a_link_is_not_followed(tmp_path: Path, asked: Any) -> None:
+    it = World(tmp_path, asked)
+    (tmp_path / "elsewhere").write_text(stamped(AT + 1, "somebody else's secret"))
+    (tmp_path / "checkout.log.1").symlink_to(tmp_path / "elsewhere")
+    it.log.write_text(stamped(AT + 2, "its own line"))
+    result = it.ask("lines.search")
+    assert [line["text"].split(" ", 1)[1] for line in result.value["lines"]] == ["its own line"]
+    assert result.status is ResultStatus.TRUNCATED, "what is left out is said"
