@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def filled(store: Store, lines: list[dict[str, Any]]) -> str:
     async def fill() -> None:
         for first in range(0, len(lines), 100):
             chunk = lines[first : first + 100]
-            assert await store.write(lambda c, chunk=chunk: logindex.add(c, tenant, chunk))
+            assert await store.write(partial(logindex.add, tenant=tenant, lines=chunk))
 
     asyncio.run(fill())
     return tenant
@@ -157,7 +158,7 @@ def test_lines_that_do_not_follow_are_left_out(store: Store) -> None:
     lines = lines_of(30)
     tenant = filled(store, lines[:20])
     for late in (lines[:20], lines[10:30], lines[21:]):
-        assert not asyncio.run(store.write(lambda c, late=late: logindex.add(c, tenant, late)))
+        assert not asyncio.run(store.write(partial(logindex.add, tenant=tenant, lines=late)))
     assert asyncio.run(store.write(lambda c: logindex.add(c, tenant, lines[20:])))
     assert everything(store, tenant, Sought()) == list(range(30))[::-1]
 
