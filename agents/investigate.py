@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from wicketgate import Diagnosis
+from wicketgate import Diagnosis, GateError
 
 from agents.asking import Asking, ModelFailed
 from agents.case import Case, known, people
@@ -74,7 +74,8 @@ class Investigation:
     async def _by_rules(self, finding: Finding, how: Mapping[str, Json]) -> Result:
         """A sure leader, judged by the gate; without one, what is missing."""
         if finding.verdict != "sure" or not finding.ranked:
-            return Result("inconclusive", {**how, "reason": "abstained", "candidates": _candidates(finding)})
+            told = {**how, "reason": "abstained", "candidates": _candidates(finding)}
+            return Result("inconclusive", {**told, **await self._unexplained(finding)})
         body = finding.diagnosis()
         return concluded(body, await self.case.diagnose(body), {**how, "by": "rules"})
 
@@ -87,7 +88,8 @@ class Investigation:
             how["not_offered"] = inquiry.loop.not_offered[:8]
         body, by = leader_of(finding, argued)
         if body is None:
-            return Result("inconclusive", {**how, **_missing(argued), "challenged": True})
+            seen = {} if argued.judged is not None else await self._unexplained(finding)
+            return Result("inconclusive", {**how, **_missing(argued), **seen, "challenged": True})
         predictions = await Skeptic(self.case, asking, self._heard).challenge(body["cause"], body["claims"])
         challenged = {**body, "claims": [*body["claims"], *predictions][:CLAIMS_MAX]}
         judged = await self.case.diagnose(challenged)
@@ -95,6 +97,19 @@ class Investigation:
         if by == "rules" and argued.stands and argued.cause != _cause(body):
             return Result("inconclusive", {**how, "reason": "two causes have support", "rival": list(argued.cause)})
         return concluded(challenged, judged, how)
+
+    async def _unexplained(self, finding: Finding) -> dict[str, Json]:
+        """What was seen, judged for the people who take over: it names no cause, and is no diagnosis."""
+        body = finding.unexplained(self.case.facts.service)
+        if not body:
+            return {}
+        try:
+            judged = await self.case.diagnose(body)
+        except GateError as error:
+            if error.status not in {400, 403, 422}:
+                raise
+            return {}
+        return {"diagnosis": judged.id, "missing": list(judged.missing)}
 
     def _heard(self, reply: Reply) -> None:
         self.case.model_calls += 1

@@ -29,6 +29,11 @@ def claim(  # noqa: PLR0913 - one keyword a field of the wire
     return made | ({"tolerance": tolerance} if tolerance else {})
 
 
+UNKNOWN = "unknown"
+"""The fault of what nobody could explain."""
+UNEXPLAINED_MAX = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A possible cause. ``score_milli`` orders candidates of one finding and means nothing outside of it."""
@@ -61,6 +66,8 @@ class Finding:
     why: str = ""
     healthy: Sequence[Claim] = ()
     """For ``healthy``: what was checked and found well."""
+    symptoms: Sequence[Claim] = ()
+    """What shows that something is wrong, whatever it is."""
 
     def diagnosis(self, place: int = 0) -> Mapping[str, Json]:
         """The body that submits the candidate at ``place``; what was ruled out goes along as context."""
@@ -80,4 +87,25 @@ class Finding:
             )
             claims += one.claims
         cause = {"component": chosen.component, "fault": chosen.fault, "summary": chosen.summary}
+        return {"claims": claims, "cause": cause, "ruled_out": ruled}
+
+    def unexplained(self, component: str) -> Mapping[str, Json]:
+        """The body that has the gate judge what was seen at ``component`` without naming a cause.
+
+        Nothing in it is a cause, so that it never makes a diagnosis; empty where nothing was seen.
+        """
+        led = self.ranked[0].claims if self.ranked else ()
+        seen = {
+            tuple(sorted(map(str, {**one, "role": "symptom", "text": ""}.items()))): one
+            for one in (*led, *self.symptoms)
+        }
+        claims: list[Claim] = [{**one, "role": "symptom"} for one in list(seen.values())[:UNEXPLAINED_MAX]]
+        if not claims:
+            return {}
+        ruled = []
+        for one in self.ruled_out:
+            places = list(range(len(claims), len(claims) + len(one.claims)))
+            ruled.append({"component": one.component, "fault": one.fault, "claims": places, "why": one.why})
+            claims += one.claims
+        cause = {"component": component, "fault": UNKNOWN, "summary": self.why}
         return {"claims": claims, "cause": cause, "ruled_out": ruled}

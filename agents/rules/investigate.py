@@ -39,6 +39,8 @@ class Material:
     resolved: bool = False
     up: set[str] = field(default_factory=set)
     """Components whose state says that they run."""
+    asked: set[str] = field(default_factory=set)
+    """Components that answered a read of their own."""
     named: set[str] = field(default_factory=set)
     """Components of which an answer of their own names a fault."""
     checked: list[str] = field(default_factory=list)
@@ -58,7 +60,8 @@ async def investigate(view: View) -> Finding:
             refused.add((query.action, query.type))
         _take(scope, seen, material)
     material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
-    found = [_sharper(sign, material) for sign in in_scope(scope, material.signs) if not _is_over(sign, material)]
+    heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, material))
+    found = [_sharper(sign, material) for sign in heard if not _is_over(sign, material)]
     where = places(scope, found)
     found += _changed(scope, material, found, where)
     ranked = weigh(scope, found, where, _past(view))
@@ -76,6 +79,7 @@ async def investigate(view: View) -> Finding:
         ruled_out=ruled_out(ranked, material.against, passing),
         why=why,
         healthy=well[:8] if verdict == "healthy" else [],
+        symptoms=[sign.claim for sign in found if sign.role == SYMPTOM and sign.observation][:8],
     )
 
 
@@ -98,6 +102,7 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
         return
     if seen.query.signal == "change":
         material.changes += [(seen, change) for change in changes.read(seen)]
+    material.asked.add(scope.owner(target(seen.query)))
     owned = _owned(scope, seen)
     numbers = series(seen)
     if str(seen.query.arguments.get("kind", "")).lower() == "node":
@@ -130,6 +135,13 @@ def _sharper(sign: Sign, material: Material) -> Sign:
     if not sign.kind.startswith(COMPLAINT) or sign.component in material.up | material.named:
         return sign
     return replace(sign, weight=max(sign.weight, NAMED_MILLI))
+
+
+def _is_hearsay(sign: Sign, material: Material) -> bool:
+    """An error that somebody was answered with, by nothing known here or by what can be asked itself and tells its own."""
+    if (sign.fault, sign.weight) != ("dependency-down", signs.ANSWERED_MILLI):
+        return False
+    return not sign.kind.startswith(COMPLAINT) or sign.component in material.asked
 
 
 def _is_over(sign: Sign, material: Material) -> bool:

@@ -15,6 +15,8 @@ from agents.rules.reading import Line
 from agents.rules.view import Seen
 
 EXCERPT = 160
+ANSWERED_MILLI = 550
+"""An error as the answer of something needed: it may be its own or one that it passes on."""
 CAUSE, SYMPTOM = "cause", "symptom"
 
 
@@ -145,6 +147,7 @@ WORDINGS: Sequence[Wording] = (
         700,
         r"(?:failed|unable|cannot|can't|could not) (?:to )?connect to|error connecting to|connection (?:to \S+ )?(?:failed|timed out)|all host(?:s|\(s\))? tried .{0,30}failed",
     ),
+    _is("dependency-down", ANSWERED_MILLI, r"\b(?:answered|responded|replied)(?: with)?(?: status)? 5\d\d\b"),
     _is("network-policy", 800, r"(?:blocked|denied|dropped) by (?:a )?network ?policy"),
     # what runs out
     _is(

@@ -1,6 +1,7 @@
-"""``python -m tests.drill [--campaign gate|responder|both] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
+"""``python -m tests.drill [--campaign gate|responder|demo|both|all] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
 
-``gate``: kill the gate under load, again and again. ``responder``: many incidents at once, their workers killed. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
+``gate``: kill the gate under load, again and again. ``responder``: many incidents at once, their workers killed. ``demo``: the main job
+over its faults and seeds. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
 """
 
 import argparse
@@ -11,9 +12,11 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.drill import demo_seeds
 from tests.drill.campaign import Campaign
 from tests.drill.responder import Campaign as Responder
 from tests.drill.responder_verdict import judge as judge_responder
@@ -85,11 +88,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--store", choices=["sqlite", "postgres", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--campaign", choices=["gate", "responder", "both"], default="both")
+    parser.add_argument("--campaign", choices=["gate", "responder", "demo", "both", "all"], default="all")
+    parser.add_argument("--fault", action="append", choices=list(demo_seeds.SEEDS), help="of the demo; else all")
+    parser.add_argument("--jobs", type=int, default=1, help="runs of the demo at one time")
     parser.add_argument("--keep", action="store_true", help="write the raw figures to tests/bench/results")
     chosen = parser.parse_args()
     stores = ("sqlite", "postgres") if chosen.store == "both" else (chosen.store,)
-    campaigns = ("gate", "responder") if chosen.campaign == "both" else (chosen.campaign,)
+    killed = ("gate", "responder")
+    campaigns = {"both": killed, "all": killed, "demo": ()}.get(chosen.campaign, (chosen.campaign,))
     rows = []
     for campaign in campaigns:
         rows += [_run(campaign, store, chosen.kills, chosen.seed) for store in stores]
@@ -97,10 +103,27 @@ def main() -> int:
     for row in rows:
         for violation in row["violations"]:
             print(f"{row['campaign']}, {row['store']}: {violation}", file=sys.stderr)
+    shown = _demo(chosen.fault or (), chosen.jobs) if chosen.campaign in {"demo", "all"} else []
     if chosen.keep:
+        _keep("drill", rows)
+        _keep("demo-seeds", shown)
+    return 1 if any(row["violations"] for row in (*rows, *shown)) else 0
+
+
+def _demo(faults: Sequence[str], jobs: int) -> list[dict[str, Any]]:
+    """The main job over faults and seeds, a line a run."""
+    rows = []
+    for row in demo_seeds.runs(demo_seeds.seeds(faults), jobs=jobs):
+        print(demo_seeds.line(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def _keep(what: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the raw figures, where there are any."""
+    if rows:
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-        (RESULTS / f"drill-{stamp}.json").write_text(json.dumps(rows, indent=1) + "\n")
-    return 1 if any(row["violations"] for row in rows) else 0
+        (RESULTS / f"{what}-{stamp}.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def test_without_a_model_what_no_rule_knows_is_inconclusive_with_what_is_missing
         to, body = ended(gate)
     assert (to, body["rules"]) == ("inconclusive", "abstain")
     assert "flux capacitor" in body["why"]
-    assert gate.diagnosed == []
+    assert causes(gate) <= {"unknown"}
 
 
 def test_what_is_well_is_noise_and_asks_no_model() -> None:
@@ -327,14 +327,31 @@ def test_what_people_said_directs_the_investigation(said: Json, verdict: str, le
     assert (finding.verdict, finding.ranked[0]) == (verdict, leader)
 
 
+def causes(gate: Any) -> set[str]:
+    """The faults that were named to the gate."""
+    return {one["cause"]["fault"] for one in gate.diagnosed}
+
+
 def test_a_ruled_out_cause_is_not_submitted() -> None:
     ruled = {"kind": "rule_out", "body": {"component": "payments", "fault": "pool-leak", "text": "I looked"}}
     with gate_of(leak) as gate:
         gate.detail = shop(events=[ruled])
         work(gate, model=False)
         to, body = ended(gate)
-    assert (to, gate.diagnosed) == ("inconclusive", [])
+    assert (to, causes(gate)) == ("inconclusive", {"unknown"})
     assert body["why"] == "a person ruled the leader out"
+
+
+def test_who_takes_over_gets_what_was_seen_judged_and_nothing_of_it_as_a_cause() -> None:
+    ruled = {"kind": "rule_out", "body": {"component": "payments", "text": "I looked"}}
+    with gate_of(leak) as gate:
+        gate.detail = shop(events=[ruled])
+        work(gate, model=False)
+        _, body = ended(gate)
+    (said,) = gate.diagnosed
+    assert {claim["role"] for claim in said["claims"]} <= {"symptom", "context"}
+    assert said["claims"]
+    assert body["diagnosis"]
 
 
 def test_only_a_sure_leader_is_recognised_and_only_an_accepted_one_of_the_model_leads() -> None:

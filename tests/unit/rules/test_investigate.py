@@ -1,6 +1,7 @@
 """Whole investigations over answers in memory: what is found, what is ruled out, and above all where the rules abstain."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_a_process_that_does_not_stay_up_is_a_crash_loop() -> None:
     assert (finding.ranked[0].component, finding.ranked[0].fault) == ("payments", "crash-loop")
 
 
-def outside(**answers: Json) -> Finding:
+def outside(answers: Mapping[tuple[str, str, str], Json] | None = None) -> Finding:
     """Payments complains about the card network, of which nothing can be read."""
     facts = shop()
     nodes = {**facts.nodes, "cardnet": "external"}
@@ -133,13 +134,24 @@ def outside(**answers: Json) -> Finding:
         ("local.metrics.range", "payments", METRIC): errors("payments", own=2),
         ("local.logs.search", "payments", ""): repeated("cardnet does not answer: connection refused"),
     }
-    return found({**passing(), **told, **answers}, replace(facts, nodes=nodes, edges=edges))
+    return found({**passing(), **told, **(answers or {})}, replace(facts, nodes=nodes, edges=edges))
 
 
 def test_what_everybody_complains_about_and_nobody_can_look_into_is_a_dependency_that_is_down() -> None:
     finding = outside()
     assert finding.verdict == "sure", finding.why
     assert (finding.ranked[0].component, finding.ranked[0].fault) == ("cardnet", "dependency-down")
+
+
+def test_errors_answered_by_something_outside_are_its_own_and_those_answered_by_what_can_be_asked_are_hearsay() -> None:
+    said = {("local.logs.search", "payments", ""): repeated("cardnet answered 503", level="warning")}
+    finding = outside(said)
+    assert finding.verdict == "sure", finding.why
+    assert (finding.ranked[0].component, finding.ranked[0].fault) == ("cardnet", "dependency-down")
+    heard = {("local.logs.search", "checkout", ""): repeated("payments answered 500", level="warning")}
+    assert (
+        found(passing() | heard | {("local.metrics.range", "payments", METRIC): errors("payments", own=2)}).ranked == []
+    )
 
 
 def test_a_complaint_about_something_that_runs_convicts_nobody() -> None:
