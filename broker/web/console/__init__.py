@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.web.console.desk import HOME, Desk
+from broker.web.console.pages.agents import AgentsPage
 from broker.web.console.pages.approval import ApprovalPage
 from broker.web.console.pages.audit import AuditPages
 from broker.web.console.pages.exports import ExportsPage
@@ -64,6 +65,7 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
         Home(desk),
         SignInPages(desk, gate.sign_in, gate.logins, gate.parties),
         LivePage(desk, Streaming.of(gate), renderer),
+        AgentsPage(desk, gate.kills.check, gate.acts.kill),
         ExportsPage(desk, gate.exports.content),
         *pages,
     )

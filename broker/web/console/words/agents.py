@@ -25,7 +25,10 @@ class Agents:
     back = "Back; nothing is stopped"
     pulled = "Stopped. That is on record."
     was_pulled = "It was stopped already. That you asked is on record."
-    effect = "It holds at once on every replica, until somebody lets it run again with a reason."
+    effect = (
+        "It holds at once on every replica, until somebody lets it run again with a reason. What people need to look at "
+        "the gate and to let it run again is not stopped."
+    )
     scopes: ClassVar[Mapping[str, str]] = {
         "agent": "One agent or person",
         "connector": "One connector",
