@@ -42,7 +42,7 @@ def test_console_routes_and_no_others_are_for_logins() -> None:
     assert {route.path for route in ROUTES if route.access == "console"} <= {
         route.path for route in ROUTES if is_console(route.path)
     }
-    public = {route.handler for route in ROUTES if is_console(route.path) and route.access != "console"}
+    public = {route.handler for route in ROUTES if is_console(route.path) and route.access == "public"}
     assert public == {
         "console_static",
         "console_vendor",
