@@ -9,11 +9,11 @@ from agents.rules.changes import Change
 from agents.rules.faults import family
 from agents.rules.finding import Claim, Finding
 from agents.rules.metrics import Calm
-from agents.rules.plan import plan
+from agents.rules.plan import ASKED, plan
 from agents.rules.reading import Line, lines, series, target
 from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
-from agents.rules.verdict import Evidence, conclude, ruled_out
+from agents.rules.verdict import Evidence, changed_first, conclude, ruled_out
 from agents.rules.view import Seen, View
 from agents.rules.walk import onset, passed_on, places
 
@@ -39,8 +39,6 @@ class Material:
     resolved: bool = False
     up: set[str] = field(default_factory=set)
     """Components whose state says that they run."""
-    asked: set[str] = field(default_factory=set)
-    """Components that answered a read of their own."""
     named: set[str] = field(default_factory=set)
     """Components of which an answer of their own names a fault."""
     checked: list[str] = field(default_factory=list)
@@ -60,12 +58,12 @@ async def investigate(view: View) -> Finding:
             refused.add((query.action, query.type))
         _take(scope, seen, material)
     material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
-    heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, material))
+    heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, scope))
     found = [_sharper(sign, material) for sign in heard if not _is_over(sign, material)]
     where = places(scope, found)
     found += _changed(scope, material, found, where)
-    ranked = weigh(scope, found, where, _past(view))
     errors = [line for line in material.errors if scope.matters(line.component)]
+    ranked = changed_first(weigh(scope, found, where, _past(view)), errors)
     calm = [one for one in material.calm if scope.matters(one.component)]
     well = [*material.well, *(made for one in calm for made in one.claims)]
     troubles = [line for line in material.troubles if scope.matters(line.component)]
@@ -102,7 +100,6 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
         return
     if seen.query.signal == "change":
         material.changes += [(seen, change) for change in changes.read(seen)]
-    material.asked.add(scope.owner(target(seen.query)))
     owned = _owned(scope, seen)
     numbers = series(seen)
     if str(seen.query.arguments.get("kind", "")).lower() == "node":
@@ -137,11 +134,11 @@ def _sharper(sign: Sign, material: Material) -> Sign:
     return replace(sign, weight=max(sign.weight, NAMED_MILLI))
 
 
-def _is_hearsay(sign: Sign, material: Material) -> bool:
+def _is_hearsay(sign: Sign, scope: Scope) -> bool:
     """An error that somebody was answered with, by nothing known here or by what can be asked itself and tells its own."""
     if (sign.fault, sign.weight) != ("dependency-down", signs.ANSWERED_MILLI):
         return False
-    return not sign.kind.startswith(COMPLAINT) or sign.component in material.asked
+    return not sign.kind.startswith(COMPLAINT) or scope.facts.nodes.get(sign.component, "process") in ASKED
 
 
 def _is_over(sign: Sign, material: Material) -> bool:

@@ -20,6 +20,8 @@ ERROR_WORDS = (
     "(?i)error|fatal|panic|exception|critical|refused|timeout|timed out|exhausted|not acquired|killed|slow|corrupt|"
     "unavailable|does not answer"
 )
+ASKED = frozenset({"process", "service", "logs", "config", "part"})
+"""Types of components that are asked themselves; anything else is known by what others say of it."""
 METRICS = ("shop_errors_total", "shop_requests_total", "shop_request_seconds_sum", "shop_queue_depth")
 """Metrics of a supervised process that are asked for by name."""
 
@@ -58,7 +60,7 @@ def _live(facts: Facts) -> Iterator[Query]:
     components = around(facts)
     for component in components:
         kind = facts.nodes.get(component, "process")
-        if kind in {"process", "service", "logs", "config"}:
+        if kind in ASKED:
             yield from _local(component, facts.env, since, until)
             yield from _logs(component, facts.env, since, until)
     yield from _changes(facts, since, until)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agents.rules.candidates import Weighted, explains
+from agents.rules.candidates import DEEPER_MILLI, Weighted, explains
 from agents.rules.faults import family
 from agents.rules.finding import Claim, Ruled
 from agents.rules.metrics import Calm
@@ -18,6 +18,7 @@ SPECIFIC_MILLI = 800
 LEADER_MILLI = 750
 LEFT_OVER_SHARE = 0.5
 STRAY_LINES = 2
+CHANGES = frozenset({"bad-config", "bad-deploy"})
 _DIGITS = re.compile(r"[0-9a-f]*\d[0-9a-f]*|0x[0-9a-f]+", re.IGNORECASE)
 
 _TOPICS: Mapping[str, re.Pattern[str]] = {
@@ -120,7 +121,7 @@ def left_over(errors: Sequence[Line], leader: Weighted, ranked: Sequence[Weighte
     total = 0
     for line in errors:
         total += line.count
-        if explained(line, faults) or leader.key[1] in {"bad-config", "bad-deploy"}:
+        if explained(line, faults) or leader.key[1] in CHANGES:
             continue
         template = _DIGITS.sub("#", line.text)
         counts[template] = counts.get(template, 0) + line.count
@@ -128,6 +129,19 @@ def left_over(errors: Sequence[Line], leader: Weighted, ranked: Sequence[Weighte
     if not counts or sum(counts.values()) <= LEFT_OVER_SHARE * total:
         return ""
     return open_[max(counts, key=lambda one: (counts[one], one))].strip()
+
+
+def changed_first(ranked: Sequence[Weighted], errors: Sequence[Line]) -> Sequence[Weighted]:
+    """``ranked``, led by a change just before where the leader leaves errors over that no rule knows.
+
+    What a change breaks has words of its own; a fault that is known by its words must not lead for them alone.
+    """
+    if not ranked or not left_over(errors, ranked[0], ranked):
+        return ranked
+    least = ranked[0].candidate.score_milli - DEEPER_MILLI
+    near = (one for one in ranked if one.specific >= SPECIFIC_MILLI and one.candidate.score_milli >= least)
+    change = next((one for one in near if one.key[1] in CHANGES), None)
+    return [change, *(one for one in ranked if one is not change)] if change else ranked
 
 
 def unwell(evidence: Evidence) -> str:
