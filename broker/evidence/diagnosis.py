@@ -35,6 +35,10 @@ class Paths(Protocol):
         ...
 
 
+NEGATIVE = frozenset({"ne", "not_contains"})
+"""Operators of claims that are true of nearly any result: they may refute a rival, and count towards no diagnosis."""
+
+
 @dataclass(frozen=True, slots=True)
 class Symptom:
     """The affected service, and the unix second at which the alert began (None: unknown)."""
@@ -107,7 +111,7 @@ def weigh(  # noqa: PLR0913 - one argument a part
     excluded: bool = False,
 ) -> Weighed:
     """The verdict on ``cause``, and each reason why it is not better; ``excluded``: a person said that it is not it."""
-    support = tuple({one.identity: one for one in judged if one.verified and one.claim.role in SUPPORTING}.values())
+    support = tuple({one.identity: one for one in judged if one.verified and _supports(one)}.values())
     sources, signals = {one.source for one in support}, {one.signal for one in support}
     flaws = (
         (not judged, "evidence.no_claims"),
@@ -134,6 +138,11 @@ def weigh(  # noqa: PLR0913 - one argument a part
         rivals_claimed=len(ruled_out),
         support=support,
     )
+
+
+def _supports(one: Judged) -> bool:
+    """Whether the claim speaks for anything: that something is not this or not there is true of nearly all results."""
+    return one.claim.role in SUPPORTING and one.claim.op not in NEGATIVE
 
 
 def _refuted(judged: Sequence[Judged], role: str) -> bool:

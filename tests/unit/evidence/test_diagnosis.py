@@ -53,6 +53,11 @@ def test_two_verified_claims_of_independent_sources_and_kinds_make_a_diagnosis()
         ((TWO[0], TWO[0]), {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"}),
         ((TWO[0], judged("gt", "0.2", source="a", signal="log")), {"evidence.one_source"}),
         ((TWO[0], judged("gt", "0.2", source="b", signal="metric")), {"evidence.one_signal"}),
+        # That something is not this is true of nearly any result.
+        (
+            (TWO[0], judged("ne", "zz", source="b", signal="change")),
+            {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"},
+        ),
         ((*TWO, judged("gt", 9, role="cause")), {"evidence.cause_refuted"}),
         ((*TWO, judged("gt", 9, role="prediction")), {"evidence.prediction_refuted"}),
         (
