@@ -15,7 +15,8 @@ from broker.model import Json
 from broker.store.logtables import log_code, log_line, log_tail
 from broker.store.rows import lock, pack, unpack, upsert
 
-LOOKED_AT_MAX = 4_000
+LOOKED_AT_FIRST, LOOKED_AT_MAX = 200, 4_000
+"""How many records a page looks at; a few at first, because most pages are full soon."""
 _LEADING = ("session", "incident", "resource", "action", "tier", "effect")
 """Columns whose index leads the search, the most telling first; after code and principal, before kinds."""
 
@@ -122,24 +123,27 @@ def page(  # noqa: PLR0913 - two cursors
     up = after >= 0
     low, high = _range(connection, tenant, sought)
     low, high = (max(low, after + 1), high) if up else (low, min(high, before - 1) if before >= 0 else high)
-    looked_at = _candidates(tenant, sought, low, high, up=up).subquery()
-    order = log_line.c.seq if up else log_line.c.seq.desc()
-    statement = (
-        select(log_line.c.seq, log_line.c.line)
-        .join(looked_at, looked_at.c.seq == log_line.c.seq)
-        .where(log_line.c.tenant == tenant, *_conditions(sought))
-        .order_by(order)
-        .limit(limit + 1)
-    )
-    rows = connection.execute(statement).all()
-    items = rows[:limit]
-    if len(rows) > limit:
-        on = items[-1].seq
-    else:
-        count, least, most = connection.execute(
+    for most in (LOOKED_AT_FIRST, LOOKED_AT_MAX):
+        looked_at = _candidates(tenant, sought, low, high, up=up, most=most).subquery()
+        order = log_line.c.seq if up else log_line.c.seq.desc()
+        statement = (
+            select(log_line.c.seq, log_line.c.line)
+            .join(looked_at, looked_at.c.seq == log_line.c.seq)
+            .where(log_line.c.tenant == tenant, *_conditions(sought))
+            .order_by(order)
+            .limit(limit + 1)
+        )
+        rows = connection.execute(statement).all()
+        items, on = rows[:limit], -1
+        if len(rows) > limit:
+            on = items[-1].seq
+            break
+        count, least, greatest = connection.execute(
             select(func.count(), func.min(looked_at.c.seq), func.max(looked_at.c.seq)).select_from(looked_at)
         ).one()
-        on = (most if up else least) if count >= LOOKED_AT_MAX else -1
+        if count < most:
+            break
+        on = greatest if up else least
     found = tuple(unpack(row.line) for row in (reversed(items) if up else items))
     if up:
         return FoundLines(found, items[0].seq if items else after + 1, on)
@@ -164,13 +168,15 @@ def _range(connection: Connection, tenant: str, sought: Sought) -> tuple[int, in
     return low, high
 
 
-def _candidates(tenant: str, sought: Sought, low: int, high: int, *, up: bool) -> Select[Any]:
-    """Numbers that one index gives, at most ``LOOKED_AT_MAX``."""
+def _candidates(  # noqa: PLR0913 - a range and how to go through it
+    tenant: str, sought: Sought, low: int, high: int, *, up: bool, most: int
+) -> Select[Any]:
+    """Numbers that one index gives, at most ``most``."""
 
     def of(table: Any, *leading: ColumnElement[bool]) -> Select[Any]:
         within = (table.tenant == tenant, *leading, table.seq >= low, table.seq <= high)
         order = table.seq if up else table.seq.desc()
-        return select(table.seq).where(*within).order_by(order).limit(LOOKED_AT_MAX)
+        return select(table.seq).where(*within).order_by(order).limit(most)
 
     line = log_line.c
     if sought.code:
@@ -180,7 +186,7 @@ def _candidates(tenant: str, sought: Sought, low: int, high: int, *, up: bool) -
         both = [of(line, column == sought.principal).subquery() for column in (line.who, line.behalf)]
         joined = union(*(select(one.c.seq) for one in both)).subquery()
         order = joined.c.seq if up else joined.c.seq.desc()
-        return select(joined.c.seq).order_by(order).limit(LOOKED_AT_MAX)
+        return select(joined.c.seq).order_by(order).limit(most)
     for name in _LEADING:
         value = getattr(sought, name)
         if value not in ("", -1) and not (name == "action" and value.endswith(".")):

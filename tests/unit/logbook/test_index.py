@@ -131,6 +131,7 @@ def test_every_search_finds_exactly_what_fits(store: Store) -> None:
 
 
 def test_a_search_that_looks_at_too_much_goes_on_where_it_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logindex, "LOOKED_AT_FIRST", 9)
     monkeypatch.setattr(logindex, "LOOKED_AT_MAX", 20)
     lines = lines_of(300, seed=3)
     tenant = filled(store, lines)
