@@ -5,11 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from wicketgate import Gate
+from wicketgate.errors import Denied
 
 from tests.sim.served import served
 from tests.sim.world import World, world
-from wicketgate import Gate
-from wicketgate.errors import Denied
 
 QUICK = "[events]\npace_seconds = 0.02\nlook_seconds = 0.05\ndecide_seconds = 0.2\nheartbeat_seconds = 0.3\n"
 
