@@ -236,3 +236,38 @@ def test_people_see_what_the_agent_saw(tmp_path: Path) -> None:
             ).status_code == 404
 
     asyncio.run(main())
+
+
+def test_an_investigation_is_bound_to_its_tenant_and_environment_whatever_it_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            await opened(it)
+            stranger = await it.person("stranger")
+            body = {"title": "theirs", "service": "checkout", "env": "prod"}
+            theirs = (await post(it, stranger, "/v1/incidents", body)).json()["incident"]
+            agent = await it.agent()
+            held = await claim(it, agent)
+            for action, arguments in (
+                ("local.process.status", {}),
+                ("local.logs.search", {"window_seconds": 60}),
+                ("local.cache.clear", {}),
+                ("local.process.restart", {}),
+            ):
+                there = await it.act(agent, action, held["session"], arguments, env="staging")
+                assert there.status_code == 403, (action, there.text)
+                assert "incident.other_environment" in {one["code"] for one in there.json()["reasons"]}
+            # The other tenant's incident is nobody's here: not to be read, judged, spoken in or claimed.
+            for path in ("", "/timeline", "/postmortem", "/impact", "/experts"):
+                query = {"session": held["session"]}
+                answer = await it.client.get(f"/v1/incidents/{theirs}{path}", params=query, headers=agent)
+                assert (answer.status_code, answer.json()["code"]) == (404, "incident.not_found")
+            said = {"cause": {"component": "checkout", "fault": "x"}, "claims": [], "session": held["session"]}
+            judged = await post(it, agent, f"/v1/incidents/{theirs}/diagnoses", said)
+            noted = await post(
+                it, agent, f"/v1/incidents/{theirs}/events", {"kind": "note", "text": "x", "session": held["session"]}
+            )
+            assert {judged.status_code, noted.status_code} == {404}
+            assert (await post(it, agent, "/v1/work/claim", {"kinds": ["incident"]})).status_code == 204
+            assert it.supervisor.actions == {}
+
+    asyncio.run(main())

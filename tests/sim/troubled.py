@@ -176,6 +176,8 @@ class Troubled:
             await background.work_off()
             rows = await self.it.gate.work.page("default")
             if not any(row.holder.startswith("gate:") and row.until > self.now for row in rows):
+                # What the work itself put down must be on record before anything more is due.
+                await self.it.gate.incident_acts.record()
                 return
             # The gate's own loop is at it in this moment.
             await asyncio.sleep(0.01)
