@@ -318,7 +318,7 @@ ROUTES: tuple[Route, ...] = (
     _console("POST", "/console/inbox/{id}/reviews", "console_review", "gate.review.create", "approve or deny"),
     _console("GET", "/console/agents", "console_agents", "gate.agents.read", "what is stopped"),
     _console("GET", "/console/agents/stop", "console_agents_stop", "gate.agents.read", "what stopping would do"),
-    _console("POST", "/console/agents/kill", "console_agents_kill", "-", "stop an agent, a connector, or all"),
+    _console("POST", "/console/agents/kill", "console_agents_kill", "-", "stop an agent, a connector, or all", "role"),
     _console("POST", "/console/agents/resume", "console_agents_resume", "gate.kill.resume", "let it run again"),
     _console("GET", "/console/incidents", "console_incidents", "gate.incidents.read", "incidents, the newest first"),
     _console("GET", "/console/incidents/{id}", "console_incident", "gate.incidents.read", "all that is known of one"),

@@ -123,7 +123,7 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
         "/v1/incidents": "incident",
         "/v1/work": "work",
     }
-    path = route.path.replace("{seq}", "0")
+    path = route.path.replace("{seq}", "0").replace("{export}", "exp_none")
     for prefix, name in ids.items():
         if path.startswith(prefix):
             path = path.replace("{id}", str(things.get(name, "-")))
@@ -155,6 +155,7 @@ def _body(route: Route, things: Mapping[str, Any]) -> Any:
         "simulate": {"action": "local.process.restart", "resource": GATE_RESOURCE},
         "activate": {"bundle": "", "signature": ""},
         "rollback": {"digest": "0" * 64},
+        "exports_create": {"form": "jsonl", "reason": "x"},
         "alertmanager": {"version": "4", "alerts": [ALERT]},
         "report": {"title": "x", "service": "inventory", "env": "prod"},
         "event": {"kind": "take_over", "text": "x"},

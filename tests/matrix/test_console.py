@@ -25,6 +25,10 @@ CALLERS = ("nobody", "forged", "token", "cross-site", "no-token", *PEOPLE)
 another site or without the form token."""
 FORMS: Mapping[str, Mapping[str, Any]] = {
     "console_audit_view": {"name": "mine", "query": "own=1", "key": "k"},
+    "console_agents_kill": {"scope": "agent", "target": "dev:nobody", "reason": "x"},
+    "console_agents_resume": {"scope": "agent", "target": "dev:nobody", "reason": "x", "key": "s"},
+    "console_incident_note": {"text": "x", "key": "n"},
+    "console_incident_step": {"kind": "take_over", "key": "t"},
     "console_review": {"verdict": "deny", "digest": "0" * 64, "reason": "x", "key": "r"},
 }
 """Handler -> fields; what names something of the gate is one of ``THINGS``."""
