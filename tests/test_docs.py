@@ -85,10 +85,7 @@ class Prometheus(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         series = [{"metric": {"job": "checkout"}, "values": [[1767225600, "1"]]}]
         body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}}).encode()
-        ok = (
-            self.path == "/api/v1/query_range"
-            and self.headers["Authorization"] == "Bearer made-up-credential"
-        )
+        ok = self.path == "/api/v1/query_range" and self.headers["Authorization"] == "Bearer made-up-credential"
         self.send_response(200 if ok else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

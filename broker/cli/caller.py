@@ -46,7 +46,7 @@ class Caller:
         return self.kept[0]
 
     def _fresh_token(self) -> str:
-        if self.persona in signin.CLIENTS:
+        if self.persona and self.persona in signin.CLIENTS:
             client = signin.CLIENTS[self.persona]
             return signin.agent_token(self.url, self._key(client), client)
         if self.persona:
@@ -149,7 +149,9 @@ def identity_options(command: Callable[P, R]) -> Callable[P, R]:
     """``--as``, ``--data`` and ``--key``: identities of the development provider."""
     for option in (
         click.option("--key", type=click.Path(path_type=Path), help="With --as agent or alerts: its private key."),
-        click.option("--data", type=click.Path(path_type=Path), help="With --as agent or alerts: the gate's data folder."),
+        click.option(
+            "--data", type=click.Path(path_type=Path), help="With --as agent or alerts: the gate's data folder."
+        ),
         click.option(
             "--as", "persona", type=click.Choice(signin.PERSONAS), help="A persona of `serve --dev` instead of a login."
         ),

@@ -42,7 +42,7 @@ _TARGETS: Final = (
     *("db_instance_identifier", "db_instance", "instance", "statefulset", "job_name", "keyword", "job", "node", "host"),
 )
 """Members of alerts and arguments that name a component."""
-_EMPTY: Final = (None, "", [], {})
+_EMPTY: Final[tuple[Json, ...]] = (None, "", [], {})
 
 
 @dataclass(frozen=True, slots=True)

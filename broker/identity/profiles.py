@@ -67,7 +67,7 @@ class IssuerProfile:
     insecure_loopback: bool = False
     """Development only: http is accepted for addresses of this very machine."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # noqa: C901 - one rule after the other
         """Refuse a profile that could believe too much; raises ValueError naming the field."""
         if self.name == "gate":
             raise ValueError("issuer name: `gate` is the gate's own")
