@@ -14,7 +14,6 @@ from pathlib import Path
 
 import click
 import pytest
-import yaml
 
 from broker import config
 from broker.cli import main
@@ -303,7 +302,3 @@ def test_the_licence_is_whole() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
     for path in ("pyproject.toml", "sdk/pyproject.toml"):
         assert tomllib.loads((ROOT / path).read_text())["project"]["license"] == "Apache-2.0"
-
-
-def test_the_manifest_of_the_readme_is_yaml_of_the_declared_schema() -> None:
-    assert yaml.safe_load(snippet("yaml: manifest"))["schema"] == "broker.manifest/v1"
