@@ -158,7 +158,7 @@ def responder(body: Body) -> Turn:
         return Turn("I look.", tools=(("propose", {"hypotheses": given}),))
     answers = next(one["answers"] for one in results(body) if "answers" in one)
     claims = [
-        claim(answers["h2"]["observation"], "$.state", "ne", "running", "cause"),
+        claim(answers["h2"]["observation"], "$.state", "eq", "failed", "cause"),
         claim(answers["h3"]["observation"], "$.series[*].points[*] | max", "gt", "0.5", "symptom"),
     ]
     return Turn(tools=(("submit", {"leader": "h2", "claims": claims, "summary": "the process is down"}),))
