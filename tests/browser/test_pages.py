@@ -9,7 +9,11 @@ from tests.sim.running_gate import RunningGate
 PAGES = [
     route.path
     for route in ROUTES
-    if route.access == "console" and route.method == "GET" and "{" not in route.path and "/fragments/" not in route.path
+    if route.access == "console"
+    and route.method == "GET"
+    and not route.stream
+    and "{" not in route.path
+    and "/fragments/" not in route.path
 ]
 
 

@@ -26,7 +26,8 @@ from tests.sim.world import MODEL, world
 JSON_TYPE = b"Content-Type: application/json"
 TYPED = {"Content-Type": "application/json"}
 STATUS = {"action": "local.process.status", "resource": {"type": "process", "id": "checkout", "env": "prod"}}
-BODIED = [route for route in ROUTES if route.method == "POST"]
+BODIED = [route for route in ROUTES if route.method == "POST" and not route.path.startswith("/console/")]
+"""Forms of the console are small, and their strangers are led to the sign-in: tests/e2e/console."""
 
 
 def concrete(route: Route) -> str:
@@ -175,12 +176,18 @@ def test_the_guard_finds_the_route_that_the_router_finds(tmp_path: Path) -> None
 
 def test_the_controls_are_the_routes_that_say_so_and_no_neighbours() -> None:
     table = Table((*ROUTES, DESCRIPTION))
-    control = {(route.method, route.path) for route in ROUTES if route.lane == "control"}
+    control = {
+        (route.method, route.path)
+        for route in ROUTES
+        if route.lane == "control" and not route.path.startswith(("/console/inbox", "/console/agents"))
+    }
     assert control == {
         ("GET", "/livez"),
         ("GET", "/readyz"),
         ("POST", "/v1/kill"),
         ("POST", "/v1/kill/resume"),
+        ("POST", "/v1/webhooks/alertmanager"),
+        ("POST", "/v1/incidents"),
         ("GET", "/v1/approvals"),
         ("GET", "/v1/approvals/{id}"),
         ("POST", "/v1/approvals/{id}/reviews"),

@@ -143,7 +143,7 @@ def test_nothing_but_egress_opens_a_client() -> None:
         ("broker/policy/opa.py", "opa_client"),
         ("broker/policy/worker.py", "socket"),  # the policy worker, on a socket pair
         ("broker/policy/regorus.py", "socket"),
-        ("broker/connectors/local.py", "httpx"),  # the type of an answer
+        ("broker/connectors/local_supervisor.py", "httpx"),  # the type of an answer
     }
     outward = {
         "aiohttp",
@@ -176,7 +176,7 @@ def test_nothing_but_egress_opens_a_client() -> None:
 
 
 def test_only_types_of_httpx_are_used_beside_egress() -> None:
-    tree = ast.parse((ROOT / "broker/connectors/local.py").read_text())
+    tree = ast.parse((ROOT / "broker/connectors/local_supervisor.py").read_text())
     used = {
         n.attr
         for n in ast.walk(tree)

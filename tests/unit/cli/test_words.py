@@ -14,7 +14,7 @@ from wicketgate.errors import Unreachable
 from audit.errors import LogUnavailable
 from broker.cli import exits, main
 from broker.cli.caller import columns, read_arguments
-from broker.cli.setup import HIDDEN, hidden
+from broker.config import HIDDEN, hidden
 from broker.errors import BadRequest, Denied, Unauthenticated
 
 
