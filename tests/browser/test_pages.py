@@ -13,6 +13,7 @@ PAGES = [
     and route.method == "GET"
     and not route.stream
     and "{" not in route.path
+    and route.path != "/console/agents/stop"  # the second step of a form
     and "/fragments/" not in route.path
 ]
 

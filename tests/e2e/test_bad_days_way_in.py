@@ -166,7 +166,7 @@ def test_the_guard_finds_the_route_that_the_router_finds(tmp_path: Path) -> None
             for path in PATHS:
                 for method in ("GET", "POST", "DELETE"):
                     scope: Any = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
-                    behind = [one for one in guard._app.routes if one.matches(scope)[0] is Match.FULL][:1]
+                    behind = [one for one in guard._app._app.routes if one.matches(scope)[0] is Match.FULL][:1]
                     wanted = [PROVIDER.path if isinstance(one, Mount) else one.path for one in behind]
                     route, _ = guard._table.find(method, path)
                     assert ([route.path] if route else []) == wanted, (method, path)
