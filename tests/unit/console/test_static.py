@@ -70,7 +70,9 @@ def test_elements_with_htmx_attributes_carry_the_nonce_and_forms_the_token(path:
 def test_what_people_read_stands_in_words(path: Path) -> None:
     """Text between tags is punctuation at most, or a command in ``<code>``; everything else comes from ``words`` or the view model."""
     text = path.read_text(encoding="utf-8")
-    bare = re.sub(r"<code[^>]*>.*?</code>|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<!--.*?-->|<[^>]*>", " ", text, flags=re.DOTALL)
+    bare = re.sub(
+        r"<code[^>]*>.*?</code>|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<!--.*?-->|<[^>]*>", " ", text, flags=re.DOTALL
+    )
     found = [word for word in re.findall(r"[A-Za-z]{3,}", bare) if word not in {"doctype", "html"}]
     assert found == []
 
