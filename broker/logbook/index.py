@@ -4,6 +4,8 @@ It holds no evidence: it says which records to look at, and a record's own page 
 behind the log; a search first takes up what is missing, up to a bound, and says how far the index had come.
 """
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -36,6 +38,8 @@ class LogIndex:
         self._names = names
         self._clock = clock
         self._telemetry = telemetry
+        self._taking_up: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One at a time for each tenant: who comes second finds the work done, and waits for no lock of the database."""
 
     async def run(self) -> None:
         """Bring every tenant's index up to its log, and say how far behind it was."""
@@ -46,17 +50,20 @@ class LogIndex:
 
     async def catch_up(self, tenant: str, most: int = 2**53) -> int:
         """Take up what the index lacks, at most ``most`` records; how many there were."""
-        taken = 0
-        while taken < most:
-            end = await self._store.read(lambda c: rows.tail(c, tenant))
-            entries = await self._records.entries(tenant, after=end.next - 1, limit=min(PAGE, most - taken))
-            if not entries:
-                break
-            made = [_row(line) for line in await self._lines.of(tenant, entries)]
+        async with self._taking_up[tenant]:
+            taken = 0
+            while taken < most and (more := await self._take_up(tenant, min(PAGE, most - taken))):
+                taken += more
+            return taken
+
+    async def _take_up(self, tenant: str, most: int) -> int:
+        end = await self._store.read(lambda c: rows.tail(c, tenant))
+        entries = await self._records.entries(tenant, after=end.next - 1, limit=most)
+        made = [_row(line) for line in await self._lines.of(tenant, entries)]
+        if made:
             # Where another replica was first, its rows are these. A crash may undo the write: the log still has all.
-            await self._store.write(lambda c, made=made: rows.add(c, tenant, made), durable=False)  # type: ignore[misc]
-            taken += len(entries)
-        return taken
+            await self._store.write(lambda c: rows.add(c, tenant, made), durable=False)
+        return len(entries)
 
     async def rebuild(self, tenant: str) -> int:
         """Make the tenant's index anew from the log; how many records it has."""

@@ -8,7 +8,7 @@ import pytest
 from wicketgate import Gate
 from wicketgate.errors import Denied
 
-from tests.sim.served import served
+from tests.sim.served import served, until
 from tests.sim.world import World, world
 
 QUICK = "[events]\npace_seconds = 0.02\nlook_seconds = 0.05\ndecide_seconds = 0.2\nheartbeat_seconds = 0.3\n"
@@ -43,6 +43,7 @@ def test_events_go_on_over_cut_connections_each_once(tmp_path: Path) -> None:
                     got.append((await anext(events)).seq)
                 # The gate ends every stream, and takes new ones again, as after a restart.
                 await it.gate.feed.aclose()
+                await until(lambda: not it.gate.feed.following)
                 it.gate.feed.closing.clear()
                 it.gate.feed._tails.clear()
                 await _act(it)
