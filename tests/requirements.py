@@ -75,7 +75,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:review", "broker/web/console", "a person sees all of a request, answers it once, and may only narrow it", "e2e/console/test_reviewing.py", "e2e/console/test_reviewing_words.py", "unit/console/test_narrowing_fields.py"),
     _("console:incidents", "broker/web/console", "people follow an incident and take part; what agents write stays text", "e2e/console/test_incident_pages.py"),
     _("console:agents", "broker/web/console", "stopping takes two steps and a reason", "e2e/console/test_agents_page.py"),
-    _("console:browser", "WCAG 2.2 AA", "each page in a real browser, light and dark: no report of its policy, no violation", "browser/test_pages.py"),
+    _("console:browser", "WCAG 2.2 AA", "each page in a real browser, light and dark: no report of its policy, no violation", "browser/test_pages.py", "browser/test_full_pages.py"),
     _("console:rest", "broker/web/console", "policies, simulation, the redaction lab, usage, break-glass, WebAuthn for tier 3", gap="not built yet"),
     # -- identity
     _("identity:verifier", "RFC 9068, RFC 8725", "a token is read one way and believed only whole", IDENTITY + "test_forgeries.py", IDENTITY + "test_mutations.py"),

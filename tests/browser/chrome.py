@@ -1,16 +1,17 @@
 """Chromium with a person in it, and the judgement of a page: content policy, errors, accessibility, width."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.parts import require
-from tests.sim.running_gate import CODE, RunningGate
+from tests.sim.running_gate import CODE
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -23,6 +24,31 @@ addEventListener('securitypolicyviolation', (event) => {
 }, true);
 """
 
+_LOOSE = """
+() => [
+  ...[...document.querySelectorAll('script')].filter((one) => !one.nonce),
+  ...document.querySelectorAll('main img, iframe, object, embed, style, base, math, [style], [autofocus], [contenteditable]'),
+  ...[...document.querySelectorAll('*')].filter((one) => one.getAttributeNames().some((name) => name.startsWith('on'))),
+  ...[...document.querySelectorAll('*')].filter((one) =>
+    one.getAttributeNames().some((name) => /^(data-)?hx-/.test(name)) && !one.hasAttribute('hx-nonce') && !one.nonce),
+  ...[...document.querySelectorAll('[href], [src], [action], [formaction]')].filter((one) =>
+    ['href', 'src', 'action', 'formaction'].some((name) =>
+      one.hasAttribute(name) && !/^(#|\\/(?!\\/))/.test(one.getAttribute(name)))),
+].map((one) => one.outerHTML.slice(0, 200))
+"""
+"""Elements that run, ask or lead away, and that no page of ours has."""
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+
+
+class Served(Protocol):
+    """A gate that a browser can reach."""
+
+    @property
+    def url(self) -> str:
+        """Its public address."""
+
 
 @dataclass
 class Visited:
@@ -30,7 +56,7 @@ class Visited:
 
     page: Page
     context: BrowserContext
-    gate: RunningGate
+    gate: Served
     problems: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -48,7 +74,7 @@ class Chrome:
 
     @contextmanager
     def window(
-        self, gate: RunningGate, persona: str = "", *, theme: Theme = "light", width: int = 1280, scripts: bool = True
+        self, gate: Served, persona: str = "", *, theme: Theme = "light", width: int = 1280, scripts: bool = True
     ) -> Iterator[Visited]:
         """A window at ``gate``, with ``persona`` signed in through the provider's own page."""
         context = self.browser.new_context(
@@ -106,11 +132,22 @@ def visit(window: Visited, path: str = "", *, status: int = 200, axe: bool = Tru
     return page
 
 
-def violations(page: Page) -> list[str]:
-    """What axe-core finds, by rule and element."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+def dangers(window: Visited) -> list[str]:
+    """What of the page's text ran, asked, leads away or is hidden; empty on a page that is sound."""
+    page = window.page
+    found: list[str] = page.evaluate(_LOOSE)
+    found += [f"it ran: {one}" for one in page.evaluate("['ran'].filter((name) => name in window)")]
+    found += [f"unseen {one!r}" for one in _HIDDEN.findall(page.locator("body").inner_text())]
+    found += [f"asked for {one}" for one in window.requests if not one.startswith(window.gate.url + "/")]
+    return found
+
+
+def violations(page: Page, rules: Sequence[str] = RULES) -> list[str]:
+    """What axe-core finds, by rule and element; ``rules`` are tags, or ``color-contrast`` alone."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate(
-        f"axe.run(document, {{runOnly: {json.dumps(RULES)}, resultTypes: ['violations']}})"
+        f"axe.run(document, {{runOnly: {json.dumps(list(rules))}, resultTypes: ['violations']}})"
     )
     return [
         f"{one['id']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')[:300]}"
@@ -120,11 +157,11 @@ def violations(page: Page) -> list[str]:
 
 
 @contextmanager
-def chromium() -> Iterator[Chrome]:
+def chromium(*arguments: str) -> Iterator[Chrome]:
     """Debian's Chromium without a window; skips with the reason where it is missing."""
     program = require("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *arguments])
         try:
             yield Chrome(browser)
         finally:

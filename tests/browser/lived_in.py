@@ -1,0 +1,86 @@
+"""A gate with a day's work in it, in a thread beside the browser: a seeded clock, real processes, real sockets.
+
+The world answers to ``http://localhost:8480``; the browser that is started with ``arguments`` finds it there, whatever
+the real port is. What the browser's thread wants of the world it hands over with ``run``.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.sim.served import served
+from tests.sim.world import URL, World, world
+
+T = TypeVar("T")
+WAIT_SECONDS = 120.0
+
+
+@dataclass
+class LivedIn:
+    """The world, its loop and the port of its server."""
+
+    it: World
+    loop: asyncio.AbstractEventLoop
+    port: int
+    url: str = URL
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What the scenes left for the tests: ids by name."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Arguments of a Chromium that finds this world."""
+        return (f"--host-resolver-rules=MAP localhost:8480 127.0.0.1:{self.port}",)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it in the world's loop, and wait."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(WAIT_SECONDS)
+
+    def later(self, seconds: float = 2) -> None:
+        """Time goes by in the world."""
+
+        async def pass_by() -> None:
+            self.it.clock.advance(seconds)
+
+        self.run(pass_by())
+
+
+@contextmanager
+def lived_in(
+    folder: Path, scene: Callable[[World], Coroutine[Any, Any, dict[str, Any]]], extra: str = ""
+) -> Iterator[LivedIn]:
+    """A world in which ``scene`` has been played, until the block ends."""
+    ready: list[LivedIn] = []
+    started, stop = threading.Event(), asyncio.Event()
+    failed: list[BaseException] = []
+
+    async def main() -> None:
+        async with world(folder, extra=extra) as it:
+            kept = await scene(it)
+            async with served(it.app) as port:
+                ready.append(LivedIn(it, asyncio.get_running_loop(), port, kept=kept))
+                started.set()
+                await stop.wait()
+
+    def body() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 - told in the test's own thread
+            failed.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    assert started.wait(WAIT_SECONDS), "the world did not start in time"
+    try:
+        if failed:
+            raise failed[0]
+        yield ready[0]
+    finally:
+        if ready:
+            ready[0].loop.call_soon_threadsafe(stop.set)
+        thread.join(WAIT_SECONDS)
