@@ -68,6 +68,30 @@ class KeptInLog:
                 after = page[-1].seq
         return sorted(found.values(), key=lambda one: (one["at"], one["action_id"]))
 
+    async def refused(self, tenant: str, sessions: Sequence[str]) -> list[dict[str, Json]]:
+        """Writes of these sessions that were refused, each once, oldest first, by what the records say.
+
+        Each: ``{"action_id","action","resource","status": "refused","code","reasons": [codes],"at"}``.
+        """
+        found: dict[str, dict[str, Json]] = {}
+        for session in sessions:
+            page = await self._records.entries(tenant, after=-1, limit=PAGE, kinds=["refusal"], stream=session)
+            for entry in page:
+                body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
+                action = body["action"]
+                if action["effect"] != "write" or action["connector"] in _LEFT_OUT or action["id"] in found:
+                    continue
+                found[action["id"]] = {
+                    "action_id": action["id"],
+                    "action": action["name"],
+                    "resource": _resource(body, None),
+                    "status": "refused",
+                    "code": body["error"],
+                    "reasons": [one["code"] for one in body.get("decision", {}).get("reasons", ())],
+                    "at": entry.time_ns // 1_000_000_000,
+                }
+        return sorted(found.values(), key=lambda one: (one["at"], one["action_id"]))
+
     async def _take(self, tenant: str, entry: Entry, found: dict[str, dict[str, Json]]) -> None:
         """Add an intent that is not the gate's own, or close one."""
         body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]

@@ -92,11 +92,13 @@ class Notices:
         await self._pipeline.own(verifier(claimed.tenant, self._clock), ask)
 
     async def _message(self, stands: Incident, claimed: Claimed) -> dict[str, Json]:
-        """What is known: the verdict on each claim, what was ruled out, what was tried."""
+        """What is known: the verdict on each claim, what was ruled out, what was tried, and what was refused and why."""
         events = await self._incidents.events(claimed.tenant, stands.id)
         diagnoses = await self._evidence.of_incident(claimed.tenant, stands.id)
         sessions = await self._sessions.of_incident(claimed.tenant, stands.id)
         actions = await self._kept.actions(claimed.tenant, sessions)
+        tried = [_write(action) for action in actions if action["effect"] == "write"]
+        tried += await self._kept.refused(claimed.tenant, sessions)
         last = diagnoses[-1] if diagnoses else None
         return {
             "incident": stands.id,
@@ -108,7 +110,7 @@ class Notices:
             "summary": _summary(last, claimed.body or {}),
             "evidence": [_claim(claim) for claim in (last.claims if last else ())][:LISTED_MAX],
             "ruled_out": _ruled_out(diagnoses, events),
-            "tried": [_write(action) for action in actions if action["effect"] == "write"][:LISTED_MAX],
+            "tried": tried[-LISTED_MAX:],
             "url": f"{self._url}/v1/incidents/{stands.id}",
         }
 

@@ -16,6 +16,7 @@ class LogFile:
 
     def __init__(self, path: Path, service: str, form: str) -> None:
         """``form`` is ``json`` or ``logfmt``."""
+        self.path = path
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._service = service
         self._form = form

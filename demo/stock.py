@@ -3,6 +3,9 @@
 ``stock(warehouse, sku, quantity)`` and ``reservation(id, sku, quantity, released)``. How much is free is the stock less what
 is reserved, for the item and for its variants (the items whose number ends alike). With the index ``reservation_sku``
 that is a look-up; without it each of the variants scans the table.
+
+How much work a query was is counted in steps of the database's own machine, not in time: a busy computer makes a query
+take long, but not do more.
 """
 
 import random
@@ -13,7 +16,9 @@ from pathlib import Path
 FILE = "inventory.db"
 TABLE = "stock"
 WAREHOUSE = "eu-1"
-INDEXES = {"reservation_sku": "CREATE INDEX IF NOT EXISTS reservation_sku ON reservation (sku, released)"}
+INDEXES = {"reservation_sku": ("reservation", ("sku", "released"))}
+"""What the schema names: index -> table and columns."""
+COUNTED_STEPS = 1000
 RESERVATIONS = 30_000
 FAMILIES = 5
 QUERY = (
@@ -43,8 +48,8 @@ def create(path: Path, seed: int) -> None:
         )
         connection.executemany("INSERT INTO stock VALUES (?, ?, ?, ?)", items)
         connection.executemany("INSERT INTO reservation (sku, quantity, released) VALUES (?, ?, ?)", reserved)
-        for statement in INDEXES.values():
-            connection.execute(statement)
+        for name in INDEXES:
+            connection.execute(_creation(name))
     connection.close()
 
 
@@ -55,7 +60,23 @@ def drop_index(path: Path, name: str = "reservation_sku") -> None:
 
 def create_index(path: Path, name: str) -> None:
     """Create an index of the schema; raises ``KeyError`` for a name that the schema lacks."""
-    _execute(path, [INDEXES[name]])
+    _execute(path, [_creation(name)])
+
+
+def compare(path: Path) -> list[dict[str, str | bool | list[str]]]:
+    """Each index that the schema names, and whether the file has it."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    connection.close()
+    return [
+        {"index": name, "table": table, "columns": list(columns), "present": name in there}
+        for name, (table, columns) in INDEXES.items()
+    ]
+
+
+def _creation(name: str) -> str:
+    table, columns = INDEXES[name]
+    return f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({', '.join(columns)})"
 
 
 def _execute(path: Path, statements: Iterable[str]) -> None:
@@ -74,7 +95,10 @@ class Stock:
         self._address = f"file:{path}?mode=ro"
         self._connection = sqlite3.connect(self._address, uri=True, timeout=2)
         self._connection.execute("PRAGMA automatic_index=OFF")
+        self._connection.set_progress_handler(self._counted, COUNTED_STEPS)
         self._query = QUERY.format(table=table)
+        self.steps = 0
+        """Work of the database so far, in its own steps, to the thousand."""
 
     def free(self, sku: str) -> int:
         """Pieces of ``sku`` that can be sold. Raises ``sqlite3.Error`` with the database's own text."""
@@ -96,3 +120,7 @@ class Stock:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _counted(self) -> int:
+        self.steps += COUNTED_STEPS
+        return 0

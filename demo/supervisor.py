@@ -27,6 +27,8 @@ from demo.supervised import NotUp, Supervised, cache_clear, cache_restore, cache
 from demo.wire import Answer, Asked, Json, LoopbackServer
 
 WATCH_SECONDS = 0.1
+INDEXED = "inventory"
+"""The service with a database."""
 DEPLOY_EVERY = 5
 """Looks at the processes for one look at the repository."""
 
@@ -79,6 +81,8 @@ class Supervisor:
                 return Answer(200, process.state())
             case ("GET", "cache"):
                 return Answer(200, cache_state(process.cache))
+            case ("GET", "schema"):
+                return Answer(200, {"indexes": self._schema(process.name)})
             case ("POST", "metrics"):
                 return self._past(process.name, wish)
             case ("POST", _):
@@ -131,6 +135,10 @@ class Supervisor:
                 return Answer(500, {"error": str(error)})
             self._write(action_id, "done", process)
         return Answer(200, self._known[action_id])
+
+    def _schema(self, name: str) -> list[dict[str, Json]]:
+        """The indexes of the database that the process works on; none where it has no database."""
+        return list(stock.compare(self._folder / "data" / stock.FILE)) if name == INDEXED else []
 
     def _index(self, _: Supervised, wish: dict[str, Json]) -> None:
         stock.create_index(self._folder / "data" / stock.FILE, str(wish["index"]))
@@ -196,7 +204,7 @@ def _digest_given(_: Supervised, wish: dict[str, Json]) -> None:
 
 
 def _known_index(process: Supervised, wish: dict[str, Json]) -> None:
-    if process.name != "inventory" or wish.get("index") not in stock.INDEXES:
+    if process.name != INDEXED or wish.get("index") not in stock.INDEXES:
         raise Refused(404, "the schema of this process names no such index")
 
 

@@ -45,7 +45,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py", "unit/incidents/test_excluded.py"),
     _("incident:lives", "broker/incidents", "whatever happens in whatever order, states, events and work agree", "property/incidents/test_lives.py"),
     _("incident:topology", "broker/topology.py", "impact, paths and owners follow the inventory; a circle or an unknown name stops the start", "unit/incidents/test_topology.py"),
-    _("incident:memory", "broker/incidents", "traces, timeline and post-mortem tell what is on record and nothing else", "unit/incidents/test_traces.py", "unit/incidents/test_telling.py"),
+    _("incident:memory", "broker/incidents", "traces, timeline and post-mortem tell what is on record and nothing else", "unit/incidents/test_traces.py", "unit/incidents/test_telling.py", "unit/incidents/test_parts.py"),
     _("work:claims", "broker/work.py", "one holder a step, under a fence; stale holders cause nothing; nothing is due before the log has it", "unit/work/test_claims.py"),
     _("work:poison", "broker/work.py", "work that nobody can do is set aside, seen, and strands no incident", "unit/work/test_poison.py"),
     _("work:kills", "broker/work.py", "workers killed anywhere leave every incident finished, each step once", "unit/work/test_workers.py"),
@@ -197,6 +197,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("demo:story", "demo", "the main job ends with what the log and the files show", "e2e/test_demo.py", "unit/demo/test_tally.py", "unit/demo/test_layout.py", "unit/demo/test_outcome.py"),
     _("demo:alert", "Alertmanager webhook v4", "the alert fires from what is measured, by Prometheus and Alertmanager or by a watcher that sends the same", "unit/demo/test_alerting.py"),
     _("demo:shop", "demo", "real processes, traffic, faults; nothing outlives the demo", "unit/demo/test_shop.py", "unit/demo/test_supervisor.py", "unit/demo/test_children.py"),
+    _("demo:pager", "Standard Webhooks 1", "who is called takes what is signed and fresh, once", "unit/demo/test_pager.py"),
     _("demo:model", "demo", "the scripted model sees its prompt only; what is planted is hidden", "unit/demo/test_modelserver.py", "unit/demo/test_thinking.py", "unit/demo/test_plant_is_hidden.py"),
     # -- the house
     _("house:style", "docs", "sizes, clocks, edges, fields, words", "test_style.py"),

@@ -82,6 +82,7 @@ def _local(component: str, env: str, since: int, until: int) -> Iterator[Query]:
         "step_s": max(1, -(-(until - since) // POINTS_MAX)),
     }
     yield Query("local.process.status", "process", component, env, {}, signal="state")
+    yield Query("local.schema.compare", "process", component, env, {}, signal="state")
     for metric in METRICS:
         yield Query("local.metrics.range", "process", component, env, {"metric": metric, **window}, signal="metric")
     search = {"pattern": ERROR_WORDS, "mode": "re2", "window_seconds": max(1, until - since), "end_s": until}

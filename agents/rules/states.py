@@ -1,7 +1,8 @@
-"""States of processes as a supervisor or an orchestrator gives them as objects: what runs, what does not, how often it was restarted."""
+"""States as objects: what runs, what does not, what was restarted again and again, which index a database lacks."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agents.rules.finding import Claim, claim
@@ -57,9 +58,35 @@ def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, Claim]]]:
                 role="context",
             )
             well.append((component, made))
-    return signs, well
+    return [*signs, *_lacking(seen)], well
 
 
+def _lacking(seen: Seen) -> list[Sign]:
+    """Indexes that are named and not there: why a query scans, and by its claim what has to be created."""
+    listed = seen.value.get("indexes") if isinstance(seen.value, Mapping) else None
+    signs = []
+    for entry in listed if isinstance(listed, list) else ():
+        if (
+            not isinstance(entry, Mapping)
+            or entry.get("present") is not False
+            or not _PLAIN.fullmatch(str(entry.get("index")))
+        ):
+            continue
+        component, name = target(seen.query), entry["index"]
+        made = claim(
+            seen.observation,
+            f'$.indexes[?present==false && index=="{name}"].index',
+            "eq",
+            name,
+            text=f"the database of {component} lacks the index {name} of {entry.get('table')}",
+            component=component,
+        )
+        words = f"the index {name} is missing"
+        signs.append(replace(_sign(seen, component, made, words, 850), fault="slow-query"))
+    return signs
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _READY = re.compile(r"^\s*Ready:?\s+True\b|\s([1-9]\d*)/\1\s+Running\b|^\s*Status:\s+(?:Running|Active|Bound)\b")
 _UNREADY = re.compile(
     r"^\s*(?:Ready|ContainersReady|Available):?\s+False\b|\s0/\d+\s+\w|^\s*(?:State|Status):\s+(?:Waiting|Pending|Failed)\b"

@@ -19,6 +19,10 @@ LEADER_MILLI = 750
 LEFT_OVER_SHARE = 0.5
 STRAY_LINES = 2
 CHANGES = frozenset({"bad-config", "bad-deploy"})
+SLOWING = "database"
+"""Family of the faults that are nothing but slow work: a busy machine can look like them."""
+MEASURED = frozenset({"process", "service"})
+FELT = frozenset({"latency", "errors", "own-errors", "passed-errors"})
 _DIGITS = re.compile(r"[0-9a-f]*\d[0-9a-f]*|0x[0-9a-f]+", re.IGNORECASE)
 
 _TOPICS: Mapping[str, re.Pattern[str]] = {
@@ -82,12 +86,10 @@ def _of_leader(ranked: Sequence[Weighted], evidence: Evidence) -> tuple[str, str
     leader = ranked[0]
     component, fault = leader.key
     named = f"{fault} at {component}"
-    if len(leader.classes) < 2 or len(leader.sources) < 2:
-        return "abstain", f"{named} rests on one signal: a second, independent one is missing"
-    if leader.candidate.score_milli < LEADER_MILLI:
-        return "abstain", f"the evidence for {named} is weak"
-    if leader.specific < SPECIFIC_MILLI and len(leader.cause_classes) < 2:
-        return "abstain", f"only one weak sign names {named}"
+    if against := _thin(leader, named):
+        return "abstain", against
+    if unfelt(leader, evidence):
+        return "abstain", f"{named} is slow work that nobody who waits for it was seen to feel"
     rival = next((one for one in ranked[1:] if _rivals(one, leader, evidence.scope)), None)
     if rival is not None and leader.candidate.score_milli - rival.candidate.score_milli < MARGIN_MILLI:
         return "abstain", f"{named} and {rival.key[1]} at {rival.key[0]} are too close"
@@ -104,6 +106,28 @@ def _is_stray(leader: Weighted, evidence: Evidence) -> bool:
     symptoms = any(sign.role == SYMPTOM and sign.kind != "alert" for sign in evidence.signs)
     calm = {one.symptom for one in evidence.calm}
     return lines and not symptoms and {"errors", "latency"} <= calm
+
+
+def _thin(leader: Weighted, named: str) -> str:
+    """Why the leader's own evidence is not enough; empty where it is."""
+    if len(leader.classes) < 2 or len(leader.sources) < 2:
+        return f"{named} rests on one signal: a second, independent one is missing"
+    if leader.candidate.score_milli < LEADER_MILLI:
+        return f"the evidence for {named} is weak"
+    if leader.specific < SPECIFIC_MILLI and len(leader.cause_classes) < 2:
+        return f"only one weak sign names {named}"
+    return ""
+
+
+def unfelt(leader: Weighted, evidence: Evidence) -> bool:
+    """A fault that makes slow, of a service that can be measured, whose customers were not seen to wait or fail."""
+    facts = evidence.scope.facts
+    if family(leader.key[1]) != SLOWING or facts.nodes.get(facts.service) not in MEASURED:
+        return False
+    return not any(
+        sign.role == SYMPTOM and sign.kind in FELT and sign.component in {facts.service, evidence.scope.service}
+        for sign in evidence.signs
+    )
 
 
 def _rivals(other: Weighted, leader: Weighted, scope: Scope) -> bool:

@@ -2,7 +2,7 @@
 
 Actions (arguments in README.md) on resources of type ``process``: ``local.metrics.query``, ``local.metrics.range``,
 ``local.logs.search``, ``local.process.status``, ``local.process.restart``, ``local.process.start``, ``local.cache.clear``,
-``local.cache.restore``, ``local.index.create``; on ``config``: ``local.config.read`` and ``local.config.write``.
+``local.cache.restore``, ``local.schema.compare``, ``local.index.create``; on ``config``: ``local.config.read`` and ``local.config.write``.
 
 ``local_supervisor.py`` is the protocol of the supervisor.
 """
@@ -178,6 +178,8 @@ class LocalConnector:
                 return _config_result(await self._git.read(self._path(resource)))
             case "process.status":
                 return Result(ResultStatus.OK, await self._process(resource))
+            case "schema.compare":
+                return await self._schema(resource)
             case _:
                 raise NotFound(
                     f"connector `{self.name}` has no action `{self.name}.{verb}`", code="connector.unknown_action"
@@ -216,6 +218,11 @@ class LocalConnector:
         if len(found) > most:
             return Result(ResultStatus.TRUNCATED, value, f"{most} of {len(found)} series", units)
         return Result(ResultStatus.OK if found else ResultStatus.EMPTY, value, "", units)
+
+    async def _schema(self, resource: str) -> Result:
+        self._known(resource)
+        found = await self._supervisor.schema(resource)
+        return Result(ResultStatus.OK if found else ResultStatus.EMPTY, {"indexes": found}, "", {"rows": len(found)})
 
     async def _search(self, resource: str, arguments: Mapping[str, Any]) -> Result:
         process = self._processes.get(resource)

@@ -5,6 +5,7 @@ HTTP/1.1 with JSON on a unix socket or a loopback port, behind a bearer token wh
     GET  /processes/{name}                       200 {"name","pid","state","started_at_ns","restarts","exits","exit_code",
                                                       "last_exit_s"} | 404
     GET  /processes/{name}/cache                 200 {"present","digest","bytes"} | 404
+    GET  /processes/{name}/schema                200 {"indexes": [{"index","table","columns": […],"present"}…]} | 404
     POST /processes/{name}/metrics  {"metric","labels","since_s","until_s","step_s"}
                                                  200 {"series": [{"labels": {…}, "points": [[unix seconds, "decimal text"]…]}…]}
     POST /processes/{name}/restart        {"action_id","expected_pid"}
@@ -49,6 +50,16 @@ class SupervisorClient:
     async def cache(self, name: str) -> dict[str, Json]:
         """The process's cache on disk. Raises ``UpstreamFailed`` (``sent=False``)."""
         return _kept(await self._read(f"/processes/{name}/cache"), _CACHE_KEYS)
+
+    async def schema(self, name: str) -> list[dict[str, Json]]:
+        """The indexes that its database's schema names. Raises ``UpstreamFailed``, also for anything malformed."""
+        indexes = (await self._read(f"/processes/{name}/schema")).get("indexes")
+        if not isinstance(indexes, list):
+            raise _garbage()
+        try:
+            return [_index(one) for one in indexes]
+        except (KeyError, TypeError, AttributeError):
+            raise _garbage() from None
 
     async def history(self, name: str, asked: Mapping[str, Json]) -> list[dict[str, Json]]:
         """Series of the kept past: ``[{"labels", "points"}]``. Raises ``UpstreamFailed``, also for anything malformed."""
@@ -111,6 +122,16 @@ def _kept(value: Mapping[str, Json], keys: tuple[str, ...]) -> dict[str, Json]:
 def _series(one: Mapping[str, Any]) -> dict[str, Json]:
     labels = {str(key): str(value) for key, value in one["labels"].items()}
     return {"labels": labels, "points": [[int(at), str(value)] for at, value in one["points"]]}
+
+
+def _index(one: Mapping[str, Any]) -> dict[str, Json]:
+    columns = [str(column) for column in one["columns"]]
+    return {
+        "index": str(one["index"]),
+        "table": str(one["table"]),
+        "columns": columns,
+        "present": one["present"] is True,
+    }
 
 
 def _object(answer: httpx.Response) -> dict[str, Json]:

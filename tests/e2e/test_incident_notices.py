@@ -11,6 +11,7 @@ import pytest
 from broker.connectors.notify import signed
 from broker.errors import LimitExceeded
 from tests.e2e.test_incidents import claim, finish, opened, read
+from tests.sim.troubled import Counters, Troubled
 from tests.sim.upstream import Seen, UpstreamSim, whole
 from tests.sim.world import World, world
 
@@ -80,6 +81,45 @@ def test_an_escalation_is_told_once_with_its_evidence_and_is_on_record(tmp_path:
             assert [one["body"]["outcome"]["status"] for one in records if one.get("about") == intent["id"]] == ["done"]
             events = (await read(it, await it.person("oncall"), incident))["events"]
             assert [event["kind"] for event in events][-1] == "notification"
+
+    asyncio.run(main())
+
+
+def test_a_manual_remedy_is_refused_to_the_agent_and_the_call_for_people_says_so(tmp_path: Path) -> None:
+    """The diagnosis names the index by a verified claim; the catalogue makes the request of it; policy keeps it for people."""
+
+    async def main() -> None:
+        async with UpstreamSim.fixed(whole(204)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            missing = {"index": "by_sku", "table": "reservation", "columns": ["sku"], "present": False}
+            it.supervisor.schema = [missing]
+            trouble = Troubled(it, Counters())
+            await trouble.open()
+            session = await trouble.investigate()
+            schema = await trouble.seen("local.schema.compare", session, {}, "checkout")
+            claims = await trouble.claims("checkout", session, sure=True)
+            named = "$.indexes[?present==false].index"
+            claims.append({"observation": schema, "selector": named, "op": "eq", "value": "by_sku", "role": "cause"})
+            said = {"cause": {"component": "checkout", "fault": "slow-query"}, "claims": claims, "session": session}
+            judged = (await trouble.post(f"/v1/incidents/{trouble.incident}/diagnoses", said)).json()
+            assert judged["verdict"] == "diagnosed", judged
+            trouble.diagnosis = judged["diagnosis"]
+            await trouble.finish("diagnosed", diagnosis=trouble.diagnosis)
+            await trouble.claim()
+            offered = (await read(it, trouble.agent, trouble.incident, session=session))["remedies"]
+            [remedy] = [one for one in offered if "slow-query" in one["faults"]]
+            assert (remedy["action"], remedy["arguments"], remedy["open"]) == (
+                "local.index.create", {"index": "by_sku"}, [],
+            )  # fmt: skip
+            answer = await trouble.ask("local.index.create", remedy["arguments"])
+            assert answer.status_code == 403
+            assert [one["code"] for one in answer.json()["reasons"]] == ["risk.manual_only"]
+            await trouble.finish("escalated", reason="the gate refused the remedy", diagnosis=trouble.diagnosis)
+            await trouble.turn()
+            told = sim.seen[0].json["data"]
+            [refused] = told["tried"]
+            assert (refused["action"], refused["status"]) == ("local.index.create", "refused")
+            assert (refused["code"], refused["reasons"]) == ("risk.manual_only", ["risk.manual_only"])
+            assert it.supervisor.indexes == set()
 
     asyncio.run(main())
 

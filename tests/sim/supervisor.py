@@ -52,6 +52,7 @@ class Supervisor:
     """The cache of a process, where it has one; what was moved aside is in ``aside`` by digest."""
     aside: dict[str, bytes] = field(default_factory=dict)
     indexes: set[str] = field(default_factory=set)
+    schema: Any = field(default_factory=list)
     series: Any = ()
     """What the history answers, or ``(name, asked)`` to it; ``asked`` is what it was asked."""
     asked: Any = None
@@ -84,8 +85,8 @@ class Supervisor:
             writer.write(whole(401, {}))
             return
         match (seen.method, *seen.target.strip("/").split("/")):
-            case ("GET", "processes", name) if name in self.children:
-                writer.write(whole(200, self.children[name].shown()))
+            case ("GET", "processes", name, *rest) if name in self.children and rest in ([], ["schema"]):
+                writer.write(whole(200, {"indexes": self.schema} if rest else self.children[name].shown()))
             case ("POST", "processes", name, "restart") if name in self.children:
                 writer.write(await self.restart(self.children[name], orjson.loads(seen.body)))
             case ("GET", "processes", name, "cache") if name in self.children:

@@ -38,6 +38,27 @@ def declared(asked: Any) -> Any:
     return _Manifest(asked)
 
 
+# -- a database and its schema --------------------------------------------------------------------------------------------
+
+
+def test_what_a_database_lacks_of_its_schema_is_told_in_the_protocols_own_members(
+    run: Run, declared: Any, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path, declared) as machine:
+            assert (await machine.act("local.schema.compare")).status.value == "empty"
+            known = {"index": "by_sku", "table": "stock", "columns": ["sku"], "present": False}
+            machine.supervisor.schema = [{**known, "note": "text of somebody's"}]
+            result = await machine.act("local.schema.compare")
+            assert (result.status.value, result.value) == ("ok", {"indexes": [known]})
+            for garbage in ("text", [{"index": "by_sku"}], ["by_sku"], [{**known, "columns": 3}]):
+                machine.supervisor.schema = garbage
+                with pytest.raises(UpstreamFailed):
+                    await machine.act("local.schema.compare")
+
+    run(main())
+
+
 # -- the kept past -----------------------------------------------------------------------------------------------------
 
 

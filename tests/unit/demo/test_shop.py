@@ -236,6 +236,26 @@ def test_without_its_index_the_same_query_scans_and_says_so(tmp_path: Path) -> N
     opened.close()
 
 
+def test_a_busy_machine_makes_no_slow_query_and_a_missing_index_makes_one_of_every_query(
+    make: Callable[[str], Service], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a query costs is counted by the database: time that passes beside it counts for nothing."""
+    service, path = make("inventory"), folder / "data" / stock.FILE
+    hours = iter(range(0, 10**9, 3600))
+    monkeypatch.setattr("demo.shop.time.perf_counter", lambda: float(next(hours)))
+    assert set(work(service, 3)) == {200}
+    written = Path(service.log.path)
+    assert "slow query" not in written.read_text()
+    stock.drop_index(path)
+    try:
+        assert set(work(service, 3)) == {200}
+        slow = [line for line in map(json.loads, written.read_text().splitlines()) if "slow query" in line["msg"]]
+        assert [line["msg"] for line in slow] == ["slow query: SCAN r"] * 3
+        assert all(line["steps"] > 10_000_000 for line in slow)
+    finally:
+        stock.create_index(path, "reservation_sku")
+
+
 def test_a_flooded_queue_shows_its_depth_and_costs_no_request(make: Callable[[str], Service]) -> None:
     service = make("inventory")
     assert strike(service, "noisy-alert", jobs=300, times=1).status == 200

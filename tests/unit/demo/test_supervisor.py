@@ -184,8 +184,12 @@ def test_an_index_of_the_schema_is_created_and_no_other(shop: Shop) -> None:
     stock.drop_index(path)
     assert shop.ask("POST", "/processes/inventory/index", {"action_id": "act_x", "index": "other"})[0] == 404
     assert shop.ask("POST", "/processes/checkout/index", {"action_id": "act_x", "index": "reservation_sku"})[0] == 404
+    lacking = {"index": "reservation_sku", "table": "reservation", "columns": ["sku", "released"], "present": False}
+    assert shop.ask("GET", "/processes/inventory/schema") == (200, {"indexes": [lacking]})
+    assert shop.ask("GET", "/processes/checkout/schema") == (200, {"indexes": []})
     wish = {"action_id": "act_i", "index": "reservation_sku"}
     assert shop.ask("POST", "/processes/inventory/index", wish)[0] == 200
+    assert shop.ask("GET", "/processes/inventory/schema") == (200, {"indexes": [{**lacking, "present": True}]})
     opened = stock.Stock(path, stock.TABLE)
     assert "reservation_sku" in opened.plan("sku-1")
     opened.close()

@@ -9,10 +9,23 @@ import pytest
 
 from agents.rules import Facts, Finding, investigate
 from agents.rules.faults import FAULTS
-from tests.unit.rules.views import FAULT_AT, MemoryView, commit, errors, log, repeated, running, shop
+from tests.unit.rules.views import (
+    BEGIN,
+    FAULT_AT,
+    POINTS,
+    STEP,
+    MemoryView,
+    commit,
+    errors,
+    log,
+    repeated,
+    running,
+    shop,
+)
 
 Json = Any
 METRIC = "shop_errors_total"
+LATENCY = "shop_request_seconds_sum"
 WINDOW_BEFORE = 7200
 
 
@@ -189,6 +202,45 @@ def test_a_line_that_stands_alone_while_customers_notice_nothing_convicts_nobody
     assert found(calm | stray, shop(title="MetricsMissing")).verdict == "healthy"
     many = {("local.logs.search", "payments", ""): repeated("slow query: SCAN r", level="warning", times=9)}
     assert found(calm | many, shop(title="MetricsMissing")).verdict == "abstain"
+
+
+def lacking() -> dict[tuple[str, str, str], Json]:
+    """Inventory's database lacks an index; its queries scan."""
+    missing = {"index": "by_sku", "table": "reservation", "columns": ["sku"], "present": False}
+    there = {"index": "by_day", "table": "reservation", "columns": ["day"], "present": True}
+    return {
+        ("local.logs.search", "inventory", ""): repeated("slow query: SCAN r", level="warning"),
+        ("local.schema.compare", "inventory", ""): {"indexes": [there, missing]},
+        ("local.process.status", "inventory", ""): running("inventory"),
+    }
+
+
+def waiting(service: str) -> Json:
+    """Seconds of requests, summed up: a tenth of a second before the fault, two after."""
+    total, points = 0.0, []
+    for place in range(POINTS):
+        total += 2.0 if BEGIN + place * STEP >= FAULT_AT else 0.1
+        points.append([BEGIN + place * STEP, f"{total:g}"])
+    return {"metric": LATENCY, "series": [{"labels": {"service": service}, "points": points}]}
+
+
+def test_a_missing_index_is_a_slow_query_with_the_claim_that_names_the_index() -> None:
+    finding = found(lacking() | {("local.metrics.range", "storefront", LATENCY): waiting("storefront")})
+    assert (finding.verdict, finding.ranked[0].component, finding.ranked[0].fault) == (
+        "sure",
+        "inventory",
+        "slow-query",
+    )
+    named = [one for one in finding.ranked[0].claims if one["selector"].endswith(".index")]
+    assert [(one["op"], one["value"]) for one in named] == [("eq", "by_sku")]
+
+
+@pytest.mark.parametrize("measured", [True, False], ids=["nobody waits", "nobody measures"])
+def test_slow_work_that_no_customer_was_seen_to_feel_convicts_nobody(measured: bool) -> None:
+    calm = {("local.metrics.range", "storefront", LATENCY): errors("storefront")} if measured else {}
+    finding = found(lacking() | calm)
+    assert finding.verdict == "abstain"
+    assert "feel" in finding.why
 
 
 def test_two_causes_that_are_equally_good_convict_neither() -> None:
