@@ -12,7 +12,7 @@ from pathlib import Path
 
 WINDOW_SECONDS = 5
 ERROR_SHARE = 0.05
-MEAN_SECONDS = 0.15
+MEAN_SECONDS = 0.25
 QUEUE_DEPTH = 100
 
 

@@ -27,18 +27,19 @@ LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
 
 INCIDENTS = """[incidents]
-verify_settle_seconds = 3
-verify_window_seconds = 6
-verify_interval_seconds = 2
+verify_settle_seconds = 4
+verify_window_seconds = 9
+verify_interval_seconds = 3
 quiet_seconds = 8
 merge_seconds = 120
+notify = ["pager"]
 """
 """Minutes in production; the demonstration waits seconds."""
 
 
 def write(layout: Layout, ports: Ports, *, model: bool, prometheus: bool) -> Path:
     """Write ``gate.toml``; its path."""
-    tables = [INCIDENTS, _local(layout, ports), _logs(layout), _git(layout)]
+    tables = [INCIDENTS, _local(layout, ports), _logs(layout), _git(layout), _notify(layout, ports)]
     if model:
         tables.append(_llm(layout, ports))
     if prometheus:
@@ -85,6 +86,18 @@ def _git(layout: Layout) -> str:
     return _connector("git", f"repositories = [{repository}]\nfresh_seconds = 0.5")
 
 
+def _notify(layout: Layout, ports: Ports) -> str:
+    """The connector to who is called when an agent cannot help."""
+    hook = "[connectors.settings.hooks.pager]\n"
+    return _connector(
+        "notify",
+        f"""{hook}url = {_text(f"http://127.0.0.1:{ports.pager}/hook")}
+secret_file = {_text(layout.demo / "pager.secret")}
+region = "{NEAR_REGION}"
+allow_networks = {json.dumps(LOOPBACK)}""",
+    )
+
+
 def _llm(layout: Layout, ports: Ports) -> str:
     """The connector to the scripted model: one address, said to be in two regions."""
     address = f"http://127.0.0.1:{ports.model}"
@@ -126,6 +139,7 @@ def _inventory(*, prometheus: bool) -> list[str]:
     items.append(_item("external", CARD_NETWORK, NEAR_REGION, owners=("card-network-support",)))
     items += [_item(kind, service, REGIONS[service]) for kind in ("config", "logs") for service in SERVICES]
     items += [_item("config", "secrets", NEAR_REGION), _item("repository", REPOSITORY, NEAR_REGION)]
+    items.append(_item("webhook", "pager", NEAR_REGION))
     items += [_item("model", NEAR_MODEL, NEAR_REGION), _item("model", FAR_MODEL, FAR_REGION)]
     if prometheus:
         items.append(_item("prometheus", "prometheus", NEAR_REGION))

@@ -9,6 +9,7 @@
     config.git/           the services' configuration           deployed/        what of it is deployed
     logs/                 the services' log files               cache/, data/    their caches, the inventory's database
     alerting/             Prometheus and Alertmanager           gate.toml        the gate's configuration
+    notices.jsonl         what the pager was told               policies/        the run's policy (policy.py)
     *.key, *.token        credentials that only their user reads
     out/                  what each process wrote               home/            a home folder for the commands
 """
@@ -31,6 +32,7 @@ class Ports:
     gate: int = field(default_factory=free_port)
     supervisor: int = field(default_factory=free_port)
     model: int = field(default_factory=free_port)
+    pager: int = field(default_factory=free_port)
     prometheus: int = field(default_factory=free_port)
     alertmanager: int = field(default_factory=free_port)
     shop: Mapping[str, int] = field(default_factory=lambda: {name: free_port() for name in (*SERVICES, CARD_NETWORK)})

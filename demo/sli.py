@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from demo.history import History, Series
 from demo.wire import call
 
-SCRAPE_SECONDS = 0.5
+SCRAPE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)

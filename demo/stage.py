@@ -49,6 +49,15 @@ class Stage:
         """An incident went on."""
         self._console.print(f"  gate      incident {incident['id']} is [bold]{escape(incident['state'])}[/]")
 
+    def notice(self, told: Mapping[str, Json]) -> None:
+        """The pager was told something, and the signature verified."""
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in told["evidence"].items()) or "no claim"
+        self._console.print(f"  [green]✓[/] pager     told of {told['incident']} ({told['kind']}), signature verified")
+        self._console.print(f"            [dim]{escape(_cut(told['summary']))}; claims: {escape(counts)}[/]")
+        for one in told["tried"]:
+            why = f" ({one['code']})" if one.get("code") else ""
+            self._console.print(f"            tried {escape(one['action'])}: {escape(one['status'] + why)}")
+
     def event(self, event: Mapping[str, Json]) -> None:
         """One event of an agent (``agents/events.py`` lists them)."""
         for text in _EVENTS.get(str(event.get("event")), _other)(event):

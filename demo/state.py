@@ -14,7 +14,7 @@ from contextlib import contextmanager
 RATES: Mapping[str, int] = {"EUR": 1_000_000, "GBP": 1_170_000, "SEK": 88_000, "USD": 920_000}
 """Millionths of a euro for one unit."""
 
-PATIENCE_SECONDS = 0.1
+PATIENCE_SECONDS = 0.5
 
 
 class OwnError(Exception):

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,18 +21,22 @@ from demo.layout import Layout
 from demo.outcome import Seen
 from demo.shop import SERVICES
 from demo.stage import Stage
-from demo.world import World, answers, wicketgate
+from demo.world import World, wicketgate
 
 Json = Any
 
-FAULT_SECONDS = 30.0
-ALERT_SECONDS = 60.0
-RESPONSE_SECONDS = 240.0
-APPROVAL_SECONDS = 900.0
-RECOVERY_SECONDS = 30.0
-LIMITS_SECONDS = 90.0
+FAULT_SECONDS = 180.0
+ALERT_SECONDS = 180.0
+RESPONSE_SECONDS = 600.0
+APPROVAL_SECONDS = 1200.0
+RECOVERY_SECONDS = 120.0
+NOTICE_SECONDS = 120.0
+LIMITS_SECONDS = 300.0
+"""Bounds, far beyond what any of it takes: everything is waited for until it is there, however busy the machine is."""
 QUIET_SECONDS = 6.0
 """How long nothing may be live before the incident counts as over."""
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""One of these is set where a browser has somewhere to open."""
 OVER = frozenset({"closed", "escalated", "linked"})
 
 
@@ -59,6 +63,9 @@ class Story:
         self.strike = choose(options.fault, options.seed)
         self.known: list[dict[str, Json]] = []
         self.asked: set[str] = set()
+        """Approvals that a person was asked for."""
+        self.open: set[str] = set()
+        """Those of them whose answer was not seen yet."""
 
     def run(self) -> tuple[dict[str, Json], list[str]]:
         """The final object, and what does not hold (nothing, on a good day)."""
@@ -84,8 +91,7 @@ class Story:
         if left := self.world.clear_desk():
             self.stage.line(f"{left} incidents of earlier runs are closed by the person on call")
         self.stage.line(f"the shop is watched by {self.world.watch()}")
-        if self.options.browser and sys.stdin.isatty() and answers(self.world.gate + "/console"):
-            webbrowser.open(self.world.gate + "/console")
+        self.stage.line("the run's own policy lets a target rest shorter: " + ", ".join(self.world.rests))
 
     def break_something(self) -> None:
         """Let the shop work for a moment, then let the fault happen and wait until the alert of it is an incident."""
@@ -103,6 +109,7 @@ class Story:
             trouble = f"{one['title']} ({one['service']}, severity {one['severity']})"
             self.stage.title(f"Alert: {trouble}")
             self.stage.line(f"incident {one['id']}, by measured service levels; nobody is awake")
+        self._invite()
 
     def respond(self) -> None:
         """Show what the responder and the gate do until no incident is live any more."""
@@ -139,6 +146,11 @@ class Story:
             self.stage.good("customers are served again, as measured")
         for one in self.known:
             self.stage.line(f"incident {one['id']} ({one['service']}): {one['state']}")
+        called = [str(one["id"]) for one in self.known if one["state"] == "escalated"]
+        if called:
+            self.children.until("the call for people", lambda: self._told(called), seconds=NOTICE_SECONDS)
+        for line in self.world.notices():
+            self.stage.notice(line)
 
     def limits(self) -> None:
         """Let the agent run into every limit, on purpose."""
@@ -154,7 +166,7 @@ class Story:
         with tamper.flipped_copy(log) as (copy, where):
             self.stage.line(f"one byte of a copy is flipped: {where}")
             tampered = not self._verify(copy, key, "the copy")
-        seen = Seen(self.layout, self.world.since, self.options.fault, model=self.options.model)
+        seen = Seen(self.layout, self.world.since, self.strike, model=self.options.model)
         figures = seen.figures(detail) | {"verified": verified, "tamper_detected": tampered}
         for line in seen.spent(detail):
             self.stage.line(line)
@@ -164,9 +176,23 @@ class Story:
 
     def detail(self) -> Mapping[str, Json]:
         """The incident that the story is about, as the gate tells it to a person."""
+        return self.world.ask(f"/v1/incidents/{self._leading()['id']}", "oncall")
+
+    def _invite(self) -> None:
+        """Tell where to watch and as whom, and open it where that is wanted and there is a screen."""
+        page = f"{self.world.gate}/console/incidents/{self._leading()['id']}"
+        self.stage.line(f"watch it: {page}")
+        self.stage.line(f"sign in as `oncall`, or as `security` to approve; the code is {self.world.code}")
+        if self.options.browser and (sys.platform in {"darwin", "win32"} or any(map(os.environ.get, SCREENS))):
+            webbrowser.open(page)
+
+    def _leading(self) -> Mapping[str, Json]:
+        """The incident that the story is about."""
         alone = [one for one in self.known if one["state"] != "linked"] or self.known
-        first = max(alone, key=lambda one: (one["severity"], -one["opened_at"]))
-        return self.world.ask(f"/v1/incidents/{first['id']}", "oncall")
+        return max(alone, key=lambda one: (one["severity"], -one["opened_at"]))
+
+    def _told(self, incidents: Sequence[str]) -> bool:
+        return set(incidents) <= {line["incident"] for line in self.world.notices()}
 
     def _alerted(self) -> bool:
         self._incidents()
@@ -189,16 +215,21 @@ class Story:
             for approval in self.world.ask("/v1/approvals", "security")["approvals"]:
                 if approval["state"] == "waiting" and approval["id"] not in self.asked:
                     self.asked.add(approval["id"])
+                    self.open.add(approval["id"])
                     self._answer(approval)
+        for waiting in tuple(self.open):
+            self._answered(waiting)
 
     def _answer(self, approval: Mapping[str, Json]) -> None:
         """Let the agent try to approve it itself, then approve as the security persona, or tell the person how to."""
         target = f"{approval['resource']['type']}:{approval['resource']['id']}@{approval['resource']['env']}"
         self.stage.title(f"A person is asked: {approval['action']} on {target} (tier {approval['tier']})")
-        self._agent("limits", ["--service", "storefront", "--review", approval["id"], approval["digest"]], seconds=30)
+        review = ["--service", "storefront", "--review", approval["id"], approval["digest"]]
+        self._agent("limits", review, seconds=LIMITS_SECONDS)
         world = self.world
         if not self.options.yes:
-            self.stage.line("look at the request, and approve it as somebody else than the agent:")
+            self.stage.line(f"decide in the console, as `security`: {world.gate}/console/inbox/{approval['id']}")
+            self.stage.line("or here; whichever comes first counts:")
             typed = "wicketgate" if shutil.which("wicketgate") else os.path.relpath(wicketgate())
             for verb in ("show", "approve"):
                 self.stage.command(
@@ -206,10 +237,20 @@ class Story:
                 )
             return
         done = world.command("approvals", "approve", str(approval["id"]), persona="security")
-        if done.returncode != 0:
+        self._answered(str(approval["id"]))
+        if done.returncode != 0 and approval["id"] in self.open:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise ChildEnded(f"approving ended with {done.returncode}: {said[-1] if said else '(nothing)'}")
-        self.stage.good("approved by the security persona, who is not the agent")
+
+    def _answered(self, approval: str) -> None:
+        """Tell who answered, whoever was first and wherever; nothing while it waits."""
+        now = self.world.ask(f"/v1/approvals/{approval}", "security")
+        if now["state"] == "waiting":
+            return
+        self.open.discard(approval)
+        given = [f"{one['verdict']} by {one['reviewer']}" for one in now.get("reviews", ())]
+        told = self.stage.good if any(one.startswith("approve") for one in given) else self.stage.bad
+        told(f"{approval}: {', '.join(given) or now['state']}; the agent is not among them")
 
     def _agent(self, which: str, words: list[str], *, seconds: float) -> None:
         """Run an agent as a process of its own to its end, and show what it does."""
@@ -223,7 +264,7 @@ class Story:
                 self.stage.event(event)
             elif time.monotonic() > until:
                 raise TimeoutError(f"{which} did not finish within {seconds:.0f} seconds")
-        code = child.wait(timeout=10)
+        code = child.wait(timeout=60)
         self.children.end(which)
         if code != 0:
             raise ChildEnded(f"agents {which} ended with {code}: {self.children.last_words(which)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from demo import warm
 from demo.wire import Json, call
 
-READY_SECONDS = 20.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 3.0
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0)
 WELL_SECONDS = 10.0
@@ -135,7 +135,7 @@ class Supervised:
 
     def _answers(self) -> bool:
         try:
-            return call("GET", self.address + "/healthz", seconds=0.5)[0] == 200
+            return call("GET", self.address + "/healthz", seconds=5.0)[0] == 200
         except OSError:
             return False
 

@@ -13,6 +13,7 @@ from typing import Any
 Json = Any
 
 BUNDLE_ENTRIES = 256
+NOTICES = "notices.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,12 @@ class Mark:
     model_lines: int
     process_lines: int
     level_lines: int
+    notice_lines: int = 0
 
 
 def mark(log: Path, folder: Path) -> Mark:
     """The present ends; all 0 for a fresh folder."""
-    known = (len(lines(folder / name)) for name in ("model-requests.jsonl", "processes.jsonl", "sli.jsonl"))
+    known = (len(lines(folder / name)) for name in ("model-requests.jsonl", "processes.jsonl", "sli.jsonl", NOTICES))
     return Mark(size(log), *known)
 
 
@@ -50,10 +52,11 @@ def records(log: Path, start: int = 0) -> Iterator[Mapping[str, Json]]:
 
 
 def lines(path: Path) -> list[dict[str, Json]]:
-    """The objects of a JSON-lines file; none where it does not exist."""
+    """The objects of a JSON-lines file; none where it does not exist. A line that is being written is not there yet."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def count(log: Path, folder: Path, since: Mark) -> dict[str, Json]:
@@ -82,6 +85,7 @@ def count(log: Path, folder: Path, since: Mark) -> dict[str, Json]:
         "executed": len(executed),
         "redactions": sum(sum(entry["body"].get("redaction", {}).get("counts", {}).values()) for entry in new),
         "model_calls": len(calls),
+        "notices": sum(1 for line in lines(folder / NOTICES)[since.notice_lines :] if line["verified"]),
         "records": len(new),
     }
 
@@ -95,7 +99,11 @@ def leaks(data: Path, folder: Path) -> list[str]:
     """Where a planted value stands in clear: ``kind in file``. The shop's own files are where they belong."""
     planted = json.loads((folder / "planted.json").read_text(encoding="utf-8"))
     values = [(kind, value.encode()) for kind, known in planted.items() for value in known]
-    searched = [folder / "model-requests.jsonl", *(path for path in data.rglob("*") if folder not in path.parents)]
+    searched = [
+        folder / "model-requests.jsonl",
+        folder / NOTICES,
+        *(path for path in data.rglob("*") if folder not in path.parents),
+    ]
     found: list[str] = []
     for path in (path for path in searched if path.is_file()):
         content = path.read_bytes()

@@ -47,7 +47,7 @@ def main() -> None:
     due = time.monotonic()
     for bought in orders(given.seed):
         with contextlib.suppress(OSError):  # the shop is restarting; customers come back
-            call("POST", given.url + "/work", bought, seconds=10.0)
+            call("POST", given.url + "/work", bought, seconds=30.0)
         due = max(due + 1 / given.rate, time.monotonic() - 1)
         time.sleep(max(0.0, due - time.monotonic()))
 

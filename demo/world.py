@@ -1,5 +1,6 @@
 """Everything that runs: the shop, what it depends on, what watches it, the model server, the gate."""
 
+import base64
 import json
 import os
 import secrets
@@ -14,16 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demo import alerts, gateconfig, repository, stock, tally, warm
+from demo import alerts, gateconfig, policy, repository, stock, tally, warm
 from demo.children import ChildEnded, Children
 from demo.faults import Strike
 from demo.layout import Layout, Ports
 from demo.plant import plant
 from demo.shop import CARD_NETWORK, SERVICES
+from demo.tally import NOTICES
 from demo.wire import call
 
 Json = Any
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 TOKEN_SECONDS = 240.0
 """How often the alerts' sender gets a fresh token; tokens live ten minutes."""
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH")
@@ -53,6 +55,8 @@ class World:
         self._done = threading.Event()
         self._tokens: dict[str, tuple[float, str]] = {}
         self.began = 0
+        self.rests: list[str] = []
+        """What differs in the run's policy, in words."""
 
     # -- start and end ----------------------------------------------------------------------------------------------
 
@@ -72,8 +76,13 @@ class World:
             requests = layout.demo / "model-requests.jsonl"
             key = layout.secret("provider.key")
             self._python("modelserver", "--port", self.ports.model, "--requests", requests, first_line=key)
+        secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        layout.private("pager.secret", secret)
+        self._python("pager", "--port", self.ports.pager, "--notices", layout.demo / NOTICES, first_line=secret)
+        self.rests = policy.write(layout.demo / "policies")
         config = gateconfig.write(layout, self.ports, model=self.model, prometheus=self.programs is not None)
         serve = ["serve", "--dev", "--data", str(layout.data), "--port", str(self.ports.gate), "--config", str(config)]
+        serve += ["--policies", str(layout.demo / "policies")]
         coded = {**self.environment, "WICKETGATE_DEV_CODE": self.code}
         self.children.start("gate", [wicketgate(), *serve], environment=coded)
         self.children.until("the start of the shop", self._shop_is_up, seconds=START_SECONDS)
@@ -153,7 +162,7 @@ class World:
         headers = {"authorization": f"Bearer {token}"}
         if body is not None:
             headers["idempotency-key"] = secrets.token_hex(12)
-        status, answer = call(method, self.gate + path, body, headers=headers, seconds=20.0)
+        status, answer = call(method, self.gate + path, body, headers=headers, seconds=60.0)
         if not 200 <= status < 300:
             raise ChildEnded(f"the gate answered {status} to {path}: {answer[:300]!r}")
         return dict(json.loads(answer))
@@ -162,6 +171,11 @@ class World:
         """The lines of this run in ``sli.jsonl`` for one service."""
         known = tally.lines(self.layout.demo / "sli.jsonl")[self.since.level_lines :]
         return [line for line in known if line["service"] == service]
+
+    def notices(self) -> list[dict[str, Json]]:
+        """What the pager was told in this run, signature verified."""
+        known = tally.lines(self.layout.demo / NOTICES)[self.since.notice_lines :]
+        return [line for line in known if line["verified"]]
 
     # -- their parts ------------------------------------------------------------------------------------------------
 

@@ -22,13 +22,13 @@ from demo.stage import Stage
 def test_the_gate_accepts_the_demo_s_configuration(model: bool, tmp_path: Path) -> None:
     layout = Layout(tmp_path / 'a "quoted" folder')
     settings = load(gateconfig.write(layout, Ports(), model=model, prometheus=model), environment={})
-    always = ["local", "logs", "git"]
+    always = ["local", "logs", "git", "notify"]
     assert [connector.name for connector in settings.connectors] == (
         [*always, "llm", "prometheus"] if model else always
     )
     for connector in settings.connectors:
         made = read_settings(connector.adapter, connector.name, connector.settings)
-        assert connector.name in {"git", "logs"} or list(made.allow_networks) == LOOPBACK
+        assert connector.name in {"git", "logs", "notify"} or list(made.allow_networks) == LOOPBACK
     graph = Topology.of(settings).graph("default", "prod")
     assert graph.path("cardnet", "storefront") == ("cardnet", "payments", "checkout", "storefront")
     assert graph.dependents("inventory") == ("checkout",)
