@@ -277,8 +277,10 @@ def _is_section(field: FieldInfo) -> bool:
 
 def _adapter(adapter: type) -> list[str]:
     """The table of an adapter's frozen dataclass; ``name`` is the connector's own."""
-    module = __import__(adapter.__module__, fromlist=["_"])
-    notes = _notes(Path(str(module.__file__)), adapter.__name__)
+    notes: dict[str, tuple[str, str]] = {}
+    for owner in reversed(adapter.__mro__[:-1]):
+        module = __import__(owner.__module__, fromlist=["_"])
+        notes |= _notes(Path(str(module.__file__)), owner.__name__)
     rows = [(adapter.__doc__ or "").replace("``", "`"), "", "| key | type | default | |", "| --- | --- | --- | --- |"]
     for field in dataclasses.fields(adapter):
         if field.name != "name":

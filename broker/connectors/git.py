@@ -21,7 +21,7 @@ from broker.connectors import git_reads
 from broker.connectors.base import STRICT, EffectStatus
 from broker.connectors.git_clone import Clone, CloneSettings
 from broker.connectors.git_revert import Revert, prepare, push_revert
-from broker.connectors.http import credential_headers
+from broker.connectors.server import credential_headers
 from broker.egress import Egress
 from broker.errors import BadRequest, BrokerError, Conflict, NotFound, UpstreamFailed
 from broker.model import ActionRequest, Grant, Json, Plan, Resource, Result, ResultStatus

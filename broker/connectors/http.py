@@ -4,12 +4,10 @@ The manifest (signed with the bundle) says what goes where on the wire; the sett
 file holds its credential. The credential is read here, sent from here, and stands in no plan, result or error.
 """
 
-import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import orjson
 from pydantic import with_config
@@ -17,7 +15,8 @@ from pydantic import with_config
 from broker.catalog import Action
 from broker.connectors.base import STRICT, EffectStatus
 from broker.connectors.http_template import Probe, Transport, Wire, compile_transport, path, pick, rollback_request
-from broker.egress import Answer, Egress, UpstreamSettings
+from broker.connectors.server import ServerSettings
+from broker.egress import Answer, Egress
 from broker.errors import BadRequest, BrokerError, UpstreamFailed
 from broker.model import ActionRequest, Effect, Grant, Json, Plan, Result, ResultStatus
 
@@ -26,40 +25,12 @@ _SHOWN_STATUSES: Final = frozenset(range(400, 600))
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettings:
-    """One REST tool server. Seconds and bytes as the names say; ``credential_file`` is read once, at start."""
+class HttpSettings(ServerSettings):
+    """One REST tool server; residency is checked on ``region``."""
 
-    name: str
-    base_url: str
-    credential: Literal["none", "bearer", "basic", "header"] = "none"
-    credential_file: str = ""
-    """``bearer`` and ``header``: the secret; ``basic``: ``user:password``. Trailing white space is dropped."""
-    credential_header: str = ""
-    allow_networks: tuple[str, ...] = ()
-    unix_socket: str = ""
-    ca_file: str = ""
-    proxy_url: str = ""
-    timeout_seconds: float = 20.0
     concurrency: int = 16
     answer_bytes_max: int = 1_048_576
     rows_max: int = 1000
-    region: str = ""
-    """Where the server keeps and handles what it is sent; residency is checked on it."""
-
-    @property
-    def upstream(self) -> UpstreamSettings:
-        """The part that the egress enforces."""
-        return UpstreamSettings(
-            name=self.name,
-            base_url=self.base_url,
-            allow_networks=tuple(self.allow_networks),
-            unix_socket=self.unix_socket,
-            ca_file=self.ca_file,
-            proxy_url=self.proxy_url,
-            timeout_seconds=self.timeout_seconds,
-            concurrency=self.concurrency,
-            answer_bytes_max=self.answer_bytes_max,
-        )
 
 
 class HttpConnector:
@@ -70,9 +41,7 @@ class HttpConnector:
         self.name = settings.name
         self._settings = settings
         self._upstream = egress.upstream(settings.upstream)
-        self._credential = credential_headers(
-            settings.name, settings.credential, settings.credential_file, settings.credential_header
-        )
+        self._credential = settings.credential_headers()
         self._transports: dict[str, tuple[Action, Transport]] = {}
 
     def endpoint(self, request: ActionRequest) -> Mapping[str, str]:  # noqa: ARG002 - one server, one place
@@ -175,27 +144,6 @@ class HttpConnector:
             del rows[self._settings.rows_max :]
             return Result(ResultStatus.TRUNCATED, value, detail, units)
         return Result(ResultStatus.OK, value, "", units)
-
-
-def credential_headers(name: str, kind: str, file: str, header: str) -> dict[str, str]:
-    """The headers that prove who we are; raises ``BadRequest`` (``config.secret``), never with the value."""
-    if kind == "none":
-        return {}
-    try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        secret = ""
-    if not secret or not secret.isascii() or not secret.isprintable() or (kind == "header" and not header):
-        raise BadRequest(
-            f"the credential of connector `{name}` cannot be used",
-            code="config.secret",
-            remedy="`credential_file` must hold one line of visible ASCII; kind `header` also needs `credential_header`",
-        )
-    if kind == "header":
-        return {header.lower(): secret}
-    if kind == "basic":
-        return {"authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
-    return {"authorization": f"Bearer {secret}"}
 
 
 def _unlabelled(transport: Transport, request: ActionRequest) -> bytes:

@@ -19,8 +19,8 @@ from pydantic import with_config
 
 from broker.catalog import Action
 from broker.connectors.base import STRICT, EffectStatus, ModelReply
-from broker.connectors.http import credential_headers
 from broker.connectors.llm_sse import StreamFacts
+from broker.connectors.server import credential_headers
 from broker.egress import Egress, Streamed, Upstream, UpstreamSettings
 from broker.errors import BadRequest, Denied, TooLarge, UpstreamFailed
 from broker.model import ActionRequest, Grant, Json, Plan, Result, ResultStatus

@@ -23,9 +23,9 @@ from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors import local_logs, local_metrics
 from broker.connectors.base import STRICT, EffectStatus
-from broker.connectors.http import credential_headers
 from broker.connectors.local_git import ConfigFile, GitRepository
 from broker.connectors.local_supervisor import SupervisorClient, nothing_sent, shown, shown_cache
+from broker.connectors.server import credential_headers
 from broker.egress import Egress, UpstreamSettings, httpx_client
 from broker.errors import BadRequest, BrokerError, Conflict, NotFound
 from broker.model import ActionRequest, Grant, Json, Plan, Result, ResultStatus

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
@@ -18,9 +18,9 @@ from pydantic import with_config
 
 from broker.catalog import Action
 from broker.connectors.base import STRICT, EffectStatus
-from broker.connectors.http import credential_headers
 from broker.connectors.promql import QueryBounds, Window, bounded_matchers, bounded_query, check_window
-from broker.egress import Answer, Egress, UpstreamSettings
+from broker.connectors.server import ServerSettings
+from broker.egress import Answer, Egress
 from broker.errors import BadRequest, NotFound, UpstreamFailed
 from broker.model import ActionRequest, Grant, Json, Plan, Resource, Result, ResultStatus
 
@@ -41,25 +41,13 @@ _ALERT_STATES: Final = ("firing", "pending", "inactive")
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrometheusSettings:
-    """One server. Seconds, bytes and counts as the names say; ``credential_file`` is read once, at start."""
+class PrometheusSettings(ServerSettings):
+    """One server. Seconds, bytes and counts as the names say; an empty ``region`` is that of the resource."""
 
-    name: str
-    base_url: str
-    credential: Literal["none", "bearer", "basic", "header"] = "none"
-    credential_file: str = ""
-    credential_header: str = ""
-    allow_networks: tuple[str, ...] = ()
-    unix_socket: str = ""
-    ca_file: str = ""
-    proxy_url: str = ""
-    region: str = ""
-    """Where the server keeps its data; empty: the region of the resource."""
     resources: tuple[str, ...] = ()
     """Ids of resources, or ``environment/id``, that this server answers for; empty: all of its type."""
     enforce: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Label name to the value that every selector must have."""
-    timeout_seconds: float = 20.0
     query_seconds: int = 10
     """What the server is told to spend on one query at most."""
     concurrency: int = 4
@@ -95,25 +83,8 @@ class PrometheusConnector:
             evaluations_max=settings.evaluations_max,
             selectors_max=settings.selectors_max,
         )
-        self._upstream = egress.upstream(
-            UpstreamSettings(
-                name=settings.name,
-                base_url=settings.base_url,
-                allow_networks=tuple(settings.allow_networks),
-                unix_socket=settings.unix_socket,
-                ca_file=settings.ca_file,
-                proxy_url=settings.proxy_url,
-                timeout_seconds=settings.timeout_seconds,
-                concurrency=settings.concurrency,
-                answer_bytes_max=settings.answer_bytes_max,
-            )
-        )
-        self._headers = {
-            "accept": "application/json",
-            **credential_headers(
-                settings.name, settings.credential, settings.credential_file, settings.credential_header
-            ),
-        }
+        self._upstream = egress.upstream(settings.upstream)
+        self._headers = {"accept": "application/json", **settings.credential_headers()}
 
     def endpoint(self, request: ActionRequest) -> Mapping[str, str]:
         """Where the request's data goes: the server's own place."""
