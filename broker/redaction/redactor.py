@@ -65,6 +65,12 @@ class Pass:
         """One text by itself."""
         return self.treated(raw, self.spans(raw))
 
+    def replaced(self, raw: str, spans: list[Span]) -> tuple[str, list[tuple[int, int, str]]]:
+        """As ``treated``, with what was replaced: (start, end, replacement), disjoint and ascending."""
+        result, parts = self._treated(raw, spans)
+        self._report(spans, parts, "$")
+        return result, parts
+
     def spans(self, raw: str, *, whole: bool = True) -> list[Span]:
         """The findings of one text (or a window of one), untreated."""
         try:

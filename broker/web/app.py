@@ -21,6 +21,7 @@ from broker.web.console import HOME, console
 from broker.web.events import EventsApi, Streaming
 from broker.web.guard import App, Guard, GuardSettings, Receive, Scope, Send
 from broker.web.incidents import IncidentApi
+from broker.web.lab import LabApi
 from broker.web.llm import ModelApi, provider_error
 from broker.web.logbook import LogApi
 from broker.web.problem import problem
@@ -112,7 +113,7 @@ def build(gate: Wiring) -> App:
     )
     hot: dict[tuple[str, str], Endpoint] = {}
     bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
-    parts = (health, bundles, models, incidents, events, logs, api)
+    parts = (health, bundles, models, incidents, events, logs, LabApi(api=api, lab=gate.lab), api)
     desk, pages = console(gate)
 
     async def refuse(route: Route | None, error: BrokerError, request: Request) -> Response:

@@ -174,6 +174,15 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/exports", "exports", "gate.exports.read", "pipeline", "exports and how far they are"),
     Route("GET", "/v1/exports/{export}", "export_one", "gate.exports.read", "pipeline", "one export"),
     Route("GET", "/v1/exports/{export}/file", "export_file", "gate.exports.fetch", "pipeline", "its bytes"),
+    Route(
+        "POST",
+        "/v1/redactions",
+        "redact",
+        "gate.redaction.run",
+        "pipeline",
+        "what redaction makes of a text; nothing of it is kept",
+        schemas.RedactionBody,
+    ),
     Route("GET", "/v1/agents", "agents", "gate.agents.read", "pipeline", "who and what is stopped"),
     Route(
         "POST",
@@ -335,5 +344,7 @@ ROUTES: tuple[Route, ...] = (
     _console("GET", "/console/exports", "console_exports", "gate.exports.read", "exports of the log"),
     _console("POST", "/console/exports", "console_exports_create", "gate.exports.create", "make one"),
     _console("GET", "/console/exports/{export}/file", "console_exports_file", "gate.exports.fetch", "its bytes"),
+    _console("GET", "/console/redaction", "console_redaction", "gate.redaction.run", "a text to be looked at"),
+    _console("POST", "/console/redaction", "console_redaction_look", "gate.redaction.run", "what a model would see"),
     _console("GET", "/console/health", "console_health", "gate.health.read", "health and settings"),
 )

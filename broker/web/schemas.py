@@ -129,6 +129,13 @@ class KillBody(Body):
     reason: str = Field(min_length=1, max_length=4096)
 
 
+class RedactionBody(Body):
+    """POST /v1/redactions: a text that is looked at and forgotten."""
+
+    text: str = Field(min_length=1, max_length=100_000)
+    profile: str = Field(default="default", pattern=r"^[a-z][a-z0-9-]{0,63}\z")
+
+
 class IncidentBody(Body):
     """POST /v1/incidents: an alert in the gate's own words."""
 

@@ -22,6 +22,7 @@ from broker.incident_acts import IncidentActs
 from broker.incidents import Incident, Incidents
 from broker.kept import KeptInLog
 from broker.killswitch import KillSwitch
+from broker.lab import Lab
 from broker.leases import Leases
 from broker.limits import Limits
 from broker.logbook import Exports, Feed, Lines, LogActs, LogIndex, Names
@@ -29,6 +30,7 @@ from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
 from broker.pipeline import Pipeline
+from broker.profiles import ActiveProfiles
 from broker.reading import Ask, Reader
 from broker.remedies import Finding, Situations, Times, remedies_for, times_of
 from broker.remedies.measure import Measuring
@@ -212,6 +214,11 @@ class Wiring(Foundations):
         )
 
     @cached_property
+    def lab(self) -> Lab:
+        """The redaction lab."""
+        return Lab(profiles=ActiveProfiles(self.policy), key=self.keys.secret("id.key"))
+
+    @cached_property
     def acts(self) -> Acts:
         """The gate's own acts."""
         bounds = self.settings.sessions
@@ -230,7 +237,7 @@ class Wiring(Foundations):
             approved=self.approved,
             beside=self.reviewing.beside,
             connectors=lambda: self.connectors,
-            more={**self.incident_acts.acts, **self.log_acts.acts, **self.health.acts},
+            more={**self.incident_acts.acts, **self.log_acts.acts, **self.health.acts, **self.lab.acts},
         )
 
     @cached_property

@@ -156,6 +156,7 @@ def _body(route: Route, things: Mapping[str, Any]) -> Any:
         "activate": {"bundle": "", "signature": ""},
         "rollback": {"digest": "0" * 64},
         "exports_create": {"form": "jsonl", "reason": "x"},
+        "redact": {"text": "x"},
         "alertmanager": {"version": "4", "alerts": [ALERT]},
         "report": {"title": "x", "service": "inventory", "env": "prod"},
         "event": {"kind": "take_over", "text": "x"},

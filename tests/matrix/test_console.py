@@ -29,6 +29,7 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
     "console_agents_resume": {"scope": "agent", "target": "dev:nobody", "reason": "x", "key": "s"},
     "console_incident_note": {"text": "x", "key": "n"},
     "console_incident_step": {"kind": "take_over", "key": "t"},
+    "console_redaction_look": {"text": "x", "profile": "default"},
     "console_review": {"verdict": "deny", "digest": "0" * 64, "reason": "x", "key": "r"},
 }
 """Handler -> fields; what names something of the gate is one of ``THINGS``."""

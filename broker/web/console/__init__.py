@@ -15,6 +15,7 @@ from broker.web.console.pages.inbox import InboxPage
 from broker.web.console.pages.incidents import IncidentPages
 from broker.web.console.pages.live import LivePage
 from broker.web.console.pages.observation import ObservationPage
+from broker.web.console.pages.redaction import RedactionPage
 from broker.web.console.render import Renderer
 from broker.web.console.signin import SignInPages
 from broker.web.console.static import StaticFiles
@@ -67,6 +68,7 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
         LivePage(desk, Streaming.of(gate), renderer),
         AgentsPage(desk, gate.kills.check, gate.acts.kill),
         ExportsPage(desk, gate.exports.content),
+        RedactionPage(desk, gate.lab),
         *pages,
     )
 

@@ -16,6 +16,7 @@ from broker.web.console.words.log import Log
 from broker.web.console.words.nav import Nav
 from broker.web.console.words.observation import Observation
 from broker.web.console.words.problem import Problem
+from broker.web.console.words.redaction import Redaction
 from broker.web.console.words.signin import SignIn
 
 agents = Agents()
@@ -31,4 +32,5 @@ log = Log()
 nav = Nav()
 observation = Observation()
 problem = Problem()
+redaction = Redaction()
 signin = SignIn()
