@@ -14,6 +14,7 @@ from broker.records import Entry, Records
 
 ACTIONS_MAX = 2_000
 PAGE = 500
+READ_TIER = 0
 _KINDS = ["intent", "outcome", "recovery"]
 _LEFT_OUT = frozenset({"gate", "llm", "notify"})
 
@@ -69,7 +70,7 @@ class KeptInLog:
         return sorted(found.values(), key=lambda one: (one["at"], one["action_id"]))
 
     async def refused(self, tenant: str, sessions: Sequence[str]) -> list[dict[str, Json]]:
-        """Writes of these sessions that were refused, each once, oldest first, by what the records say.
+        """Writes of these sessions that policy refused, each once, oldest first, by what the records say.
 
         Each: ``{"action_id","action","resource","status": "refused","code","reasons": [codes],"at"}``.
         """
@@ -78,8 +79,9 @@ class KeptInLog:
             page = await self._records.entries(tenant, after=-1, limit=PAGE, kinds=["refusal"], stream=session)
             for entry in page:
                 body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
-                action = body["action"]
-                if action["effect"] != "write" or action["connector"] in _LEFT_OUT or action["id"] in found:
+                action, decision = body["action"], body.get("decision") or {"tier": READ_TIER}
+                own = action["name"].partition(".")[0] in _LEFT_OUT
+                if decision["tier"] == READ_TIER or own or action["id"] in found:
                     continue
                 found[action["id"]] = {
                     "action_id": action["id"],
@@ -87,7 +89,7 @@ class KeptInLog:
                     "resource": _resource(body, None),
                     "status": "refused",
                     "code": body["error"],
-                    "reasons": [one["code"] for one in body.get("decision", {}).get("reasons", ())],
+                    "reasons": list(decision["reasons"]),
                     "at": entry.time_ns // 1_000_000_000,
                 }
         return sorted(found.values(), key=lambda one: (one["at"], one["action_id"]))

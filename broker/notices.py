@@ -82,14 +82,19 @@ class Notices:
 
     async def _tell(self, stands: Incident, claimed: Claimed, receiver: str, message: Mapping[str, Json]) -> None:
         """One message; a try that failed is followed by another under a key of its own."""
+        key = f"{claimed.subject}.{receiver}.{claimed.attempts}"
+        await self.send(claimed.tenant, receiver, message, reason=f"incident {stands.id}", key=key)
+
+    async def send(self, tenant: str, receiver: str, message: Mapping[str, Json], *, reason: str, key: str) -> None:
+        """One message to ``receiver``; returns once it was taken. Raises as the pipeline."""
         ask = Ask(
             action=ACTION,
             resource={"type": "webhook", "id": receiver, "env": ENV},
             arguments=message,
-            reason=f"incident {stands.id}",
-            idempotency_key=f"{claimed.subject}.{receiver}.{claimed.attempts}",
+            reason=reason,
+            idempotency_key=key,
         )
-        await self._pipeline.own(verifier(claimed.tenant, self._clock), ask)
+        await self._pipeline.own(verifier(tenant, self._clock), ask)
 
     async def _message(self, stands: Incident, claimed: Claimed) -> dict[str, Json]:
         """What is known: the verdict on each claim, what was ruled out, what was tried, and what was refused and why."""

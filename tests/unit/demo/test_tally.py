@@ -46,7 +46,10 @@ def test_a_run_is_counted_from_the_log_and_the_files(tmp_path: Path) -> None:
     old = [intent("x.y.z", "act_0", "write"), outcome("act_0", "done")]
     publish(log, old)
     (folder / "model-requests.jsonl").write_text('{"path":"/v1/messages"}\n')
+    (folder / tally.NOTICES).write_text('{"verified": true}\n')
     since = tally.mark(log, folder)
+    with (folder / tally.NOTICES).open("a") as notices:
+        notices.write('{"verified": true}\n{"verified": false}\n{"verified": tr')
     new = [
         intent("local.logs.search", "act_1", "read"),
         outcome("act_1", "done", EMAIL=3, SECRET=1),
@@ -72,6 +75,7 @@ def test_a_run_is_counted_from_the_log_and_the_files(tmp_path: Path) -> None:
         "executed": 1,
         "redactions": 5,
         "model_calls": 1,
+        "notices": 1,
         "records": 12,
     }
     assert tally.restarts(folder, since) == 1
