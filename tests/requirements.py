@@ -41,7 +41,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:shapes", "JSON Schema 2020-12", "the quick yes of a compiled schema is never a yes where the exact check says no", "unit/test_shapes.py"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
     # -- incidents
-    _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py", "unit/incidents/test_linking.py"),
+    _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py", "unit/incidents/test_linking.py", "unit/incidents/test_floods.py"),
     _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py", "unit/incidents/test_excluded.py"),
     _("incident:lives", "broker/incidents", "whatever happens in whatever order, states, events and work agree", "property/incidents/test_lives.py"),
     _("incident:topology", "broker/topology.py", "impact, paths and owners follow the inventory; a circle or an unknown name stops the start", "unit/incidents/test_topology.py"),
@@ -195,7 +195,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:pages", "broker/web", "people review in a browser", gap="planned; the command line and the API serve reviews"),
     # -- agents and the demo
     _("agents:first", "agents", "an agent holds an identity and nothing else, and works through the gate alone", "unit/agents/test_first.py", "unit/agents/test_events.py"),
-    _("demo:story", "demo", "the main job ends with what the log and the files show", "e2e/test_demo.py", "unit/demo/test_tally.py", "unit/demo/test_layout.py", "unit/demo/test_outcome.py"),
+    _("demo:story", "demo", "the main job ends with what the log and the files show", "e2e/test_demo.py", "e2e/test_demo_approval.py", "unit/demo/test_tally.py", "unit/demo/test_layout.py", "unit/demo/test_outcome.py"),
     _("demo:alert", "Alertmanager webhook v4", "the alert fires from what is measured, by Prometheus and Alertmanager or by a watcher that sends the same", "unit/demo/test_alerting.py"),
     _("demo:shop", "demo", "real processes, traffic, faults; nothing outlives the demo", "unit/demo/test_shop.py", "unit/demo/test_supervisor.py", "unit/demo/test_children.py"),
     _("demo:policy", "demo", "the run decides by the repository's policy, but for the rests that it names", "unit/demo/test_policy.py"),
