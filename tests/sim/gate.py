@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from demo.wire import Answer, Asked, LoopbackServer
+from demo.wire import Answer, Asked
+from tests.sim.loopback import on_loopback
 
 Json = Any
 TOKEN = "sim-token"
@@ -209,13 +210,5 @@ class SimGate:
 def simulated_gate(**rules: Json) -> Iterator[SimGate]:
     """A simulated gate on a free port; keyword ``local__process__restart="wait"`` is a rule (``__`` for the dots)."""
     gate = SimGate({name.replace("__", "."): rule for name, rule in rules.items()})
-    server = LoopbackServer(0, gate.route)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    gate.url = f"http://127.0.0.1:{server.port}"
-    try:
+    with on_loopback(gate.route) as gate.url:
         yield gate
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

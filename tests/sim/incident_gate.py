@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from demo.wire import Answer, Asked, LoopbackServer
+from demo.wire import Answer, Asked
 from tests.sim.gate import Refusal, SimGate
+from tests.sim.loopback import on_loopback
 
 Json = Any
 INCIDENT = "inc_" + "a" * 26
@@ -195,16 +196,8 @@ def _payload(asked: Asked) -> bytes:
 def incident_gate(**rules: Json) -> Iterator[IncidentGate]:
     """A simulated gate on a free port; keyword ``shop__logs__search=…`` is the answer of a read (``__`` for the dots)."""
     gate = IncidentGate({name.replace("__", "."): rule for name, rule in rules.items()})
-    server = LoopbackServer(0, gate.route)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    gate.url = f"http://127.0.0.1:{server.port}"
-    try:
+    with on_loopback(gate.route) as gate.url:
         yield gate
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def path_of(asked: Asked) -> str:

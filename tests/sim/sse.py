@@ -6,7 +6,8 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+
+from tests.sim.streamed import get_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +71,7 @@ async def reading(app: Any, url: str, headers: Mapping[str, str]) -> AsyncIterat
     """Ask for ``url`` and read until the block ends or the server does."""
     reader, gone = Reader(), asyncio.Event()
     reader.taking.set()
-    parts = urlsplit(url)
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": parts.path,
-        "raw_path": parts.path.encode(),
-        "query_string": parts.query.encode(),
-        "root_path": "",
-        "headers": [(b"host", b"localhost:8480"), *((k.lower().encode(), v.encode()) for k, v in headers.items())],
-        "client": ("127.0.0.1", 40001),
-        "server": ("127.0.0.1", 8480),
-        "state": {},
-    }
+    scope = get_scope(url, {"host": "localhost:8480", **headers})
     asked = False
 
     async def receive() -> dict[str, Any]:

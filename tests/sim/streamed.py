@@ -10,7 +10,7 @@ import httpx
 
 async def beginning(app: Any, path: str, headers: Mapping[str, str], *, host: str = "localhost:8480") -> httpx.Response:
     """GET ``path``; the whole answer where it is refused, and an empty body where a stream begins."""
-    parts, gone = urlsplit(path), asyncio.Event()
+    gone = asyncio.Event()
     started: dict[str, Any] = {}
     body = bytearray()
 
@@ -29,7 +29,16 @@ async def beginning(app: Any, path: str, headers: Mapping[str, str], *, host: st
         elif started["status"] != 200:
             body.extend(message.get("body", b""))
 
-    scope = {
+    scope = get_scope(path, {"host": host, **headers})
+    async with asyncio.timeout(20):
+        await app(scope, receive, send)
+    return httpx.Response(started["status"], headers=started["headers"], content=bytes(body))
+
+
+def get_scope(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The ASGI scope of a GET of ``url`` with these headers."""
+    parts = urlsplit(url)
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -39,10 +48,8 @@ async def beginning(app: Any, path: str, headers: Mapping[str, str], *, host: st
         "raw_path": parts.path.encode(),
         "query_string": parts.query.encode(),
         "root_path": "",
-        "headers": [(b"host", host.encode()), *((k.lower().encode(), v.encode()) for k, v in headers.items())],
-        "client": ("127.0.0.1", 40002),
-        "server": ("localhost", 8480),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 40001),
+        "server": ("127.0.0.1", 8480),
+        "state": {},
     }
-    async with asyncio.timeout(20):
-        await app(scope, receive, send)
-    return httpx.Response(started["status"], headers=started["headers"], content=bytes(body))

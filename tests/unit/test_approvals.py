@@ -1,7 +1,7 @@
 """Approvals: what a proposal binds, who may answer, what counts, and that it serves once."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +13,11 @@ from broker.errors import BadRequest, BrokerError, Conflict, Denied, NotFound, O
 from broker.store import Store
 from tests.desks import Desk
 from tests.stores import (
-    KINDS,
     agent,
     fresh_tenant,
     human,
-    open_store,
     request_of,
 )
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

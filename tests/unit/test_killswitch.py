@@ -1,7 +1,7 @@
 """The kill switch: who may pull it, what it stops, where and for how long."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,6 @@ from broker.killswitch import POLL_SECONDS, KillSwitch
 from broker.model import Principal
 from broker.store import Store
 from tests.stores import KINDS, agent, fresh_tenant, fresh_url, human, open_store
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Leases: one holder a key, fences that only grow, all or nothing, expiry at use."""
 
 import asyncio
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -10,14 +9,7 @@ from broker.clock import SeededClock
 from broker.errors import Conflict, ObligationFailed
 from broker.leases import Held, Leases
 from broker.store import Store
-from tests.stores import KINDS, fresh_tenant, open_store
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
+from tests.stores import fresh_tenant
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +19,6 @@ from tests.stores import KINDS, agent, fresh_tenant, fresh_url, human, open_stor
 
 T0 = 1_767_225_600 * NS
 SCOPES = ("actor", "subject", "session", "tenant", "action", "resource", "global")
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 
 import pytest
 from sqlalchemy import select
@@ -13,17 +13,10 @@ from broker.errors import Unauthenticated
 from broker.logins import Limits, Logins
 from broker.store import Store
 from broker.store.tables import login
-from tests.stores import KINDS, human, open_store
+from tests.stores import human
 
 ANN, BOB = human("ann", "oncall", "auditor"), human("bob", "security")
 LIMITS = Limits(idle=100, absolute=1_000)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

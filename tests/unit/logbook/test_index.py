@@ -12,7 +12,7 @@ import pytest
 
 from broker.store import Store, logindex
 from broker.store.logindex import Sought
-from tests.stores import KINDS, fresh_tenant, open_store
+from tests.stores import fresh_tenant
 
 WORDS = {
     "who": ("per_a", "per_b", "per_c"),
@@ -26,13 +26,6 @@ WORDS = {
     "tier": (-1, 0, 2),
 }
 CODES = ((), ("limit.exceeded",), ("allowlist.action_not_granted", "risk.unknown"))
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("index"))
-    yield opened
-    opened.close()
 
 
 def lines_of(count: int, seed: int = 1) -> list[dict[str, Any]]:

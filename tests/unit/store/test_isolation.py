@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from broker.model import Session
 from broker.store import Connection, Store, approvals, counters, gather, kills, leases, parties, sessions, vault
 from broker.store.kills import Kill
-from tests.stores import KINDS, fresh_tenant, open_store
+from tests.stores import fresh_tenant
 from tests.unit.store.drafts import answer_of, proposal_of
 
 MODULES: tuple[ModuleType, ...] = (approvals, counters, gather, kills, leases, parties, sessions, vault)
@@ -72,13 +72,6 @@ PROBES: dict[str, tuple[Probe, Any]] = {
 COUNTED: dict[str, tuple[Probe, Any]] = {
     "sessions.used": (lambda c, t: sessions.used(c, t, "ses"), {"actions": 0, "writes": 0, "tokens": 0}),
 }
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 def plant(connection: Connection, tenant: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,13 +15,6 @@ from broker.store import Connection, Store, activations, approvals, leases
 from broker.store.tables import COUNTER_TABLES, STATES, TRANSITIONS, metadata, policy_activation, proposal, review
 from tests.stores import KINDS, fresh_tenant, fresh_url, open_store
 from tests.unit.store.drafts import answer_of, proposal_of
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 def test_the_migrated_database_has_exactly_the_declared_tables(store: Store) -> None:

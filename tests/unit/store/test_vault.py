@@ -1,7 +1,6 @@
 """The vault's rows: first writer wins, shredding is final, nobody else's rows."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from broker.errors import NotFound
 from broker.sessions import Opening, Sessions
 from broker.store import Store, vault
 from broker.store.vault import VaultTable
-from tests.stores import KINDS, agent, fresh_tenant, open_store
+from tests.stores import agent, fresh_tenant, open_store
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,6 @@ class Row:
 
 A = Row("EMAIL_A", "EMAIL", b"\x00one")
 B = Row("EMAIL_B", "EMAIL", b"\xfftwo")
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 def test_the_first_key_of_a_session_stays(store: Store) -> None:

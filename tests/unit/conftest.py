@@ -1,4 +1,4 @@
-"""One database of each kind a module; each test has its own tenant in it."""
+"""Fixtures of the rooms' own tests."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,13 @@ from tests.stores import KINDS, open_store
 
 @pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("incidents"))
+    """A database of each kind for a module; its tests keep apart by tenant."""
+    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
     yield opened
     opened.close()
 
 
 @pytest.fixture
 def shop(store: Store) -> Shop:
+    """Incidents of one tenant of its own in that database."""
     return Shop(store)
