@@ -41,6 +41,8 @@ class Action:
     data_classes: tuple[str, ...] = ()
     signal: str = ""
     """What kind of evidence the result is: metric, log, change, state, config, trace, alert; empty: none."""
+    well: tuple[Mapping[str, Json], ...] = ()
+    """Claims that hold of a result that is well: ``{"selector", "op", "value"}``; what holds of it is evidence of nothing."""
     cost: int = 1
     rollback: Mapping[str, Json] | None = None
     verification: Mapping[str, Json] | None = None
@@ -202,6 +204,7 @@ def _actions_of(manifest: Mapping[str, Any]) -> Iterable[Action]:
             attacker_writable=tuple(spec.get("result", {}).get("attacker_writable", ())),
             data_classes=tuple(spec.get("result", {}).get("data_classes", ())),
             signal=_signal(spec.get("result", {}).get("signal", "none")),
+            well=tuple(spec.get("result", {}).get("well", ())),
             cost=spec.get("cost", 1),
             rollback=spec.get("rollback"),
             verification=spec.get("verification"),

@@ -1,9 +1,10 @@
 """Observations, claims over them, and the verdicts that code gives; README.md is the specification."""
 
 from broker.evidence.claims import Claim, read_claims
-from broker.evidence.diagnosis import Judged, Paths, Symptom
+from broker.evidence.diagnosis import Judged, Symptom
 from broker.evidence.judge import Diagnosis, Evidence
 from broker.evidence.observations import Absent, Kept, KeptResults, Observation
+from broker.evidence.subjects import Paths
 from broker.evidence.verdicts import Finding, judge_claim
 
 __all__ = [

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from broker.evidence.claims import SUPPORTING, Cause, Claim, RuledOut
-from broker.evidence.quantities import number_of
+from broker.evidence.subjects import Paths
 from broker.evidence.syntax import parse
+from broker.evidence.telling import Worth
+from broker.evidence.tracing import path_of
 from broker.evidence.verdicts import REFUTED, UNVERIFIABLE, VERIFIED, Finding
 from broker.model import Json
 
@@ -14,7 +15,9 @@ DIAGNOSED, INCONCLUSIVE = "diagnosed", "inconclusive"
 
 MISSING: Mapping[str, str] = {
     "evidence.no_claims": "cite observations: submit typed claims over what the gate answered",
-    "evidence.few_verified": "give at least two different claims that the gate can verify",
+    "evidence.few_verified": "give at least two different claims about the component that the gate can verify and count",
+    "evidence.idle": "what is verified would be true anyway: each claim says why it does not count",
+    "evidence.not_about": "cite observations of the component itself, or complaints of what depends on it that name it",
     "evidence.no_cause": "verify at least one claim about the cause itself, or about what it predicts",
     "evidence.one_source": "add a claim over an independent source: another service, backend or query",
     "evidence.one_signal": "add a claim of another signal class: metric, log, change, state, config, trace or alert",
@@ -27,16 +30,8 @@ MISSING: Mapping[str, str] = {
 """Code -> what to do about it."""
 
 
-class Paths(Protocol):
-    """How a fault travels; ``broker.topology.Graph`` is one."""
-
-    def path(self, component: str, symptom: str) -> tuple[str, ...]:
-        """The way on which a fault of ``component`` reaches ``symptom``; empty if none."""
-        ...
-
-
-NEGATIVE = frozenset({"ne", "not_contains"})
-"""Operators of claims that are true of nearly any result: they may refute a rival, and count towards no diagnosis."""
+SLACK_S = 60
+"""Clocks of two systems may differ by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +44,16 @@ class Symptom:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One claim with its verdict; source and signal come from the observation's action."""
+    """One claim with its verdict; all else comes from the gate's own record of the observation."""
 
     claim: Claim
     finding: Finding
     source: str = ""
     signal: str = ""
+    about: frozenset[str] = frozenset()
+    """The components that it is about (``subjects.py``)."""
+    worth: Worth = Worth("claim.not_judged")
+    """Whether it says anything (``telling.py``)."""
 
     @property
     def verified(self) -> bool:
@@ -63,10 +62,12 @@ class Judged:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What a verified claim says, however it is spelled; saying it twice is saying it once."""
-        claim = self.claim
-        number = number_of(claim.value)
-        return (claim.observation, parse(claim.selector), claim.op, repr(claim.value) if number is None else number)
+        """What is read: reading it once more, or computing something else from it, is no more evidence."""
+        return (self.claim.observation, path_of(parse(self.claim.selector)))
+
+    def counts_for(self, component: str) -> bool:
+        """Whether it speaks for a cause at ``component``: verified, in a role that supports, about it, and not idle."""
+        return self.verified and self.claim.role in SUPPORTING and not self.worth.idle and component in self.about
 
     def as_json(self) -> dict[str, Json]:
         """The claim as sent, and what the gate found."""
@@ -80,6 +81,8 @@ class Judged:
             "source": self.source,
             "signal": self.signal,
             "onset": found.onset,
+            "about": sorted(self.about),
+            "idle": self.worth.idle if self.verified else "",
         }
 
 
@@ -95,7 +98,7 @@ class Weighed:
     sources: int
     signals: int
     rivals_out: int
-    """Rivals against which every cited claim is verified."""
+    """Rivals that are out (``rivals_out``)."""
     rivals_claimed: int
     support: tuple[Judged, ...]
     """The verified claims that count, each once."""
@@ -111,18 +114,21 @@ def weigh(  # noqa: PLR0913 - one argument a part
     excluded: bool = False,
 ) -> Weighed:
     """The verdict on ``cause``, and each reason why it is not better; ``excluded``: a person said that it is not it."""
-    support = tuple({one.identity: one for one in judged if one.verified and _supports(one)}.values())
+    support = supporting(judged, cause.component)
     sources, signals = {one.source for one in support}, {one.signal for one in support}
+    few, said = len(support) < 2, [one for one in judged if one.verified and one.claim.role in SUPPORTING]
     flaws = (
         (not judged, "evidence.no_claims"),
-        (len(support) < 2, "evidence.few_verified"),
+        (few, "evidence.few_verified"),
+        (few and any(one.worth.idle for one in said), "evidence.idle"),
+        (few and any(cause.component not in one.about for one in said), "evidence.not_about"),
         (not any(one.claim.role in ("cause", "prediction") for one in support), "evidence.no_cause"),
         (len(sources) < 2, "evidence.one_source"),
         (len(signals) < 2, "evidence.one_signal"),
         (_refuted(judged, "cause"), "evidence.cause_refuted"),
         (_refuted(judged, "prediction"), "evidence.prediction_refuted"),
-        (_too_late(support, symptom), "evidence.cause_after_symptom"),
-        (not _reaches(cause, paths, symptom), "evidence.no_path"),
+        (_too_late(cause, judged, paths, symptom), "evidence.cause_after_symptom"),
+        (not _reaches(cause.component, paths, symptom), "evidence.no_path"),
         (excluded, "evidence.excluded"),
     )
     missing = tuple(code for flaw, code in flaws if flaw)
@@ -134,15 +140,43 @@ def weigh(  # noqa: PLR0913 - one argument a part
         unverifiable=sum(1 for one in judged if one.finding.verdict == UNVERIFIABLE),
         sources=len(sources),
         signals=len(signals),
-        rivals_out=sum(1 for rival in ruled_out if rival.claims and all(judged[at].verified for at in rival.claims)),
+        rivals_out=sum(rivals_out(judged, ruled_out, cause)),
         rivals_claimed=len(ruled_out),
         support=support,
     )
 
 
-def _supports(one: Judged) -> bool:
-    """Whether the claim speaks for anything: that something is not this or not there is true of nearly all results."""
-    return one.claim.role in SUPPORTING and one.claim.op not in NEGATIVE
+def supporting(judged: Sequence[Judged], component: str) -> tuple[Judged, ...]:
+    """The claims that speak for a cause at ``component``, each thing that was read once."""
+    return tuple({one.identity: one for one in reversed(judged) if one.counts_for(component)}.values())[::-1]
+
+
+def independent(support: Sequence[Judged]) -> int:
+    """How many of ``support`` rest on nothing in common: each of another source and another kind of signal."""
+    return min(len({one.source for one in support}), len({one.signal for one in support}))
+
+
+def rivals_out(judged: Sequence[Judged], ruled_out: Sequence[RuledOut], cause: Cause) -> list[bool]:
+    """Of each rival whether it is out: every claim against it is verified, and one of them is about its component.
+
+    That one is not what spoke against another rival already, unless it is about both, and not one that any result meets.
+    """
+    used: dict[tuple[object, ...], set[str]] = {}
+    found = []
+    for rival in ruled_out:
+        cited = [judged[at] for at in rival.claims]
+        fresh = [one for one in cited if rival.component in one.about and one.worth.idle not in TRIVIAL]
+        fresh = [one for one in fresh if not used.get(one.identity, set()) & {rival.component}]
+        own = (rival.component, rival.fault) == (cause.component, cause.fault)
+        out = bool(fresh) and not own and all(one.verified for one in cited)
+        if out:
+            used.setdefault(fresh[0].identity, set()).add(rival.component)
+        found.append(out)
+    return found
+
+
+TRIVIAL = frozenset({"claim.existence", "claim.of_the_window", "claim.not_judged"})
+"""Claims that say nothing even against a rival."""
 
 
 def _refuted(judged: Sequence[Judged], role: str) -> bool:
@@ -150,15 +184,33 @@ def _refuted(judged: Sequence[Judged], role: str) -> bool:
     return any(one.claim.role == role and one.finding.verdict == REFUTED for one in judged)
 
 
-def _too_late(support: Sequence[Judged], symptom: Symptom) -> bool:
-    """Whether the cause begins after the symptom, where both are known. An earlier alert dates the symptom, too."""
-    causes = [one.finding.onset for one in support if one.claim.role == "cause" and one.finding.onset is not None]
-    symptoms = [one.finding.onset for one in support if one.claim.role == "symptom" and one.finding.onset is not None]
+def _too_late(cause: Cause, judged: Sequence[Judged], paths: Paths, symptom: Symptom) -> bool:
+    """Whether all that dates the cause begins after the symptom, as the gate itself reads both.
+
+    What a claim shows began within an interval: the cause is late only if it surely began after the symptom surely had.
+    An agent's own ``at`` may date a symptom earlier; it excuses no cause. An earlier alert dates the symptom, too.
+    """
+    support = supporting(judged, cause.component)
+    causes = [one.worth.began[0] for one in support if one.claim.role != "symptom" and one.worth.began]
+    symptoms = [end for one in judged if _is_symptom(one, paths, symptom) and (end := _begun(one)) is not None]
     if symptom.at is not None:
         symptoms.append(symptom.at)
-    return bool(causes) and bool(symptoms) and min(causes) > min(symptoms)
+    return bool(causes) and bool(symptoms) and min(causes) > min(symptoms) + SLACK_S
 
 
-def _reaches(cause: Cause, paths: Paths, symptom: Symptom) -> bool:
+def _is_symptom(one: Judged, paths: Paths, symptom: Symptom) -> bool:
+    """Whether a claim dates the symptom: verified, telling, and of the affected service or something on the way to it."""
+    if not one.verified or one.claim.role != "symptom" or one.worth.idle:
+        return False
+    return any(_reaches(name, paths, symptom) for name in one.about)
+
+
+def _begun(one: Judged) -> int | None:
+    """By when it had begun; the agent's instant where that is earlier."""
+    known = [at for at in (one.worth.began[1] if one.worth.began else None, one.finding.onset) if at is not None]
+    return min(known) if known else None
+
+
+def _reaches(component: str, paths: Paths, symptom: Symptom) -> bool:
     """Whether a fault of the component can show at the affected service; its own always can."""
-    return cause.component == symptom.service or bool(paths.path(cause.component, symptom.service))
+    return component == symptom.service or bool(paths.path(component, symptom.service))

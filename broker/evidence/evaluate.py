@@ -95,7 +95,7 @@ def select(elements: list[Any], wanted: Filter, budget: Budget) -> list[Any]:
     for path in _paths(wanted):
         if path and elements and not any(walk(element, path, budget, lenient=True) for element in elements):
             raise Unverifiable("selector.no_path")
-    return [element for element in elements if _holds(element, wanted, budget)]
+    return [element for element in elements if holds(element, wanted, budget)]
 
 
 def _paths(wanted: Filter) -> Iterable[tuple[Step, ...]]:
@@ -110,7 +110,7 @@ def _paths(wanted: Filter) -> Iterable[tuple[Step, ...]]:
             yield from _paths(part)
 
 
-def _holds(element: Any, wanted: Filter, budget: Budget) -> bool:
+def holds(element: Any, wanted: Filter, budget: Budget) -> bool:
     """Whether a filter holds for one element."""
     match wanted:
         case Test(path, condition):
@@ -119,10 +119,10 @@ def _holds(element: Any, wanted: Filter, budget: Budget) -> bool:
                 return bool(nodes)
             return any(meets(node, condition, budget) for node in nodes)
         case Both(parts, every):
-            found = [_holds(element, part, budget) for part in parts]
+            found = [holds(element, part, budget) for part in parts]
             return all(found) if every else any(found)
         case Not(part):
-            return not _holds(element, part, budget)
+            return not holds(element, part, budget)
 
 
 def meets(node: Any, condition: Condition, budget: Budget) -> bool:

@@ -1,19 +1,19 @@
-"""When two observations are one source: the one place where independence is defined.
+"""When two claims rest on one source: the one place where independence is defined.
 
-Two observations are the same source if
+Two claims rest on one source if
 
-1. they are the same observation, or
-2. they asked the same thing: same connector, resource and signal class, and equal arguments once windows, steps, limits
-   and search patterns are left out; a metric query counts as the names and matchers in it, not as the functions around
-   them, so that a rate and a sum of one series are one source; or
-3. they answered the same: equal results of one signal class, however they were asked for.
+1. they cite the same observation, or
+2. they measure the same thing: the same signal class, the same system and place, the same component. Of metrics the names
+   of the metrics decide (their matchers, functions, windows and steps do not); of logs nothing more (who reads a component's
+   log, and which pattern is searched in it, does not make another log of it); of anything else the remaining arguments,
+   windows, limits, patterns and their order left out; or
+3. their observations are equal answers of one signal class, however they were asked for.
 
-Everything else is another source. Two patterns searched in one service's log, or two windows of one series, are
-therefore one source; that service's log and its metric are two.
+Everything else is another source. A component's log and its metric are two; its errors and its latency are two.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Sequence
 
 import orjson
 
@@ -54,6 +54,10 @@ _WHEN_OR_HOW_MUCH = re.compile(
     r"(?:since|until|start|end|from|to|at|window|step|max|min|tail|limit)_\w+|\w+_(?:max|limit)"
 )
 QUERIES = ("query", "expr", "promql")
+METRICS = ("metric", "metric_name", "series")
+"""Arguments that name a metric."""
+_COUNTER = re.compile(r"(?:_total|_count|_sum|_bucket)$", re.IGNORECASE)
+_RATE = re.compile(r"\b(?:i?rate|increase|i?delta|deriv|changes|histogram_quantile)\s*\(")
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"' + r"|'(?:[^'\\]|\\.)*'")
 _MATCHER = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 _WORD = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*+(?!\s*\()")
@@ -94,45 +98,76 @@ _NO_METRIC = frozenset(
 )
 
 
-def sources(observations: Iterable[Observation]) -> dict[str, str]:
-    """Observation id -> the name of its source; equal names are one source."""
-    names: dict[str, str] = {}
-    by_question: dict[str, str] = {}
-    by_answer: dict[str, str] = {}
-    for seen in observations:
-        question, answer = _question(seen), f"{seen.signal} {seen.digest}"
-        name = by_question.get(question) or (by_answer.get(answer) if seen.digest else "") or _label(seen, by_question)
-        by_question.setdefault(question, name)
-        by_answer.setdefault(answer, name)
-        names[seen.id] = name
-    return names
+def sources(cited: Sequence[tuple[Observation, frozenset[str]]]) -> list[str]:
+    """Of each cited observation, with what the claim over it is about, the name of its source; equal names are one."""
+    groups: list[set[str]] = []
+    for seen, subjects in cited:
+        mine = {f"id {seen.id}", _measured(seen, subjects)}
+        if seen.digest:
+            mine.add(f"answer {seen.signal} {seen.digest}")
+        joined = [group for group in groups if group & mine]
+        groups = [group for group in groups if not group & mine]
+        groups.append(mine.union(*joined))
+    numbers: dict[str, dict[int, int]] = {}
+    named = []
+    for seen, _ in cited:
+        place = next(at for at, group in enumerate(groups) if f"id {seen.id}" in group)
+        label = f"{seen.connector}:{seen.resource.get('id', '')}:{seen.signal}"
+        known = numbers.setdefault(label, {})
+        number = known.setdefault(place, len(known) + 1)
+        named.append((place, label if number == 1 else f"{label}#{number}"))
+    first: dict[int, str] = {}
+    return [first.setdefault(place, name) for place, name in named]
 
 
-def _label(seen: Observation, known: Mapping[str, str]) -> str:
-    """A readable name that no other source has."""
-    name = f"{seen.connector}:{seen.resource.get('id', '')}:{seen.signal}"
-    count = 1 + sum(1 for other in set(known.values()) if other.partition("#")[0] == name)
-    return name if count == 1 else f"{name}#{count}"
+def _measured(seen: Observation, subjects: frozenset[str]) -> str:
+    """What is measured, as one text."""
+    place = [seen.connector, *(seen.resource.get(name, "") for name in ("type", "id", "env"))]
+    if seen.signal == "log" and subjects:
+        place = [seen.resource.get("env", "")]
+    asked: list[Json] = [] if seen.signal == "log" else [metrics(seen)]
+    if seen.signal != "log" and not metrics(seen):
+        asked = [{name: _plain(value) for name, value in seen.arguments.items() if not _is_window(name)}]
+    return orjson.dumps([place, seen.signal, sorted(subjects), asked], option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _question(seen: Observation) -> str:
-    """What was asked, as one text."""
-    asked: dict[str, Json] = {}
-    for name, value in seen.arguments.items():
-        if name in QUERIES and isinstance(value, str):
-            asked["query"] = metric_words(value)
-        elif name not in WINDOW_AND_LIMITS and not _WHEN_OR_HOW_MUCH.fullmatch(name):
-            asked[name] = value
-    place = {name: seen.resource.get(name, "") for name in ("type", "id", "env")}
-    return orjson.dumps([seen.connector, place, seen.signal, asked], option=orjson.OPT_SORT_KEYS).decode()
+def _is_window(name: str) -> bool:
+    return name in WINDOW_AND_LIMITS or _WHEN_OR_HOW_MUCH.fullmatch(name) is not None
+
+
+def _plain(value: Json) -> Json:
+    """A list of plain values in one order."""
+    return sorted(value, key=str) if isinstance(value, list) and all(isinstance(one, str) for one in value) else value
+
+
+def metrics(seen: Observation) -> list[str]:
+    """Names of the metrics that were asked for; empty where the call names none."""
+    if seen.signal != "metric":
+        return []
+    queries = [text for name in QUERIES if isinstance(text := seen.arguments.get(name), str)]
+    named = [text for name in METRICS if isinstance(text := seen.arguments.get(name), str)]
+    return sorted({_family(name) for name in (*named, *(word for text in queries for word in metric_words(text)))})
+
+
+def _family(name: str) -> str:
+    """A histogram's or counter's series under the name of what is measured."""
+    return re.sub(r"_(?:total|count|sum|bucket)$", "", name)
+
+
+def is_counter(seen: Observation, named: Collection[str]) -> bool:
+    """Whether a series only counts up: by its name, unless the query turns it into a rate."""
+    queries = [text for name in QUERIES if isinstance(text := seen.arguments.get(name), str)]
+    asked = [text for name in METRICS if isinstance(text := seen.arguments.get(name), str)]
+    words = [*named, *asked, *(word for text in queries for word in metric_words(text))]
+    return any(_COUNTER.search(word) for word in words) and not any(_RATE.search(text) for text in queries)
 
 
 def metric_words(query: str) -> list[str]:
-    """Metric names and label matchers of a query language such as PromQL, sorted; functions and windows left out."""
-    matchers = [f"{name}{op}{text[1:-1]}" for name, op, text in _MATCHER.findall(query)]
+    """Metric names in a query language such as PromQL, sorted; matchers, functions, labels and windows left out."""
+    exact = [text[1:-1] for name, op, text in _MATCHER.findall(query) if (name, op) == ("__name__", "=")]
     bare = _LITERAL.sub(" ", re.sub(r"\[[^\]]*\]", " ", _MATCHER.sub(" ", query)))
     bare = re.sub(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
     names = [
         word for word in _WORD.findall(re.sub(r"(?<![\w:.])[0-9.]+[a-z]*", " ", bare)) if word.lower() not in _NO_METRIC
     ]
-    return sorted({*matchers, *names})
+    return sorted({*exact, *names})

@@ -7,22 +7,21 @@ from typing import Any
 
 from broker.clock import Clock, seconds
 from broker.evidence import confidence
-from broker.evidence.claims import Cause, Claim, RuledOut, read_cause, read_claims, read_ruled_out
-from broker.evidence.diagnosis import MISSING, Judged, Paths, Symptom, Weighed, weigh
-from broker.evidence.evaluate import VISITS_MAX, Budget
-from broker.evidence.independence import sources
-from broker.evidence.observations import Absent, KeptResults, Observation, Shelf, Signal
+from broker.evidence.assessing import assess
+from broker.evidence.claims import SUPPORTING, Cause, RuledOut, read_cause, read_claims, read_ruled_out
+from broker.evidence.diagnosis import MISSING, Judged, Symptom, Weighed, rivals_out, weigh
+from broker.evidence.observations import KeptResults, Shelf, Signal, Well
 from broker.evidence.prose import backed
-from broker.evidence.verdicts import judge_claim
+from broker.evidence.subjects import Paths
+from broker.evidence.syntax import parse
+from broker.evidence.tracing import path_of
 from broker.model import Json, Resource
 from broker.store import Connection, Store
 from broker.store import diagnoses as rows
 from broker.store import sessions as session_rows
 from broker.store.diagnoses import DiagnosisRow
-from broker.store.rows import new_id
+from broker.store.rows import Part, Span, new_id
 
-SUBMISSION_VISITS_MAX = 1_000_000
-"""Node visits of all claims together; each claim has ``evaluate.VISITS_MAX`` of them at most."""
 TRACK_MIN = 2
 """Past incidents of a fault before its record counts."""
 
@@ -67,14 +66,22 @@ class Diagnosis:
 class Evidence:
     """Judges claims on what the gate itself keeps."""
 
-    def __init__(
-        self, store: Store, clock: Clock, *, results: KeptResults, signal_of: Signal, kept_s: int = 86_400
+    def __init__(  # noqa: PLR0913 - one collaborator a kind of fact
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        results: KeptResults,
+        signal_of: Signal,
+        well_of: Well = lambda _: (),
+        kept_s: int = 86_400,
     ) -> None:
-        """``results`` reads the log; ``signal_of`` knows the catalog; an observation may be cited for ``kept_s``."""
+        """``results`` reads the log; ``signal_of`` and ``well_of`` know the catalog; one may be cited for ``kept_s``."""
         self._store = store
         self._clock = clock
         self._results = results
         self._signal_of = signal_of
+        self._well_of = well_of
         self._kept_s = kept_s
 
     async def judge(  # noqa: PLR0913 - one keyword a part of a submission
@@ -96,22 +103,26 @@ class Evidence:
         """
         meant, said = read_cause(cause), read_claims(claims)
         rivals = read_ruled_out(ruled_out, said)
-        judged = await self.judged(tenant, incident, said)
+        shelf = Shelf(
+            tenant=tenant,
+            incident=incident,
+            results=self._results,
+            incident_of=self._incident_of,
+            signal_of=self._signal_of,
+            now=seconds(self._clock),
+            kept_s=self._kept_s,
+            well_of=self._well_of,
+        )
+        seen = [await shelf.get(claim.observation) for claim in said]
+        named = {meant.component, *(rival.component for rival in rivals)}
+        # Bounded, but not short: large results would hold up everything else that this process does.
+        judged = await asyncio.to_thread(assess, said, seen, topology, symptom, named)
         out = excluded(meant.component, meant.fault)
         weighed = weigh(meant, judged, rivals, topology, symptom, excluded=out)
         track = await self._track(tenant, meant)
         row = self._row(tenant, incident, session, meant, judged, rivals, weighed, track)
         await self._store.write(lambda c: rows.add(c, row))
         return diagnosis_of(row)
-
-    async def judged(self, tenant: str, incident: str, claims: Sequence[Claim]) -> list[Judged]:
-        """Each claim with its verdict; nothing is stored."""
-        shelf = Shelf(
-            tenant, incident, self._results, self._incident_of, self._signal_of, seconds(self._clock), self._kept_s
-        )
-        seen = [await shelf.get(claim.observation) for claim in claims]
-        # Bounded, but not short: large results would hold up everything else that this process does.
-        return await asyncio.to_thread(_judged, claims, seen)
 
     async def get(self, tenant: str, diagnosis_id: str) -> Diagnosis | None:
         """One diagnosis of the tenant."""
@@ -122,6 +133,19 @@ class Evidence:
         """An incident's diagnoses, oldest first."""
         found = await self._store.read(lambda c: rows.of_incident(c, tenant, incident))
         return [diagnosis_of(row) for row in found]
+
+    async def part_of_incident(self, tenant: str, incident: str, span: Span) -> tuple[Part[Diagnosis], int]:
+        """An incident's newest diagnoses, or those before a place, and how many it has."""
+
+        def look(connection: Connection) -> tuple[Part[DiagnosisRow], int]:
+            return rows.part(connection, tenant, incident, span), rows.count(connection, tenant, incident)
+
+        part, total = await self._store.read(look)
+        return Part(tuple(map(diagnosis_of, part.items)), before=part.before, bytes=part.bytes), total
+
+    async def count(self, tenant: str, incident: str) -> int:
+        """How many diagnoses an incident has."""
+        return await self._store.read(lambda c: rows.count(c, tenant, incident))
 
     async def facts(self, tenant: str, session: str, diagnosis_id: str, resource: Resource) -> dict[str, Json]:
         """``context.evidence`` of policy's input; ``{}`` where the diagnosis is not one of this session's incident."""
@@ -176,25 +200,12 @@ class Evidence:
             cause=cause.as_json() | {"summary": backed(cause.summary, [one.as_json() for one in judged])},
             claims=[_told(one) for one in judged],
             ruled_out=[
-                rival.as_json() | {"verified": bool(rival.claims) and all(judged[at].verified for at in rival.claims)}
-                for rival in rivals
+                rival.as_json() | {"verified": out}
+                for rival, out in zip(rivals, rivals_out(judged, rivals, cause), strict=True)
             ],
             missing=[{"code": code, "remedy": MISSING[code]} for code in weighed.missing],
             at=seconds(self._clock),
         )
-
-
-def _judged(claims: Sequence[Claim], seen: Sequence[Observation | Absent]) -> list[Judged]:
-    """Each claim with its verdict, source and signal."""
-    named = sources({one.id: one for one in seen if isinstance(one, Observation)}.values())
-    found, left = [], SUBMISSION_VISITS_MAX
-    for claim, one in zip(claims, seen, strict=True):
-        budget = Budget(min(left, VISITS_MAX))
-        given = budget.left
-        finding = judge_claim(claim, one, budget)
-        left -= given - max(budget.left, 0)
-        found.append(Judged(claim, finding, named.get(claim.observation, ""), _signal(one)))
-    return found
 
 
 def diagnosis_of(row: DiagnosisRow) -> Diagnosis:
@@ -228,8 +239,23 @@ def facts_of(row: DiagnosisRow, resource: Resource) -> dict[str, Json]:
         "confidence_milli": row.confidence_milli,
         "component": row.component,
         "fault": row.fault,
-        "matches": matches(row.component, resource),
+        "matches": (here := matches(row.component, resource)),
+        **(strength(row) if here else {"about": 0, "independent": 0}),
     }
+
+
+def strength(row: DiagnosisRow) -> dict[str, Json]:
+    """Of the component of a diagnosis: ``about``, claims that count; ``independent``, those that share nothing."""
+    counted = [one for one in row.claims if _counts(one, row.component)]
+    read = {(one["observation"], path_of(parse(str(one["selector"])))) for one in counted}
+    kinds = min(len({one["source"] for one in counted}), len({one["signal"] for one in counted}))
+    return {"about": len(read), "independent": kinds}
+
+
+def _counts(claim: Mapping[str, Json], component: str) -> bool:
+    """Whether a stored claim counts for a cause at ``component``; one that was judged before this was asked does not."""
+    told = claim.get("verdict") == "verified" and claim.get("idle") == "" and claim.get("role") in SUPPORTING
+    return told and component in claim.get("about", ())
 
 
 def matches(component: str, resource: Resource) -> bool:
@@ -243,8 +269,3 @@ def _told(one: Judged) -> dict[str, Json]:
     """A judged claim to keep and to show: its text without figures that the claim itself does not back."""
     told = one.as_json()
     return told | ({"text": backed(one.claim.text, [told])} if one.claim.text else {})
-
-
-def _signal(seen: object) -> str:
-    """The signal class of an observation; empty where there is none."""
-    return seen.signal if isinstance(seen, Observation) else ""

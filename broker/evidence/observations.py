@@ -1,7 +1,7 @@
 """Observations as evidence sees them: one past result of this gate, or the reason why it cannot be cited."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,6 +42,8 @@ class Observation:
     status: ResultStatus
     value: Json
     digest: str = ""
+    well: Sequence[Mapping[str, Json]] = ()
+    """What the action's manifest says of a result that is well: ``[{"selector", "op", "value"}]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ SessionIncident = Callable[[str, str], Awaitable[str]]
 """(tenant, session) -> the incident that the session was opened for, empty for none."""
 Signal = Callable[[str], str]
 """Action name -> its signal class, empty for none."""
+Well = Callable[[str], Sequence[Mapping[str, Json]]]
+"""Action name -> what its manifest says of a result that is well."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class Shelf:
     signal_of: Signal
     now: int
     kept_s: int
+    well_of: Well = lambda _: ()
     loaded: dict[str, Observation | Absent] = field(default_factory=dict)
 
     async def get(self, observation: str) -> Observation | Absent:
@@ -104,6 +109,7 @@ class Shelf:
             status=kept.status,
             value=kept.value,
             digest=hashlib.sha256(orjson.dumps(kept.value, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+            well=self.well_of(kept.action),
         )
 
     def _unfit(self, kept: Kept) -> str:

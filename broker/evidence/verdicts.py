@@ -16,7 +16,7 @@ from broker.evidence.syntax import Condition, Index, Selector, Slice, Where, par
 from broker.model import Json, ResultStatus
 
 VERIFIED, REFUTED, UNVERIFIABLE = "verified", "refuted", "unverifiable"
-_ORDER = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+ORDER = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _SHOWN_MAX = 200
 
 
@@ -41,7 +41,7 @@ def judge_claim(claim: Claim, seen: Observation | Absent, budget: Budget | None 
         nodes = evaluate(selector, seen.value, empty=_empty(seen), budget=budget)
         if _vacuous(claim, selector):
             return Finding(UNVERIFIABLE, "claim.vacuous")
-        holds = _holds(claim, nodes)
+        holds = is_met(claim, nodes)
         if seen.status is ResultStatus.TRUNCATED and _needs_whole(claim, selector, holds=holds):
             return Finding(UNVERIFIABLE, "observation.truncated")
         onset = _onset(claim, seen, budget)
@@ -72,8 +72,8 @@ def _onset(claim: Claim, seen: Observation, budget: Budget) -> int | None:
 # -- operators ------------------------------------------------------------------------------------------------------
 
 
-def _holds(claim: Claim, nodes: list[Any]) -> bool:
-    """Whether the operator holds on the nodes."""
+def is_met(claim: Claim, nodes: list[Any]) -> bool:
+    """Whether the operator holds on the nodes; raises ``Unverifiable`` where it cannot be asked of them."""
     match claim.op:
         case "exists":
             return bool(nodes)
@@ -122,7 +122,7 @@ def _matches(value: Json, nodes: list[Any]) -> bool:
 
 def _compares(node: Any, claim: Claim) -> bool:
     """``eq ne gt ge lt le`` on one node."""
-    sign = _ORDER[claim.op]
+    sign = ORDER[claim.op]
     if isinstance(node, Instant) or (claim.op not in ("eq", "ne") and _is_instant_text(claim.value)):
         left, right = instant_of(node), instant_of(claim.value)
         if left is None or right is None or claim.tolerance is not None:
@@ -219,7 +219,7 @@ def specificity(claim: Claim) -> int:
         selector = parse(claim.selector)
     except Unverifiable:
         return 0
-    points = {"eq": 2, "contains": 1, "matches": 1}.get(claim.op, 1 if claim.op in _ORDER else 0)
+    points = {"eq": 2, "contains": 1, "matches": 1}.get(claim.op, 1 if claim.op in ORDER else 0)
     narrow = any(isinstance(step, Where) for step in selector.path) or selector.pattern is not None
     narrow = narrow or any(
         any(not isinstance(argument, str) or isinstance(argument, Condition) for argument in stage.arguments)

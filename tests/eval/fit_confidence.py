@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from agents.rules import investigate
-from broker.evidence import Judged, Symptom, read_claims
+from broker.evidence import Symptom, read_claims
+from broker.evidence.assessing import assess
 from broker.evidence.claims import Cause, read_ruled_out
 from broker.evidence.confidence import FEATURES, Weights, confidence_milli, features, read, weights
 from broker.evidence.diagnosis import Weighed, weigh
-from broker.evidence.independence import sources
+from broker.topology import Component, Graph
 from tests.eval.expected import judged as right_or_wrong
 from tests.eval.offline import RecordedView
 from tests.eval.running import Fixture, fixtures
@@ -52,21 +53,14 @@ class Example:
         return [float(min(found[name], model.caps.get(name, found[name]))) for name in FEATURES]
 
 
-class Edges:
+def graph_of(view: RecordedView) -> Graph:
     """The topology of a recorded case."""
-
-    def __init__(self, edges: Sequence[tuple[str, str]]) -> None:
-        self._needs: dict[str, set[str]] = {}
-        for start, end in edges:
-            self._needs.setdefault(start, set()).add(end)
-
-    def path(self, component: str, symptom: str) -> tuple[str, ...]:
-        seen, waiting = {symptom}, [symptom]
-        while waiting:
-            for there in self._needs.get(waiting.pop(), set()) - seen:
-                seen.add(there)
-                waiting.append(there)
-        return (component, symptom) if component in seen else ()
+    needs: dict[str, tuple[str, ...]] = {}
+    serves: dict[str, tuple[str, ...]] = {}
+    for start, end in view.facts.edges:
+        needs[start] = (*needs.get(start, ()), end)
+        serves[end] = (*serves.get(end, ()), start)
+    return Graph({name: Component(name, "prod", kind, ()) for name, kind in view.facts.nodes.items()}, needs, serves)
 
 
 def examples(root: Path) -> list[Example]:
@@ -86,21 +80,15 @@ def _of_case(fixture: Fixture, folder: Path) -> Iterator[Example]:
     finding = asyncio.run(investigate(view))
     if fixture.expected.kind == "unknown":
         return
-    named = sources(view.kept.values())
+    graph = graph_of(view)
     for place, candidate in enumerate(finding.ranked):
         body: Mapping[str, Any] = finding.diagnosis(place)
         claims = read_claims(body["claims"])
-        judged = [
-            Judged(claim, verdict, named[claim.observation], view.kept[claim.observation].signal)
-            for claim, verdict in zip(claims, view.judge(body["claims"]), strict=True)
-        ]
-        weighed = weigh(
-            Cause(candidate.component, candidate.fault),
-            judged,
-            read_ruled_out(body.get("ruled_out", []), claims),
-            Edges(view.facts.edges),
-            Symptom(view.facts.service),
-        )
+        rivals = read_ruled_out(body.get("ruled_out", []), claims)
+        symptom = Symptom(view.facts.service, view.facts.until)
+        besides = {candidate.component, *(rival.component for rival in rivals)}
+        judged = assess(claims, [view.kept[claim.observation] for claim in claims], graph, symptom, besides)
+        weighed = weigh(Cause(candidate.component, candidate.fault), judged, rivals, graph, symptom)
         told = {
             "component": candidate.component,
             "fault": candidate.fault,

@@ -1,0 +1,57 @@
+"""From claims and observations to judged claims: verdict, what each is about, whether it says anything, its source. Pure."""
+
+from collections.abc import Collection, Sequence
+
+from broker.evidence.claims import Claim
+from broker.evidence.diagnosis import Judged, Symptom
+from broker.evidence.evaluate import VISITS_MAX, Budget
+from broker.evidence.independence import sources
+from broker.evidence.observations import Absent, Observation
+from broker.evidence.quantities import Unverifiable
+from broker.evidence.subjects import Names, Paths, about
+from broker.evidence.syntax import parse
+from broker.evidence.telling import Worth, matching, worth
+from broker.evidence.verdicts import VERIFIED, Finding, judge_claim
+
+SUBMISSION_VISITS_MAX = 1_000_000
+"""Node visits of all claims together; each claim has ``evaluate.VISITS_MAX`` of them at most."""
+_NOTHING: frozenset[str] = frozenset()
+
+
+def assess(
+    claims: Sequence[Claim],
+    seen: Sequence[Observation | Absent],
+    paths: Paths,
+    symptom: Symptom,
+    besides: Collection[str] = (),
+) -> list[Judged]:
+    """Each claim with all that the gate finds of it; ``besides`` names components of which no topology may know."""
+    names, left = Names(paths, symptom.service, besides), SUBMISSION_VISITS_MAX
+    parts: list[tuple[Finding, frozenset[str], Worth]] = []
+    for claim, one in zip(claims, seen, strict=True):
+        budget = Budget(min(left, VISITS_MAX))
+        given = budget.left
+        finding = judge_claim(claim, one, budget)
+        left -= given - max(budget.left, 0)
+        subjects, said = _NOTHING, Worth("claim.not_judged")
+        if finding.verdict == VERIFIED and isinstance(one, Observation):
+            # What a claim is worth is asked with a bound of its own: its verdict is the same with and without.
+            budget = Budget(VISITS_MAX)
+            subjects, said = _about(claim, one, names, budget), worth(claim, one, symptom.at, budget)
+        parts.append((finding, subjects, said))
+    cited = [(one, part[1]) for one, part in zip(seen, parts, strict=True) if isinstance(one, Observation)]
+    named = iter(sources(cited))
+    return [
+        Judged(claim, finding, next(named), one.signal, subjects, said)
+        if isinstance(one, Observation)
+        else Judged(claim, finding)
+        for claim, one, (finding, subjects, said) in zip(claims, seen, parts, strict=True)
+    ]
+
+
+def _about(claim: Claim, seen: Observation, names: Names, budget: Budget) -> frozenset[str]:
+    """What the claim is about; nothing where that cannot be judged within the bound."""
+    try:
+        return about(seen, matching(claim, parse(claim.selector), seen, budget), names, budget)
+    except Unverifiable:
+        return _NOTHING
