@@ -1,7 +1,7 @@
 """The parts of a gate that act: sessions, incidents, the one path, background work, and its life."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import Any
@@ -91,7 +91,9 @@ class Wiring(Foundations):
     @cached_property
     def evidence(self) -> Evidence:
         """Judges claims."""
-        return Evidence(self.store, self.clock, results=self.kept, signal_of=self._signal_of)
+        return Evidence(
+            self.store, self.clock, results=self.kept, signal_of=self._signal_of, well_of=self._well_of
+        )
 
     @cached_property
     def incident_acts(self) -> IncidentActs:
@@ -175,6 +177,11 @@ class Wiring(Foundations):
         """The signal class of an action's result."""
         declared = self.policy.catalog.find(action)
         return declared.signal if declared else ""
+
+    def _well_of(self, action: str) -> Sequence[Mapping[str, Json]]:
+        """What its manifest says of a result that is well."""
+        declared = self.policy.catalog.find(action)
+        return declared.well if declared else ()
 
     def _remedies(self, incident: Incident, found: Diagnosis | None) -> list[dict[str, Json]]:
         """The catalogue of remedies, filled in with what was found."""
