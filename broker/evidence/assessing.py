@@ -10,7 +10,7 @@ from broker.evidence.observations import Absent, Observation
 from broker.evidence.quantities import Unverifiable
 from broker.evidence.subjects import Names, Paths, about
 from broker.evidence.syntax import parse
-from broker.evidence.telling import Worth, matching, worth
+from broker.evidence.telling import NOT_JUDGED, Worth, matching, worth
 from broker.evidence.verdicts import VERIFIED, Finding, judge_claim
 
 SUBMISSION_VISITS_MAX = 1_000_000
@@ -33,7 +33,7 @@ def assess(
         given = budget.left
         finding = judge_claim(claim, one, budget)
         left -= given - max(budget.left, 0)
-        subjects, said = _NOTHING, Worth("claim.not_judged")
+        subjects, said = _NOTHING, NOT_JUDGED
         if finding.verdict == VERIFIED and isinstance(one, Observation):
             # What a claim is worth is asked with a bound of its own: its verdict is the same with and without.
             budget = Budget(VISITS_MAX)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from broker.evidence.claims import SUPPORTING, Cause, Claim, RuledOut
 from broker.evidence.subjects import Paths
 from broker.evidence.syntax import parse
-from broker.evidence.telling import Worth
+from broker.evidence.telling import NOT_JUDGED, Worth
 from broker.evidence.tracing import path_of
 from broker.evidence.verdicts import REFUTED, UNVERIFIABLE, VERIFIED, Finding
 from broker.model import Json
@@ -52,7 +52,7 @@ class Judged:
     signal: str = ""
     about: frozenset[str] = frozenset()
     """The components that it is about (``subjects.py``)."""
-    worth: Worth = Worth("claim.not_judged")
+    worth: Worth = NOT_JUDGED
     """Whether it says anything (``telling.py``)."""
 
     @property

@@ -80,13 +80,16 @@ class Worth:
     began: tuple[int, int] | None = None
 
 
+NOT_JUDGED = Worth("claim.not_judged")
+
+
 def worth(claim: Claim, seen: Observation, since: int | None, budget: Budget) -> Worth:
     """What a verified claim is worth in an incident whose alert began at ``since`` (unix seconds; None: unknown)."""
     try:
         selector = parse(claim.selector)
         return _worth(claim, selector, seen, since, budget)
     except Unverifiable:
-        return Worth("claim.not_judged")
+        return NOT_JUDGED
 
 
 def _worth(claim: Claim, selector: Selector, seen: Observation, since: int | None, budget: Budget) -> Worth:
@@ -245,7 +248,7 @@ def is_trouble(text: str) -> bool:
 # -- what is not dated --------------------------------------------------------------------------------------------------
 
 
-def _of_snapshot(claim: Claim, selector: Selector, seen: Observation, found: Sequence[Found], budget: Budget) -> Worth:
+def _of_snapshot(selector: Selector, seen: Observation, found: Sequence[Found], budget: Budget) -> Worth:
     """A state must not be what is declared to be well; a profile stands with the load beside it; a text tells of trouble."""
     if seen.well:
         asked = [(one, parse(str(one["selector"]))) for one in seen.well]
