@@ -90,6 +90,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--campaign", choices=["gate", "responder", "demo", "both", "all"], default="all")
     parser.add_argument("--fault", action="append", choices=list(demo_seeds.SEEDS), help="of the demo; else all")
+    parser.add_argument("--seeds", type=int, default=5, help="of each fault of the demo, at most")
+    parser.add_argument("--no-model", action="store_true", help="the demo by its rules alone")
     parser.add_argument("--jobs", type=int, default=1, help="runs of the demo at one time")
     parser.add_argument("--keep", action="store_true", help="write the raw figures to tests/bench/results")
     chosen = parser.parse_args()
@@ -103,17 +105,20 @@ def main() -> int:
     for row in rows:
         for violation in row["violations"]:
             print(f"{row['campaign']}, {row['store']}: {violation}", file=sys.stderr)
-    shown = _demo(chosen.fault or (), chosen.jobs) if chosen.campaign in {"demo", "all"} else []
+    shown = []
+    if chosen.campaign in {"demo", "all"}:
+        shown = _demo(chosen.fault or (), chosen.seeds, jobs=chosen.jobs, model=not chosen.no_model)
     if chosen.keep:
         _keep("drill", rows)
         _keep("demo-seeds", shown)
     return 1 if any(row["violations"] for row in (*rows, *shown)) else 0
 
 
-def _demo(faults: Sequence[str], jobs: int) -> list[dict[str, Any]]:
+def _demo(faults: Sequence[str], most: int, *, jobs: int, model: bool) -> list[dict[str, Any]]:
     """The main job over faults and seeds, a line a run."""
     rows = []
-    for row in demo_seeds.runs(demo_seeds.seeds(faults), jobs=jobs):
+    print(demo_seeds.heading(), flush=True)
+    for row in demo_seeds.runs(demo_seeds.seeds(faults, most), jobs=jobs, model=model):
         print(demo_seeds.line(row), flush=True)
         rows.append(row)
     return rows

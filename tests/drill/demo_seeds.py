@@ -5,6 +5,8 @@ Raises nothing for a run that fails: that is a violation of its row.
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +17,13 @@ from typing import Any
 from tests.parts import ROOT
 
 Json = Any
-SECONDS = 420
+SECONDS = 1200
+NUMBERS = {
+    "alert to finding s": re.compile(r"from the alert to the finding: (\d+) s"),
+    "queries": re.compile(r"(\d+) queries"),
+    "tokens": re.compile(r"(\d+) model tokens"),
+}
+"""What the story tells in words, by name."""
 SEEDS: Mapping[str, Sequence[int]] = {
     "bad-config": (1, 2, 3, 4, 5),
     "dependency-down": (1, 2, 3, 4),
@@ -29,23 +37,24 @@ SEEDS: Mapping[str, Sequence[int]] = {
 }
 
 
-def seeds(faults: Sequence[str] = ()) -> list[tuple[str, int]]:
+def seeds(faults: Sequence[str] = (), most: int = 5) -> list[tuple[str, int]]:
     """Each (fault, seed), first seeds first: a campaign that is cut short has seen every fault."""
-    chosen = {fault: SEEDS[fault] for fault in faults or SEEDS}
+    chosen = {fault: SEEDS[fault][:most] for fault in faults or SEEDS}
     longest = max(len(one) for one in chosen.values())
     return [(fault, one[place]) for place in range(longest) for fault, one in chosen.items() if place < len(one)]
 
 
-def runs(chosen: Sequence[tuple[str, int]], *, jobs: int) -> Iterator[dict[str, Json]]:
+def runs(chosen: Sequence[tuple[str, int]], *, jobs: int, model: bool = True) -> Iterator[dict[str, Json]]:
     """A row a run, ``jobs`` at a time, as they end."""
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda one: run(*one), chosen)
+        yield from pool.map(lambda one: run(*one, model=model), chosen)
 
 
-def run(fault: str, seed: int) -> dict[str, Json]:
-    """One run in a folder of its own, and what it came to."""
+def run(fault: str, seed: int, *, model: bool = True) -> dict[str, Json]:
+    """One run in a folder of its own, and what it came to, with the machine's load before and after it."""
     command = [sys.executable, "-m", "demo", "--yes", "--no-browser", "--json", "--fault", fault, "--seed", str(seed)]
-    began = time.monotonic()
+    command += [] if model else ["--no-model"]
+    began, load = time.monotonic(), os.getloadavg()[0]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -53,7 +62,12 @@ def run(fault: str, seed: int) -> dict[str, Json]:
     figures = json.loads(done.stdout) if done.stdout.strip() else {}
     wrong = [line.strip(" ✗") for line in done.stderr.splitlines() if line.strip().startswith("✗")]
     violations = [] if done.returncode == 0 else wrong or [f"exit {done.returncode}"]
-    return _row(fault, seed, violations, figures, time.monotonic() - began)
+    row = _row(fault, seed, violations, figures, time.monotonic() - began)
+    told = {
+        name: found and int(found[1])
+        for name, found in ((name, one.search(done.stderr)) for name, one in NUMBERS.items())
+    }
+    return row | told | {"model": model, "load": [round(load, 1), round(os.getloadavg()[0], 1)]}
 
 
 def _row(
@@ -76,15 +90,25 @@ def _row(
         "state": figures.get("incident", {}).get("state", ""),
         "recovered": figures.get("recovered", False),
         "escalated": figures.get("escalated", False),
+        "notices": figures.get("notices", 0),
         "model calls": figures.get("model_calls", 0),
         "seconds": round(seconds, 1),
         "violations": list(violations),
     }
 
 
+WIDTHS = {
+    "fault": 15, "seed": 4, "verdict": 12, "cause": 29, "verified": 8, "refuted": 7, "action": 21, "state": 9, "notices": 7,
+    "alert to finding s": 18, "queries": 7, "tokens": 6, "model calls": 11, "seconds": 7, "load": 11,
+}  # fmt: skip
+
+
 def line(row: Mapping[str, Json]) -> str:
     """One row of the printed table."""
-    names = ("fault", "seed", "verdict", "cause", "verified", "refuted", "action", "state", "model calls", "seconds")
-    widths = (16, 4, 12, 30, 3, 3, 22, 10, 3, 6)
     ended = "; ".join(row["violations"]) or "as it has to"
-    return " ".join(f"{row[name]!s:<{width}}" for name, width in zip(names, widths, strict=True)) + " " + ended
+    return " ".join(f"{row.get(name, '')!s:<{width}}" for name, width in WIDTHS.items()) + " " + ended
+
+
+def heading() -> str:
+    """The table's first line."""
+    return " ".join(f"{name:<{width}}" for name, width in WIDTHS.items())
