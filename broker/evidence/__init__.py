@@ -2,7 +2,7 @@
 
 from broker.evidence.claims import Claim, read_claims
 from broker.evidence.diagnosis import Judged, Symptom
-from broker.evidence.judge import Diagnosis, Evidence
+from broker.evidence.judge import Diagnosis, Evidence, strength
 from broker.evidence.observations import Absent, Kept, KeptResults, Observation
 from broker.evidence.subjects import Paths
 from broker.evidence.verdicts import Finding, judge_claim
@@ -21,4 +21,5 @@ __all__ = [
     "Symptom",
     "judge_claim",
     "read_claims",
+    "strength",
 ]

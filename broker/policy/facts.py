@@ -24,6 +24,8 @@ NO_EVIDENCE = {
     "component": "",
     "fault": "",
     "matches": False,
+    "about": 0,
+    "independent": 0,
 }
 NO_INCIDENT = {"id": "", "state": "", "severity": 0, "env": "", "others": []}
 NO_TARGET = {"dependents": [], "writes_hour": 0, "last_write_s": -1, "ineffective": 0, "oscillating": False}

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from broker.catalog import Action, Catalog
 from broker.clock import Clock, seconds
 from broker.errors import BrokerError, Conflict, Denied
-from broker.evidence import Claim, Evidence, Observation, judge_claim
+from broker.evidence import Claim, Evidence, Observation, judge_claim, strength
 from broker.model import ActionRequest, Effect, Json, Principal, ResultStatus, Session
 from broker.policy.facts import CALM, NO_EVIDENCE, NO_REMEDY, NO_ROLLBACK, NO_WORK, Situation
 from broker.remedies.catalogue import Derived, Finding, Inventory, Times, derive, is_derived, same_target
@@ -224,8 +224,8 @@ class Situations:
         if action.remedy is None:
             return NO_REMEDY, evidence
         derived = self._derived(around, graph, action)
-        if derived is not None and same_target(request, derived):
-            evidence["matches"] = True
+        if derived is not None and around.diagnosis is not None and same_target(request, derived):
+            evidence |= {"matches": True, **strength(around.diagnosis)}
         conditions = action.remedy.get("preconditions", ())
         # A request that is refused for its evidence anyhow asks nothing of the target.
         proven = evidence["verdict"] == "diagnosed"

@@ -21,6 +21,8 @@ test_the_evidence if {
 	every needs in ["verified", "sources", "signals"] {
 		fixture.codes(remedies.deny) == {"evidence.below_minimum"} with input as but({concat("/", ["context/evidence", needs]): 1})
 	}
+	fixture.codes(remedies.deny) == {"evidence.below_minimum"} with input as but({"context/evidence/about": 0})
+	fixture.codes(remedies.deny) == set() with input as but({"context/evidence/about": 1})
 }
 
 test_the_catalogue if {

@@ -88,7 +88,15 @@ automatic if {
 	input.action.idempotent
 	input.context.evidence.verdict == "diagnosed"
 	input.context.evidence.confidence_milli >= data.config.risk.automatic.confidence_milli[input.resource.env]
+	count(lacking) == 0
 	unswayed
+}
+
+# METADATA
+# title: What an agent needs about the target to act alone, and has too little of
+lacking contains needs if {
+	some needs, minimum in data.config.risk.automatic.evidence
+	input.context.evidence[needs] < minimum
 }
 
 # METADATA

@@ -82,6 +82,8 @@ test_what_lacks_anything_is_not_automatic if {
 		"context/incident/id": "",
 		"context/evidence/verdict": "inconclusive",
 		"context/evidence/confidence_milli": 849,
+		"context/evidence/about": 1,
+		"context/evidence/independent": 1,
 		"subject/parties": [fixture.person],
 	} {
 		risk.tier == 2 with input as fixture.changed(safe, {path: value})

@@ -249,6 +249,8 @@ def _remedy(name: str = "local.process.restart", **changes: Any) -> Twist:
                 "fault": source.choice(["memory_leak", "é😀"]),
                 "matches": True,
             },
+                "about": source.choice([2, 3]),
+                "independent": 2,
             "incident": {
                 "id": "inc_1",
                 "state": source.choice(["diagnosed", "awaiting_approval"]),
@@ -445,6 +447,9 @@ TWISTS: list[Twist] = [
     _send(requester="trusted"),
     _send(requester="untrusted"),
     _resume("dev:agent-1", 60, killed=False),
+    _remedy(context__evidence__about=0),
+    _remedy("local.cache.clear", context__evidence__about=1),
+    _remedy("local.cache.clear", context__evidence__independent=1),
     _resume("", 60, killed=True),
     _resume("dev:oncall-1", 60, killed=False),
     _resume("dev:agent-1", -1, killed=False),
