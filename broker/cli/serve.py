@@ -122,8 +122,8 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            # What the start made lives as long as the process. A full collection of it holds the loop for a tenth of
-            # a second and more, once in a thousand actions.
+            # What the start made lives as long as the process. A full collection that walks it, rare
+            # as it is, holds the loop for a tenth of a second.
             gc.collect()
             gc.freeze()
             click.echo("\n".join(welcome), err=True)
