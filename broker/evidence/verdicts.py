@@ -3,6 +3,7 @@
 Pure: the same claim on the same observation has the same verdict for ever.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,20 @@ from broker.evidence.evaluate import Budget, Point, ordered, search
 from broker.evidence.observations import Absent, Observation
 from broker.evidence.quantities import EXACT, Instant, Unverifiable, instant_of, number_of, plain
 from broker.evidence.stages import ALWAYS_ONE, WHOLE_ONLY, evaluate
-from broker.evidence.syntax import Condition, Index, Selector, Slice, Where, parse, pattern_of
+from broker.evidence.syntax import (
+    Both,
+    Condition,
+    Filter,
+    Index,
+    Not,
+    Pattern,
+    Selector,
+    Slice,
+    Test,
+    Where,
+    parse,
+    pattern_of,
+)
 from broker.model import Json, ResultStatus
 
 VERIFIED, REFUTED, UNVERIFIABLE = "verified", "refuted", "unverifiable"
@@ -163,19 +177,69 @@ def _same(node: Any, value: Json) -> bool:
 
 def _vacuous(claim: Claim, selector: Selector) -> bool:
     """Whether the claim would hold of nearly any result, and so says nothing."""
-    if claim.op in ("exists", "absent") and selector.stages and selector.stages[-1].name in ALWAYS_ONE:
+    last = selector.stages[-1].name if selector.stages else ""
+    wanted = number_of(claim.value) if last in ("count", "length", "span") else None
+    forms = (
+        claim.op in ("exists", "absent") and last in ALWAYS_ONE,
+        claim.op == "exists" and not selector.stages and selector.pattern is None and not selector.path,
+        claim.op == "ge" and wanted is not None and wanted <= 0,
+        claim.op in ("gt", "ne") and wanted is not None and wanted < 0,
+    )
+    return any(forms) or _found_anywhere(claim, selector)
+
+
+def _found_anywhere(claim: Claim, selector: Selector) -> bool:
+    """Whether the text or a pattern that the claim looks for would be found in anything."""
+    said = claim.value
+    if isinstance(said, str) and claim.op == "contains" and (not said or _is_anywhere(lambda text: said in text)):
         return True
-    if claim.op == "exists":
-        return not selector.stages and selector.pattern is None and not selector.path
-    if claim.op == "contains":
-        return bool(claim.value == "")
-    if claim.op == "matches":
-        return isinstance(claim.value, str) and search(pattern_of(claim.value), "", Budget()) is not None
-    counts = bool(selector.stages) and selector.stages[-1].name in ("count", "length", "span")
-    wanted = number_of(claim.value)
-    if counts and wanted is not None:
-        return (claim.op == "ge" and wanted <= 0) or (claim.op in ("gt", "ne") and wanted < 0)
-    return False
+    patterns = [*_patterns(selector), *([said] if isinstance(said, str) and claim.op == "matches" else [])]
+    return any(matches_anything(one) for one in patterns)
+
+
+UNRELATED = (
+    "GET /orders/4711 answered 200 in 12 ms",
+    'level=info msg="worker 3 started" pid=20183',
+    "Zuletzt gespeichert: Montag, 14:03 Uhr",
+    "accepted connection from 10.0.0.7:51234",
+    '{"user":"u-19","items":[1,2,3]}',
+    "cache warmed with 1024 entries",
+    "a1b2c3d4",
+    "OK",
+)
+"""Texts that have nothing in common: what is found in half of them is found anywhere."""
+
+
+def matches_anything(pattern: str) -> bool:
+    """Whether RE2 ``pattern`` is found in the empty text, or in texts that have nothing in common."""
+    compiled, budget = pattern_of(pattern), Budget()
+    return _is_anywhere(lambda text: search(compiled, text, budget) is not None, "")
+
+
+def _is_anywhere(found: Callable[[str], bool], *empty: str) -> bool:
+    return any(map(found, empty)) or 2 * sum(map(found, UNRELATED)) >= len(UNRELATED)
+
+
+def _patterns(selector: Selector) -> Iterator[str]:
+    """Patterns by which the selector chooses lines or nodes, those that cut something out of them left aside."""
+    stages = [argument for stage in selector.stages for argument in stage.arguments]
+    chosen = [selector.pattern, *(one.operand if isinstance(one, Condition) else one for one in stages)]
+    chosen += [one.operand for step in selector.path if isinstance(step, Where) for one in _conditions(step.filter)]
+    yield from (one.text for one in chosen if isinstance(one, Pattern) and not one.groups)
+
+
+def _conditions(wanted: Filter) -> Iterator[Condition]:
+    """Every condition of a filter."""
+    match wanted:
+        case Test(_, condition) if condition is not None:
+            yield condition
+        case Both(parts, _):
+            for part in parts:
+                yield from _conditions(part)
+        case Not(part):
+            yield from _conditions(part)
+        case _:
+            return
 
 
 def _needs_whole(claim: Claim, selector: Selector, *, holds: bool) -> bool:
