@@ -151,7 +151,7 @@ class Case:
     async def again(self) -> IncidentDetail:
         """The incident as it stands now."""
         try:
-            return await self.gate.incidents.get(self.id, session=self.session)
+            return await detail_of(self.gate, self.id, self.session)
         except GateError as error:
             raise_if_over(error)
             raise
@@ -166,6 +166,14 @@ class Case:
             raise_if_over(error)
             raise
         self.tell("finished", incident=self.id, to=to, body=said)
+
+
+async def detail_of(gate: Gate, incident: str, session: str) -> IncidentDetail:
+    """The incident as it stands: its newest events, and of those before all that moved it or was said by people."""
+    detail = await gate.incidents.get(incident, session=session)
+    before = detail.events_part.before
+    earlier = await gate.incidents.events_before(incident, before, only="acts", session=session)
+    return detail.model_copy(update={"events": (*earlier, *detail.events)})
 
 
 def raise_if_over(error: GateError) -> None:

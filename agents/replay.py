@@ -13,7 +13,7 @@ from typing import Any
 from wicketgate import Claimed, Gate, GateError, TokenSource
 
 from agents.asking import Asking, Budget
-from agents.case import Case, offers
+from agents.case import Case, detail_of, offers
 from agents.investigate import Investigation, Result
 from agents.model import Model
 from agents.rules import Finding, investigate
@@ -67,7 +67,7 @@ class Replay:
     async def _case(self) -> Case:
         """The incident's next step."""
         claimed = await self._claimed()
-        detail = await self.gate.incidents.get(claimed.subject, session=claimed.session)
+        detail = await detail_of(self.gate, claimed.subject, claimed.session)
         offered = offers(await self.gate.actions.catalog())
         return Case(self.gate, claimed, detail, offered, asyncio.sleep, lambda *_, **__: None)
 

@@ -16,7 +16,7 @@ from typing import Any
 from wicketgate import Claimed, Gate, GateError, NotAuthenticated, TokenSource, Unavailable
 
 from agents.asking import Asking, Budget
-from agents.case import OVER, Case, Offered, Pause, StepOver, offers
+from agents.case import OVER, Case, Offered, Pause, StepOver, detail_of, offers
 from agents.investigate import Investigation, Result
 from agents.model import Model
 from agents.remediate import remediate
@@ -98,7 +98,7 @@ class Worker:
 
     async def _do(self, claimed: Claimed) -> None:
         """What the incident's state asks for."""
-        detail = await _over(self._gate.incidents.get(claimed.subject, session=claimed.session))
+        detail = await _over(detail_of(self._gate, claimed.subject, claimed.session))
         state = detail.incident.state
         self._tell("claimed", incident=claimed.subject, state=state, step=claimed.step, session=claimed.session)
         case = Case(self._gate, claimed, detail, await self._offers(), self._pause, self._tell)

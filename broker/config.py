@@ -168,6 +168,8 @@ class IncidentSettings(Section):
     """Labels that only the monitoring's own rules set; every other label and every annotation is untrusted text."""
     open_max: int = Field(default=500, ge=1)
     """Live incidents of one tenant; further alerts are refused."""
+    open_severe: int | None = Field(default=None, ge=0)
+    """How many of these only alerts of severity high and critical may open; left out, a fifth."""
     session_seconds: int = Field(default=86_400, ge=60)
     """How long an incident's session lives."""
     actions_max: int = Field(default=2_000, ge=1)

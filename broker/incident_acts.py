@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from broker.clock import Clock, seconds
 from broker.config import IncidentSettings
-from broker.errors import AuditUnavailable, BadRequest, NotFound
+from broker.errors import AuditUnavailable, BadRequest, LimitExceeded, NotFound
 from broker.evidence import Diagnosis, Evidence, Symptom
 from broker.incidents import Alert, Event, Incident, Incidents, fingerprint_of
-from broker.kept import KeptInLog
+from broker.incidents.pages import named, span
+from broker.kept import ACTIONS_MAX, KeptInLog
 from broker.model import Json, PartyKind, Principal
 from broker.records import Records
 from broker.sessions import Sessions
@@ -21,6 +21,9 @@ from broker.topology import Topology
 from broker.work import Work
 
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
+DIAGNOSES_SHOWN = 20
+"""Of one answer; an incident takes in ``DIAGNOSES_MAX``."""
+DIAGNOSES_MAX = 100
 Remedies = Callable[[Incident, Diagnosis | None], Sequence[Mapping[str, Json]]]
 
 
@@ -39,7 +42,6 @@ class IncidentActs:
         records: Records,
         settings: IncidentSettings,
         remedies: Remedies,
-        clock: Clock,
     ) -> None:
         """``remedies(incident, diagnosis)`` lists the catalogue, filled in as far as is known."""
         self._incidents = incidents
@@ -51,7 +53,6 @@ class IncidentActs:
         self._records = records
         self._settings = settings
         self._remedies = remedies
-        self._clock = clock
         self.acts: Mapping[str, Act] = {
             "gate.incidents.receive": self._receive,
             "gate.incidents.read": self._read,
@@ -111,7 +112,7 @@ class IncidentActs:
             env=said["env"],
             severity=said["severity"],
             status=said["status"],
-            starts_at=said["starts_at"] or seconds(self._clock),
+            starts_at=said["starts_at"],
             ends_at=said["ends_at"] or None,
             labels=labels,
             annotations=said["annotations"],
@@ -119,7 +120,11 @@ class IncidentActs:
             truncated=said["truncated"],
             trusted={name: labels[name] for name in self._settings.trusted_labels if name in labels},
         )
-        found = await self._incidents.receive(principal.tenant, alert, by=principal.acting.id)
+        try:
+            found = await self._incidents.receive(principal.tenant, alert, by=principal.acting.id)
+        except LimitExceeded:
+            await self.record(principal.tenant)
+            raise
         if found is None:
             return {"incident": "", "state": ""}
         await self.record(principal.tenant, found.id)
@@ -134,19 +139,16 @@ class IncidentActs:
             return await self._page(principal, said)
         tenant, incident = principal.tenant, said["incident"]
         await self._theirs(principal, incident, said["in_session"])
-        match said["what"]:
-            case "whole":
-                return await self._whole(tenant, incident)
-            case "timeline":
-                actions = await self.actions(tenant, incident)
-                told = await self._incidents.timeline(tenant, incident, actions=actions)
-                return {**told, "actions": list(actions)}
-            case "postmortem":
-                return await self._incidents.postmortem(tenant, incident, actions=await self.actions(tenant, incident))
-            case "impact":
-                return await self._incidents.impact(tenant, incident)
-            case _:
-                return {"experts": await self._incidents.experts(tenant, incident)}
+        readings: Mapping[str, Callable[[str, str, Mapping[str, Any]], Awaitable[Json]]] = {
+            "whole": self._whole,
+            "events": self._events,
+            "diagnoses": self._diagnoses,
+            "timeline": self._timeline,
+            "postmortem": self._postmortem,
+            "impact": lambda t, i, _: self._incidents.impact(t, i),
+            "experts": self._experts,
+        }
+        return await readings[said["what"]](tenant, incident, said)
 
     async def _page(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """For people: an agent gets its incident with its work."""
@@ -154,27 +156,61 @@ class IncidentActs:
             raise NotFound("an agent reads the incident of its session", code="incident.not_found")
         states = (said["state"],) if said["state"] else ()
         page = await self._incidents.page(principal.tenant, states, after=said["after"], limit=said["limit"])
-        return {"incidents": [_row(one) for one in page.items], "after": page.after}
+        return {"incidents": [_brief(one) for one in page.items], "after": page.after}
 
-    async def _whole(self, tenant: str, incident: str) -> Json:
-        """Everything that the next step, or a person, needs to know."""
+    async def _whole(self, tenant: str, incident: str, said: Mapping[str, Any]) -> Json:
+        """Everything that the next step, or a person, needs to know; of events and diagnoses the newest, and how many there are."""
         stands = await self._incidents.get(tenant, incident)
-        events = await self._incidents.events(tenant, incident)
-        diagnoses = await self._evidence.of_incident(tenant, incident)
-        accepted = next((one for one in diagnoses if one.id == stands.diagnosis), None)
+        newest = {"before": "", "after": "", "only": "", "limit": said["limit"]}
+        events = await self._events(tenant, incident, newest)
+        diagnoses = await self._diagnoses(tenant, incident, newest)
+        accepted = await self._evidence.get(tenant, stands.diagnosis) if stands.diagnosis else None
+        if accepted is not None and accepted.id not in {one["id"] for one in diagnoses["diagnoses"]}:
+            diagnoses["diagnoses"].insert(0, accepted.as_json())
         memory = await self._incidents.similar(
             tenant, fingerprint=stands.fingerprint, service=stands.service, env=stands.env
         )
         return {
             "incident": _row(stands),
             "asked": await self._incidents.asked(tenant, incident),
-            "events": [{"id": event.id, **_event(event)} for event in events],
-            "diagnoses": [one.as_json() for one in diagnoses],
+            "events": events.pop("events"),
+            "events_part": events,
+            "diagnoses": diagnoses.pop("diagnoses"),
+            "diagnoses_part": diagnoses,
             "topology": self._topology.graph(tenant, stands.env).as_json(),
             "memory": memory,
             "remedies": [dict(one) for one in self._remedies(stands, accepted)],
-            "linked": [_row(one) for one in await self._incidents.linked(tenant, incident)],
+            "linked": [_brief(one) for one in await self._incidents.linked(tenant, incident)],
         }
+
+    async def _events(self, tenant: str, incident: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """One part of the events, and where the rest is."""
+        wanted = span(said["before"], said["after"], said["limit"], 1)
+        part = await self._incidents.events_part(tenant, incident, wanted, only=said["only"])
+        total = (await self._incidents.get(tenant, incident)).version
+        told = [{"id": event.id, **_event(event)} for event in part.items]
+        edges = {"before": named(part.before), "after": named(part.after)}
+        return {"events": told, **edges, "total": total, "bytes": part.bytes}
+
+    async def _diagnoses(self, tenant: str, incident: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """One part of the diagnoses, and where the rest is."""
+        wanted = span(said["before"], "", min(said["limit"], DIAGNOSES_SHOWN), 2)
+        part, total = await self._evidence.part_of_incident(tenant, incident, wanted)
+        told = [one.as_json() for one in part.items]
+        return {"diagnoses": told, "before": named(part.before), "total": total, "bytes": part.bytes}
+
+    async def _timeline(self, tenant: str, incident: str, said: Mapping[str, Any]) -> Json:
+        """One part of the timeline; ``actions_cut`` where there are more actions than the gate counts."""
+        actions = await self.actions(tenant, incident)
+        edges = {name: said[name] for name in ("before", "after", "limit")}
+        told = await self._incidents.timeline(tenant, incident, actions=actions, **edges)
+        return {**told, "actions_cut": len(actions) >= ACTIONS_MAX}
+
+    async def _postmortem(self, tenant: str, incident: str, _: Mapping[str, Any]) -> Json:
+        return await self._incidents.postmortem(tenant, incident, actions=await self.actions(tenant, incident))
+
+    async def _experts(self, tenant: str, incident: str, _: Mapping[str, Any]) -> Json:
+        return {"experts": await self._incidents.experts(tenant, incident)}
 
     async def actions(self, tenant: str, incident: str) -> list[dict[str, Json]]:
         """The incident's actions on record, in all its sessions."""
@@ -212,6 +248,12 @@ class IncidentActs:
         tenant, incident = principal.tenant, said["incident"]
         await self._theirs(principal, incident, said["in_session"])
         stands = await self._incidents.get(tenant, incident)
+        if await self._evidence.count(tenant, incident) >= DIAGNOSES_MAX:
+            raise LimitExceeded(
+                "the incident has as many diagnoses as it may",
+                code="incident.diagnoses",
+                remedy="finish the step as inconclusive, or hand the incident to people",
+            )
         cause = {"component": said["component"], "fault": said["fault"], "summary": said["summary"]}
         found = await self._evidence.judge(
             tenant=tenant,
@@ -279,6 +321,11 @@ class IncidentActs:
         serving = await self._sessions.get(principal, session) if session else None
         if serving is None or serving.incident != incident:
             raise NotFound("there is no such incident in your session", code="incident.not_found")
+
+
+def _brief(stands: Incident) -> dict[str, Json]:
+    """An incident as lists carry it: without the alert's own texts, which its own page has."""
+    return {name: value for name, value in _row(stands).items() if name != "alert"}
 
 
 def _row(stands: Incident) -> dict[str, Json]:

@@ -53,7 +53,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("remedy:evidence", "policies/broker/remedies", "no diagnosis, no action; the right work, environment, fault and resource; who comes first; no loops", "e2e/test_remedies.py::test_no_diagnosis_no_work_or_a_lost_one_no_action", "unit/policies/test_goldens.py"),
     _("remedy:catalogue", "broker/remedies", "a remedy is derived from verified claims alone; a target's past is counted as it was", "unit/remedies/test_catalogue.py", "unit/remedies/test_history.py", "unit/store/test_writes.py"),
     _("remedy:verified", "broker/remedies", "what is measured before and after decides; what did not help is undone once, as approved, and escalated", "unit/remedies/test_verdict.py", "unit/remedies/test_measure.py", "e2e/test_remedies.py"),
-    _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py"),
+    _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py", "e2e/test_incident_lists.py"),
     _("remedy:bounds", "broker/remedies", "a withdrawn diagnosis runs nothing, people are heard until the last look, an incident asks for one action whoever works on it", "e2e/test_remedy_bounds.py"),
     _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     _("incident:recorded", "broker/connectors", "recorded answers are read strictly, met exactly, and EMPTY elsewhere; a case goes through a temporary gate to the same judge", "unit/connectors/test_replay.py", "e2e/test_investigate_replay.py"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker.cli.caller import Caller, as_client, columns, dumped, pretty, when
+from broker.cli.exits import Stop
 
 if TYPE_CHECKING:
     from wicketgate import Gate, IncidentDetail
@@ -33,12 +34,19 @@ def list_incidents(caller: Caller, state: str) -> None:
 @incidents.command("show")
 @click.argument("incident")
 @click.option("--part", type=click.Choice(PARTS), help="One view of it instead of all that is known.")
+@click.option(
+    "--before", default="", help="With --part timeline: what is before this place, which an earlier answer named."
+)
 @as_client
-def show(caller: Caller, incident: str, part: str | None) -> None:
+def show(caller: Caller, incident: str, part: str | None, before: str) -> None:
     """One incident: state, diagnosis with its claims, events; or one view of it."""
+    if before and part != "timeline":
+        raise click.UsageError("--before goes with --part timeline")
     if part is not None:
-        found = caller.run(lambda gate: getattr(gate.incidents, part)(incident))
-        caller.show(found, str(found["markdown"]) if "markdown" in found else pretty(found))
+        where = {"before": before} if before else {}
+        found = caller.run(lambda gate: getattr(gate.incidents, part)(incident, **where))
+        more = [f"earlier: --part timeline --before {found['before']}"] if found.get("before") else []
+        caller.show(found, [*more, str(found["markdown"])] if "markdown" in found else pretty(found))
         return
     whole = caller.run(lambda gate: gate.incidents.get(incident))
     caller.show(dumped(whole), _sheet(whole))
@@ -66,8 +74,14 @@ def record(caller: Caller, incident: str, folder: Path) -> None:
 
     async def gather(gate: "Gate") -> tuple[Any, list[tuple[dict[str, Any], Any]]]:
         whole = await gate.incidents.get(incident)
-        told = await gate.incidents.timeline(incident)
-        looked = [one for one in told["actions"] if one["effect"] == "read" and one["status"] == "done"]
+        acts: list[dict[str, Any]] = []
+        before, parts = "", 0
+        while before or not parts:
+            told = await gate.incidents.timeline(incident, before=before)
+            acts, before, parts = [*told["actions"], *acts], str(told["before"]), parts + 1
+        if told["actions_cut"]:
+            raise Stop(f"{incident} has more actions than the gate tells of", "export its records instead")
+        looked = [one for one in acts if one["effect"] == "read" and one["status"] == "done"]
         return whole, [(one, (await gate.observations.get(one["observation"])).value) for one in looked]
 
     from broker.cli.recording import write_case
@@ -94,5 +108,11 @@ def _sheet(whole: "IncidentDetail") -> list[str]:
             f" (confidence {diagnosis['confidence_milli']}/1000)"
         )
         lines += [f"  {claim['verdict']:<13} {claim.get('text') or claim['selector']}" for claim in diagnosis["claims"]]
+    more = len(whole.diagnoses) < whole.diagnoses_part.total
+    lines += [f"diagnoses  {len(whole.diagnoses)} of {whole.diagnoses_part.total} are shown"] * more
+    earlier = whole.events_part.total - len(whole.events)
+    lines += [f"events     the last {len(whole.events)} of {whole.events_part.total}; all: --part timeline"] * (
+        earlier > 0
+    )
     lines += [f"{when(event['at'])}  {event['kind']:<14} {event['actor']}" for event in whole.events]
     return lines

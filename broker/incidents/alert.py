@@ -16,6 +16,10 @@ SEVERITY: Mapping[str, int] = {"info": 1, "warning": 2, "high": 3, "critical": 4
 LABELS_MAX = 64
 VALUE_CHARS_MAX = 2_048
 TITLE_CHARS_MAX = 512
+PAST_S = 30 * 86_400
+AHEAD_S = 300
+OWN = "gate:"
+"""Begins the fingerprints of what the gate itself reports."""
 _NAMES = {"fingerprint": 128, "service": 256, "env": 64, "source": 256}
 
 
@@ -32,6 +36,7 @@ class Alert:
     status: str
     """``firing`` or ``resolved``."""
     starts_at: int
+    """When it began; 0 where it does not say."""
     ends_at: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +45,17 @@ class Alert:
     """How many alerts of its group the sender left out."""
     trusted: Mapping[str, str] = field(default_factory=dict)
     """Fields that configuration marks safe; every other text is untrusted."""
+    sender: str = ""
+    """The party that sent it: only the same sender's word ends what it began."""
+    said_at: int = 0
+    """Its beginning as it came in; 0 where it names none. ``starts_at`` and ``order`` are within the gate's own time."""
+    order: int = 0
+    """Its place among the times that this alert fired."""
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Who speaks."""
+        return self.sender, self.source
 
     @property
     def level(self) -> int:
@@ -61,10 +77,11 @@ def fingerprint_of(title: str, service: str, env: str, labels: Mapping[str, str]
     return hashlib.sha256(words).hexdigest()[:32]
 
 
-def bounded(alert: Alert) -> tuple[Alert, list[str]]:
+def bounded(alert: Alert, now_s: int) -> tuple[Alert, list[str]]:
     """Return the alert within the bounds, and the names of the texts that were cut.
 
-    Names that something hangs on are not cut: one that is empty, too long or unknown raises ``BadRequest``.
+    Names that something hangs on are not cut: one that is empty, too long or unknown raises ``BadRequest``. Times are
+    moved to where an alert can be: ``PAST_S`` back, ``AHEAD_S`` ahead; ``said_at`` keeps what the sender said.
     """
     for name, most in _NAMES.items():
         value = getattr(alert, name)
@@ -74,6 +91,8 @@ def bounded(alert: Alert) -> tuple[Alert, list[str]]:
         raise _wrong("severity", f"must be one of {', '.join(sorted(SEVERITY))}")
     if alert.status not in {"firing", "resolved"}:
         raise _wrong("status", "must be firing or resolved")
+    if alert.fingerprint.startswith(OWN):
+        raise _wrong("fingerprint", f"must not begin with `{OWN}`: that is the gate's own")
     if alert.truncated < 0 or alert.starts_at < 0:
         raise _wrong("starts_at", "and `truncated` must not be negative")
     cut: list[str] = []
@@ -83,8 +102,17 @@ def bounded(alert: Alert) -> tuple[Alert, list[str]]:
         labels=_few(alert.labels, "labels", cut),
         annotations=_few(alert.annotations, "annotations", cut),
         trusted=_few(alert.trusted, "trusted", cut),
+        said_at=alert.starts_at,
+        order=min(alert.starts_at, now_s + AHEAD_S),
+        starts_at=alert.starts_at and within(alert.starts_at, now_s),
+        ends_at=alert.ends_at and within(alert.ends_at, now_s),
     )
     return whole, cut
+
+
+def within(at: int, now_s: int) -> int:
+    """The nearest instant to ``at`` that an alert of now can name."""
+    return min(max(at, now_s - PAST_S), now_s + AHEAD_S)
 
 
 def intent(alert: Alert) -> tuple[Intent, ...]:

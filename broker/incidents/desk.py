@@ -4,16 +4,17 @@ Every method that changes something is one transaction: the state, the event of 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from broker.clock import Clock, seconds
 from broker.config import IncidentSettings
-from broker.errors import BadRequest, Conflict, NotFound
+from broker.errors import BadRequest, Conflict, LimitExceeded, NotFound
 from broker.incidents import alert as alerts
-from broker.incidents import impact, telling, traces
+from broker.incidents import impact, pages, telling, traces
 from broker.incidents.alert import Alert
 from broker.incidents.excluded import is_excluded
-from broker.incidents.intake import Intake, intake_lock
+from broker.incidents.intake import Flooded, Intake, intake_lock
 from broker.incidents.steps import Steps
 from broker.model import Json, Session
 from broker.sessions import Opening, Sessions
@@ -23,7 +24,7 @@ from broker.store import traces as trace_rows
 from broker.store import work as work_rows
 from broker.store.diagnoses import DiagnosisRow
 from broker.store.incidents import Event, Incident
-from broker.store.rows import Page
+from broker.store.rows import Page, Part, Place, Span
 from broker.topology import Graph, Topology
 from broker.work import AGENTS_KIND, Claimed, held, settle, stale
 
@@ -54,10 +55,14 @@ class Incidents:
         """Take one alert in: count it, end or link its incident, or open one with its session and its first step.
 
         None only for the end of an alert of which nothing is known. Raises ``BadRequest`` (``alert.field``),
-        ``LimitExceeded`` (``incident.flood``). The texts of ``alert`` have been redacted.
+        ``LimitExceeded`` (``incident.flood``), which is counted in an incident of the gate's own. The texts of ``alert``
+        have been redacted; ``by`` is its sender.
         """
-        whole, cut = alerts.bounded(alert)
-        return await self._store.write(lambda c: self._intake(c, tenant, by).receive(whole, cut))
+        whole, cut = alerts.bounded(replace(alert, sender=by), seconds(self._clock))
+        found = await self._store.write(lambda c: self._intake(c, tenant, by).receive(whole, cut))
+        if isinstance(found, Flooded):
+            raise _flood(found.why)
+        return found
 
     async def get(self, tenant: str, incident_id: str) -> Incident:
         """Return one incident; raises ``NotFound`` for one of another tenant, too."""
@@ -75,6 +80,12 @@ class Incidents:
     async def events(self, tenant: str, incident_id: str, *, after: int = 0) -> list[Event]:
         """Events in order, after the number ``after``; raises ``NotFound``."""
         return await self._about(tenant, incident_id, lambda c, _: rows.events(c, tenant, incident_id, after))
+
+    async def events_part(self, tenant: str, incident_id: str, span: Span, *, only: str = "") -> Part[Event]:
+        """The part of the events that ``span`` (``pages.span``) asks for; ``only`` as ``rows.ONLY``. Raises ``NotFound``."""
+        return await self._about(
+            tenant, incident_id, lambda c, _: rows.event_part(c, tenant, incident_id, span, only=only)
+        )
 
     async def excluded(self, tenant: str, incident_id: str) -> Callable[[str, str], bool]:
         """Answer for a component and a fault whether people excluded that cause here; raises ``NotFound``."""
@@ -208,11 +219,29 @@ class Incidents:
             found, fingerprint=fingerprint, service=service, env=env, fault=fault, now_s=now, limit=limit
         )
 
-    async def timeline(self, tenant: str, incident_id: str, *, actions: Facts = ()) -> dict[str, Json]:
-        """Everything that happened, in order: ``{"entries": […], "markdown"}``; raises ``NotFound``."""
-        events, found = await self._about(tenant, incident_id, self._history)
-        entries = telling.timeline_of(events, found, actions)
-        return {"entries": entries, "markdown": telling.markdown_timeline(entries)}
+    async def timeline(  # noqa: PLR0913 - one keyword an edge of the part
+        self,
+        tenant: str,
+        incident_id: str,
+        *,
+        actions: Facts = (),
+        before: str = "",
+        after: str = "",
+        limit: int = pages.ENTRIES_MAX,
+    ) -> dict[str, Json]:
+        """One part of everything that happened, in order (``pages.timeline_part``, and ``total``); raises ``NotFound``."""
+        wanted = pages.span(before, after, limit, 3)
+
+        def asked(
+            connection: Connection, stands: Incident
+        ) -> tuple[int, Part[Event], tuple[Place, Place] | None, list[DiagnosisRow]]:
+            mine = (connection, tenant, stands.id)
+            found = rows.event_part(*mine, pages.events_span(wanted), by_time=True)
+            return stands.version, found, rows.event_ends(*mine), diagnoses.of_incident(*mine)
+
+        version, found, ends, judged = await self._about(tenant, incident_id, asked)
+        told = pages.timeline_part(wanted, found.items, ends, judged, actions)
+        return {**told, "total": version + len(judged) + len(actions)}
 
     async def postmortem(self, tenant: str, incident_id: str, *, actions: Facts = ()) -> dict[str, Json]:
         """The whole story as facts and as ``markdown``; raises ``NotFound``."""
@@ -299,6 +328,16 @@ class Incidents:
 def _absent() -> NotFound:
     """Build the one answer for an incident that is not there for the asker."""
     return NotFound("there is no such incident", code="incident.not_found", remedy="check the incident's id")
+
+
+def _flood(why: str) -> LimitExceeded:
+    """Build the answer to one alert too many."""
+    return LimitExceeded(
+        why,
+        code="incident.flood",
+        remedy="close what is done, mend the alert that repeats, or ask the operator for a larger `incidents.open_max`",
+        retry_after=60.0,
+    )
 
 
 def _changed() -> Conflict:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import BadRequest, Conflict, Denied, LimitExceeded
-from broker.incidents.intake import Intake, alert_of
+from broker.incidents.intake import FLOOD, Intake, alert_of
 from broker.incidents.merging import may_link
 from broker.incidents.states import AFRESH, AFTER_HOLD, AGENT_MAY, CORRECTED
 from broker.model import Json
@@ -19,10 +19,13 @@ from broker.store import incidents as rows
 from broker.store import work as work_rows
 from broker.store import writes as write_rows
 from broker.store.incidents import Event, Incident
+from broker.store.rows import pack
 from broker.work import SETTLED
 
 EVENTS_MAX = 10_000
 """Events of one incident, beyond which nobody may add a note; what a person does with it still counts."""
+BODY_BYTES_MAX = 32_768
+"""What an agent may say of one step."""
 _KIND = re.compile(r"[a-z][a-z_]{0,31}")
 Body = Mapping[str, Json]
 
@@ -46,6 +49,7 @@ class Steps:
         after, _ = self._move(stands, to, to, by, body, **columns)
         if to == "closed":
             self._reopen(after)
+            self.intake.calm()
         return after
 
     def agents_step(self, stands: Incident, to: str, by: str, body: Body) -> Incident:
@@ -55,6 +59,12 @@ class Steps:
                 f"from `{stands.state}` an agent may not take an incident to `{to}`",
                 code="incident.not_agents",
                 remedy=f"ask for one of: {', '.join(sorted(AGENT_MAY.get(stands.state, ()))) or 'nothing'}",
+            )
+        if len(pack(dict(body))) > BODY_BYTES_MAX:
+            raise BadRequest(
+                f"field `body` may have {BODY_BYTES_MAX} bytes",
+                code="incident.step_body",
+                remedy="say it shorter: results stay with the gate, and an observation's id names one",
             )
         if (stands.state, to) == ("diagnosed", "noise") and stands.until is None:
             raise Conflict(
@@ -159,6 +169,7 @@ class Steps:
         told: Body = {"incident": stands.id, "service": stands.service, "title": stands.title, "why": "agent"}
         into, _ = self._tell(into, "alert", by, told, severity=louder)
         work_rows.raised(self.connection, into)
+        self.intake.calm()
         return after
 
     def _reopen(self, closed: Incident) -> None:
@@ -168,7 +179,7 @@ class Steps:
         """
         for one in rows.merged(self.connection, closed.tenant, closed.id, firing=True):
             self.intake.open(alert_of(one), [], follows=one)
-        if closed.until is None and self._came_back(closed):
+        if closed.until is None and closed.fingerprint != FLOOD and self._came_back(closed):
             self.intake.open(alert_of(closed), [], follows=closed)
 
     def _came_back(self, closed: Incident) -> bool:

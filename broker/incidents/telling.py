@@ -12,10 +12,15 @@ from datetime import UTC, datetime
 from broker.incidents.traces import outcome_of
 from broker.model import Json
 from broker.store.diagnoses import DiagnosisRow
-from broker.store.incidents import Event, Incident
+from broker.store.incidents import PEOPLES, Event, Incident
+from broker.store.rows import pack, within
 
 NOT_ON_RECORD = "Not on record."
 SEVERITIES = {1: "info", 2: "warning", 3: "high", 4: "critical"}
+LINES_MAX = 500
+FIRST_LINES = 100
+LIST_BYTES_MAX = 262_144
+"""Of one list of a post-mortem; where it is longer its beginning and its end stand there, and how much does not."""
 _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&-])")
 _TOLD = ("text", "reason", "why", "component", "fault", "action_id", "diagnosis", "into", "incident", "service", "to")
 """Fields of an event's body that a line of the timeline shows, in this order."""
@@ -29,9 +34,9 @@ def timeline_of(
     ``what`` is ``event``, ``diagnosis`` or ``action``; ``ref`` names the record. ``actions`` are as ``traces`` takes them.
     """
     lines = [
-        *((event.at, 0, event.seq, _of_event(event)) for event in events),
-        *((row.at, 1, number, _of_diagnosis(row)) for number, row in enumerate(diagnoses)),
-        *((_at(action), 2, number, _of_action(action)) for number, action in enumerate(actions)),
+        *((event.at, 0, event.seq, line_of_event(event)) for event in events),
+        *((row.at, 1, number, line_of_diagnosis(row)) for number, row in enumerate(diagnoses)),
+        *((_at(action), 2, number, line_of_action(action)) for number, action in enumerate(actions)),
     ]
     return [line for *_, line in sorted(lines, key=lambda entry: entry[:3])]
 
@@ -43,36 +48,62 @@ def postmortem_of(
     actions: Sequence[Mapping[str, Json]],
     impact: Mapping[str, Json],
 ) -> dict[str, Json]:
-    """The story of one incident: facts as JSON, and the same as ``markdown``."""
+    """The story of one incident: facts as JSON, and the same as ``markdown``.
+
+    Each list is bounded (``LINES_MAX``, ``LIST_BYTES_MAX``); ``left_out`` says how many of each do not stand there.
+    """
     held = next((row for row in reversed(diagnoses) if row.id == stands.diagnosis), None)
     latest = held or (diagnoses[-1] if diagnoses else None)
+    lists: dict[str, list[dict[str, Json]]] = {
+        "ruled_out": [dict(rival) for row in diagnoses for rival in row.ruled_out],
+        "actions": [dict(action) for action in actions if action.get("effect") == "write"],
+        "people": [_line(event) for event in events if event.actor not in {"gate", ""} and event.kind in _BY_PEOPLE],
+        "timeline": timeline_of(events, diagnoses, actions),
+    }
+    kept = {name: bounded(told) for name, told in lists.items()}
     facts: dict[str, Json] = {
         "incident": {**asdict(stands), "alert": dict(stands.alert)},
         "outcome": outcome_of(events) if not stands.live else "open",
         "durations": _durations(stands, events),
         "impact": dict(impact),
         "diagnosis": _diagnosis(latest),
-        "ruled_out": [dict(rival) for row in diagnoses for rival in row.ruled_out],
-        "actions": [dict(action) for action in actions if action.get("effect") == "write"],
         "reads": sum(1 for action in actions if action.get("effect") != "write"),
-        "people": [_line(event) for event in events if event.actor not in {"gate", ""} and event.kind in _BY_PEOPLE],
-        "timeline": timeline_of(events, diagnoses, actions),
+        **kept,
+        "left_out": {name: len(lists[name]) - len(told) for name, told in kept.items()},
     }
     return {**facts, "markdown": markdown(facts)}
 
 
-_BY_PEOPLE = frozenset({"note", "rule_out", "correct", "take_over", "hand_back", "outside_change", "override"})
+def bounded(lines: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
+    """How it began and how it ended, where all of it would be too long."""
+    if len(lines) <= LINES_MAX and sum(len(pack(line)) for line in lines) <= LIST_BYTES_MAX:
+        return list(lines)
+    head = _few(lines[:FIRST_LINES], LIST_BYTES_MAX // 4)
+    tail = _few(list(reversed(lines[FIRST_LINES:]))[: LINES_MAX - FIRST_LINES], LIST_BYTES_MAX * 3 // 4)
+    return [*head, *reversed(tail)]
+
+
+def _few(lines: Sequence[dict[str, Json]], most: int) -> Sequence[dict[str, Json]]:
+    return lines[: len(within([((), len(pack(line))) for line in lines], most))]
+
+
+_BY_PEOPLE = frozenset(PEOPLES)
 
 
 def markdown(facts: Mapping[str, Json]) -> str:
     """Write a post-mortem's facts as Markdown."""
     incident, impact, found = facts["incident"], facts["impact"], facts["diagnosis"]
     severity = SEVERITIES[incident["severity"]]
+    missing = [f"{count} of {name.replace('_', ' ')}" for name, count in facts["left_out"].items() if count]
     parts = [
         f"# {plain(incident['title'])}",
         (
             f"Incident {code(incident['id'])} on {code(incident['service'])} in {code(incident['env'])}, severity {severity}, "
             f"state {code(incident['state'])}, outcome {code(facts['outcome'])}."
+        ),
+        *(
+            [f"Too long for one page, left out here: {', '.join(missing)}. The timeline has all, part by part."]
+            * bool(missing)
         ),
         "## Impact",
         _list(
@@ -120,7 +151,8 @@ def code(text: object) -> str:
     return f"`{' '.join(str(text).replace('`', chr(39)).split()) or '-'}`"
 
 
-def _of_event(event: Event) -> dict[str, Json]:
+def line_of_event(event: Event) -> dict[str, Json]:
+    """An event as a line of the timeline."""
     line = _line(event)
     return {
         "at": event.at,
@@ -140,12 +172,14 @@ def _line(event: Event) -> dict[str, Json]:
     return {"at": event.at, "by": event.actor, "kind": event.kind, "text": "; ".join(told) or event.kind}
 
 
-def _of_diagnosis(row: DiagnosisRow) -> dict[str, Json]:
+def line_of_diagnosis(row: DiagnosisRow) -> dict[str, Json]:
+    """A diagnosis as a line of the timeline."""
     text = f"{row.verdict}: {row.component} {row.fault}; {row.verified} claims verified, {row.refuted} refuted"
     return {"at": row.at, "what": "diagnosis", "kind": row.verdict, "by": "gate", "text": text, "ref": row.id}
 
 
-def _of_action(action: Mapping[str, Json]) -> dict[str, Json]:
+def line_of_action(action: Mapping[str, Json]) -> dict[str, Json]:
+    """An action on record as a line of the timeline."""
     resource = action.get("resource") or {}
     return {
         "at": _at(action),

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, literal, select, tuple_
 
 from broker.model import Json
-from broker.store.rows import pack, unpack
+from broker.store.rows import Part, Span, pack, unpack, within
 from broker.store.tables import diagnosis, incident_trace
 
 JSON_COLUMNS = ("cause", "claims", "ruled_out", "missing")
@@ -52,14 +52,39 @@ def find(connection: Connection, tenant: str, diagnosis_id: str) -> DiagnosisRow
 
 
 def of_incident(connection: Connection, tenant: str, incident_id: str, limit: int = 100) -> list[DiagnosisRow]:
-    """Return an incident's diagnoses, oldest first."""
+    """Return an incident's newest diagnoses, oldest first."""
     rows = connection.execute(
         select(diagnosis)
         .where(diagnosis.c.tenant == tenant, diagnosis.c.incident == incident_id)
-        .order_by(diagnosis.c.at, diagnosis.c.id)
+        .order_by(diagnosis.c.at.desc(), diagnosis.c.id.desc())
         .limit(limit)
     )
-    return [_row_of(row) for row in rows.mappings()]
+    return [_row_of(row) for row in reversed(rows.mappings().all())]
+
+
+def count(connection: Connection, tenant: str, incident_id: str) -> int:
+    """How many diagnoses an incident has."""
+    mine = (diagnosis.c.tenant == tenant, diagnosis.c.incident == incident_id)
+    return int(connection.execute(select(func.count()).select_from(diagnosis).where(*mine)).scalar_one())
+
+
+def part(connection: Connection, tenant: str, incident_id: str, span: Span) -> Part[DiagnosisRow]:
+    """An incident's newest diagnoses, or those next before a place ``(at, id)``, oldest first."""
+    table = diagnosis.c
+    mine = (table.tenant == tenant, table.incident == incident_id)
+    size = func.length(table.claims) + func.length(table.ruled_out) + func.length(table.cause)
+    asked = select(table.at, table.id, size).where(*mine)
+    if span.before:
+        asked = asked.where(tuple_(table.at, table.id) < tuple_(*map(literal, span.before)))
+    asked = asked.order_by(table.at.desc(), table.id.desc()).limit(span.limit + 1)
+    sizes = [((row[0], row[1]), int(row[2])) for row in connection.execute(asked)]
+    taken = within(sizes[: span.limit], span.bytes)
+    rows = connection.execute(
+        select(diagnosis).where(table.tenant == tenant, table.id.in_([key[1] for key, _ in taken]))
+    )
+    found = sorted((_row_of(row) for row in rows.mappings()), key=lambda row: (row.at, row.id))
+    more = len(taken) < len(sizes)
+    return Part(tuple(found), before=taken[-1][0] if more else (), bytes=sum(one for _, one in taken))
 
 
 def track(connection: Connection, tenant: str, component: str, fault: str) -> tuple[int, int]:

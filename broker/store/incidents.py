@@ -9,15 +9,38 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, literal_column, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from broker.errors import Conflict
 from broker.model import Json
-from broker.store.rows import Page, cursor, pack, place, unpack
+from broker.store.rows import Page, Part, Place, Span, cursor, pack, place, unpack, within
 from broker.store.tables import INCIDENT_STATES, INCIDENT_TRANSITIONS, LIVE_INCIDENT_SQL, incident, incident_event
 
 JSON_COLUMNS = ("alert",)
+PEOPLES = ("note", "rule_out", "correct", "take_over", "hand_back", "outside_change", "override")
+"""Kinds of events by which people take part."""
 _LIVE: ColumnElement[bool] = literal_column(LIVE_INCIDENT_SQL)
+_MOVED = incident_event.c.from_state != incident_event.c.to_state
+ONLY: Mapping[str, ColumnElement[bool]] = {
+    "": true(),
+    "acts": or_(_MOVED, incident_event.c.kind.in_(PEOPLES)),
+    "verdicts": and_(_MOVED, incident_event.c.from_state == "verifying"),
+}
+"""Which events: all; what moved the incident or was said by people; what verification found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +149,9 @@ def merged(connection: Connection, tenant: str, incident_id: str, *, firing: boo
     return [_incident_of(row) for row in rows]
 
 
-def count(connection: Connection, tenant: str, *, merged_into: str = "") -> int:
-    """Count the tenant's live incidents, or those that are linked into one."""
-    which = incident.c.merged_into == merged_into if merged_into else _LIVE
+def count(connection: Connection, tenant: str, *, merged_into: str = "", but: str = "") -> int:
+    """Count the tenant's live incidents but those of one fingerprint, or those that are linked into one."""
+    which = incident.c.merged_into == merged_into if merged_into else and_(_LIVE, incident.c.fingerprint != but)
     statement = select(func.count()).select_from(incident).where(incident.c.tenant == tenant, which)
     return int(connection.execute(statement).scalar_one())
 
@@ -237,6 +260,46 @@ def events(connection: Connection, tenant: str, incident_id: str, after: int = 0
         .order_by(table.seq)
     ).all()
     return [_event_of(row) for row in rows]
+
+
+def event_part(  # noqa: PLR0913 - one keyword a part of the question
+    connection: Connection, tenant: str, incident_id: str, span: Span, *, by_time: bool = False, only: str = ""
+) -> Part[Event]:
+    """Events that stand together, in order of their numbers (places ``(seq,)``) or of time (``(at, seq)``)."""
+    table = incident_event.c
+    keys = (table.at, table.seq) if by_time else (table.seq,)
+    mine = (table.tenant == tenant, table.incident == incident_id, ONLY[only])
+    asked = select(*keys, func.length(table.body)).where(*mine)
+    if span.before:
+        asked = asked.where(tuple_(*keys) < tuple_(*map(literal, span.before)))
+    if span.after:
+        asked = asked.where(tuple_(*keys) > tuple_(*map(literal, span.after)))
+    order = keys if span.after else tuple(key.desc() for key in keys)
+    sizes = [(tuple(row[:-1]), int(row[-1])) for row in connection.execute(asked.order_by(*order).limit(span.limit))]
+    taken = within(sizes, span.bytes)
+    ends = [key for key, _ in taken]
+    rows = connection.execute(select(incident_event).where(*mine[:2], table.seq.in_([key[-1] for key in ends])))
+    found = sorted(map(_event_of, rows), key=lambda event: (event.at, event.seq) if by_time else (event.seq,))
+
+    def beyond(edge: ColumnElement[bool]) -> bool:
+        return connection.execute(select(table.seq).where(*mine, edge).limit(1)).first() is not None
+
+    low, high = (min(ends), max(ends)) if ends else ((), ())
+    return Part(
+        tuple(found),
+        before=low if low and beyond(tuple_(*keys) < tuple_(*map(literal, low))) else (),
+        after=high if high and beyond(tuple_(*keys) > tuple_(*map(literal, high))) else (),
+        bytes=sum(size for _, size in taken),
+    )
+
+
+def event_ends(connection: Connection, tenant: str, incident_id: str) -> tuple[Place, Place] | None:
+    """The first and the last place in order of time, ``(at, seq)``; None while there is no event."""
+    table = incident_event.c
+    asked = select(table.at, table.seq).where(table.tenant == tenant, table.incident == incident_id).limit(1)
+    first = connection.execute(asked.order_by(table.at, table.seq)).first()
+    last = connection.execute(asked.order_by(table.at.desc(), table.seq.desc())).first()
+    return (tuple(first), tuple(last)) if first and last else None
 
 
 def acts_of_people(

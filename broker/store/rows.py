@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,6 +50,40 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     after: str = ""
+
+
+Place = tuple[int | str, ...]
+"""Where a row stands in its list; places are ordered as the list is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of a list is wanted: its end, or what stands next ``before`` or ``after`` a place; in rows and in bytes."""
+
+    limit: int
+    bytes: int
+    before: Place = ()
+    after: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """Rows that stand together, in order; ``before`` and ``after`` ask for what stands beyond, empty where nothing does."""
+
+    items: tuple[T, ...]
+    before: Place = ()
+    after: Place = ()
+    bytes: int = 0
+
+
+def within(sizes: Sequence[tuple[Place, int]], most: int) -> Sequence[tuple[Place, int]]:
+    """Those that fit into ``most`` bytes together, from the first on; the first is taken whatever its size."""
+    total = 0
+    for taken, (_, size) in enumerate(sizes):
+        total += size
+        if taken and total > most:
+            return sizes[:taken]
+    return sizes
 
 
 def cursor(at: int, row_id: str) -> str:

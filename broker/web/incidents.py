@@ -3,16 +3,22 @@
 A claim is looked for before it is asked for: a poll that finds nothing due leaves no record.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.config import Settings
+from broker.errors import LimitExceeded
 from broker.identity import Verifier
 from broker.incident_acts import IncidentActs
+from broker.incidents import SEVERITY
 from broker.web import alertmanager, schemas
 from broker.web.api import Api, json_response
+
+PART_MAX = 200
+"""Entries of one answer."""
 
 
 class IncidentApi:
@@ -26,12 +32,23 @@ class IncidentApi:
         self._settings = settings
 
     async def alertmanager(self, request: Request) -> Response:
-        """POST /v1/webhooks/alertmanager: one act an alert; one that cannot be taken fails the call, to be sent again."""
+        """POST /v1/webhooks/alertmanager: one act an alert, ends and the most severe first.
+
+        One that finds no room keeps none of the others out, and fails the call after them: it is to be sent again.
+        """
         body = await schemas.read_object(await request.body(), self._settings.web)
         incidents: list[Any] = []
-        for arguments in alertmanager.read(body, self._settings.incidents):
-            done = await self._api.own_act(request, "gate.incidents.receive", arguments)
-            incidents.append(done["incident"])
+        refused: LimitExceeded | None = None
+        for arguments in sorted(alertmanager.read(body, self._settings.incidents), key=_turn):
+            try:
+                done = await self._api.own_act(request, "gate.incidents.receive", arguments)
+                incidents.append(done["incident"])
+            except LimitExceeded as error:
+                if error.error_code != "incident.flood":
+                    raise
+                refused = refused or error
+        if refused is not None:
+            raise refused
         return json_response({"incidents": list(dict.fromkeys(incidents))})
 
     async def report(self, request: Request) -> Response:
@@ -54,11 +71,19 @@ class IncidentApi:
 
     async def incident(self, request: Request) -> Response:
         """GET /v1/incidents/{id}; an agent says in which ``session`` it reads it."""
-        return await self._one(request, "whole")
+        return await self._one(request, "whole", **self._span(request))
+
+    async def events_of(self, request: Request) -> Response:
+        """GET /v1/incidents/{id}/events: the newest, or those next ``before`` or ``after`` a place."""
+        return await self._one(request, "events", only=request.query_params.get("only", ""), **self._span(request))
+
+    async def diagnoses_of(self, request: Request) -> Response:
+        """GET /v1/incidents/{id}/diagnoses: the newest, or those next ``before`` a place."""
+        return await self._one(request, "diagnoses", **self._span(request))
 
     async def timeline(self, request: Request) -> Response:
-        """GET /v1/incidents/{id}/timeline."""
-        return await self._one(request, "timeline")
+        """GET /v1/incidents/{id}/timeline: the newest, or what is next ``before`` or ``after`` a place."""
+        return await self._one(request, "timeline", **self._span(request))
 
     async def postmortem(self, request: Request) -> Response:
         """GET /v1/incidents/{id}/postmortem."""
@@ -114,12 +139,22 @@ class IncidentApi:
         arguments = {"work": request.path_params["id"], **body.model_dump(exclude={"session"})}
         return await self._api.gate(request, "gate.work.finish", arguments, session=body.session)
 
-    async def _one(self, request: Request, what: str) -> Response:
-        return await self._read(request, {"incident": request.path_params["id"], "what": what})
+    def _span(self, request: Request) -> dict[str, Any]:
+        """Which part of a long list: ``before``, ``after``, ``limit``."""
+        edges = {name: request.query_params.get(name, "") for name in ("before", "after")}
+        return {**edges, "limit": min(self._api.number(request, "limit", PART_MAX), PART_MAX)}
+
+    async def _one(self, request: Request, what: str, **said: Any) -> Response:
+        return await self._read(request, {"incident": request.path_params["id"], "what": what, **said})
 
     async def _read(self, request: Request, arguments: dict[str, Any]) -> Response:
         session = request.query_params.get("session", "")
         return await self._api.gate(request, "gate.incidents.read", arguments, session=session)
+
+
+def _turn(alert: Mapping[str, Any]) -> tuple[bool, int]:
+    """Ends make room; then the most severe goes first."""
+    return alert["status"] != "resolved", -SEVERITY[alert["severity"]]
 
 
 def _said(claim: schemas.ClaimBody) -> dict[str, Any]:

@@ -225,6 +225,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/v1/incidents", "incidents", "gate.incidents.read", "pipeline", "incidents, the newest first"),
     Route("GET", "/v1/incidents/{id}", "incident", "gate.incidents.read", "pipeline", "all that is known of one"),
+    Route("GET", "/v1/incidents/{id}/events", "events_of", "gate.incidents.read", "pipeline", "its events, in parts"),
+    Route("GET", "/v1/incidents/{id}/diagnoses", "diagnoses_of", "gate.incidents.read", "pipeline", "in parts"),
     Route(
         "GET", "/v1/incidents/{id}/timeline", "timeline", "gate.incidents.read", "pipeline", "what happened, in order"
     ),

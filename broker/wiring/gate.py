@@ -108,7 +108,6 @@ class Wiring(Foundations):
             records=self.records,
             settings=self.settings.incidents,
             remedies=self._remedies,
-            clock=self.clock,
         )
 
     # -- what people read out of the log ------------------------------------------------------------------------------

@@ -223,12 +223,31 @@ class IncidentPage(Answer):
     after: str = ""
 
 
+class ListPart(Answer):
+    """What an answer shows of a long list: ``total`` entries there are; non-empty places ask for those beyond."""
+
+    total: int = 0
+    before: str = ""
+    after: str = ""
+    bytes: int = 0
+
+
+class EventsPart(ListPart):
+    """Events that stand together, in order."""
+
+    events: tuple[Mapping[str, Json], ...]
+
+
 class IncidentDetail(Answer):
     """All that is known of one incident; what outsiders wrote in it is untrusted text."""
 
     incident: Incident
     events: tuple[Mapping[str, Json], ...] = ()
+    """The newest; ``events_part`` says where the others are."""
+    events_part: ListPart = ListPart()
     diagnoses: tuple[Mapping[str, Json], ...] = ()
+    """The newest, and the one that it stands on."""
+    diagnoses_part: ListPart = ListPart()
     topology: Mapping[str, Json] = Field(default_factory=dict)
     memory: tuple[Mapping[str, Json], ...] = ()
     remedies: tuple[Mapping[str, Json], ...] = ()

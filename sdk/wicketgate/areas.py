@@ -15,6 +15,7 @@ from wicketgate.answers import (
     Done,
     Ended,
     Entry,
+    EventsPart,
     IncidentDetail,
     IncidentPage,
     Json,
@@ -223,12 +224,45 @@ class Incidents(Area):
         return IncidentPage.model_validate(await self._get("/v1/incidents", query))
 
     async def get(self, incident: str, *, session: str = "") -> IncidentDetail:
-        """All that is known of one: alert, window, events, diagnoses, topology, past traces, remedies."""
+        """All that is known of one: alert, window, events, diagnoses, topology, past traces, remedies.
+
+        Of events and diagnoses the newest; ``events_part`` and ``diagnoses_part`` say how many there are, and where the
+        rest is. ``events`` of this area reads on from there.
+        """
         return IncidentDetail.model_validate(await self._read(incident, "", session))
 
-    async def timeline(self, incident: str, *, session: str = "") -> Mapping[str, Json]:
-        """What happened, in order: ``entries``, and as ``markdown``."""
-        return dict(await self._read(incident, "/timeline", session))
+    async def events(
+        self, incident: str, *, before: str = "", after: str = "", only: str = "", session: str = ""
+    ) -> EventsPart:
+        """Its newest events, or those next ``before`` or ``after`` a place that an earlier part named.
+
+        ``only``: ``acts`` for what moved the incident and what people did, ``verdicts`` for what verification found.
+        """
+        edges = {"before": before, "after": after, "only": only}
+        return EventsPart.model_validate(await self._read(incident, "/events", session, edges))
+
+    async def events_before(
+        self, incident: str, before: str, *, only: str = "", session: str = ""
+    ) -> Sequence[Mapping[str, Json]]:
+        """All events before a place, in order; part by part."""
+        found: list[Mapping[str, Json]] = []
+        while before:
+            part = await self.events(incident, before=before, only=only, session=session)
+            found, before = [*part.events, *found], part.before
+        return found
+
+    async def diagnoses(self, incident: str, *, before: str = "", session: str = "") -> Mapping[str, Json]:
+        """Its newest ``diagnoses``, or those next ``before`` a place; ``total`` and ``before`` say what else there is."""
+        return dict(await self._read(incident, "/diagnoses", session, {"before": before}))
+
+    async def timeline(
+        self, incident: str, *, before: str = "", after: str = "", session: str = ""
+    ) -> Mapping[str, Json]:
+        """What happened, in order: ``entries`` with the ``actions`` that they tell of, and as ``markdown``.
+
+        The newest of ``total``, or what is next ``before`` or ``after`` a place; both are named where there is more.
+        """
+        return dict(await self._read(incident, "/timeline", session, {"before": before, "after": after}))
 
     async def postmortem(self, incident: str, *, session: str = "") -> Mapping[str, Json]:
         """The account of a closed incident, from records only, as ``markdown``."""
@@ -264,8 +298,9 @@ class Incidents(Area):
         body["ruled_out"] = [dict(one) for one in ruled_out]
         return Diagnosis.model_validate(await self._post(f"/v1/incidents/{incident}/diagnoses", body, key))
 
-    async def _read(self, incident: str, part: str, session: str) -> Json:
-        return await self._get(f"/v1/incidents/{incident}{part}", {"session": session} if session else None)
+    async def _read(self, incident: str, part: str, session: str, query: Mapping[str, str] | None = None) -> Json:
+        said = {name: value for name, value in {"session": session, **(query or {})}.items() if value}
+        return await self._get(f"/v1/incidents/{incident}{part}", said or None)
 
 
 class Work(Area):

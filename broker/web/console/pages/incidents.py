@@ -18,6 +18,8 @@ PAGE = "/console/incidents"
 READ = "gate.incidents.read"
 DIRECT = "gate.incidents.direct"
 KINDS = ("rule_out", "correct", "take_over", "hand_back", "outside_change", "close")
+LINES = 200
+"""Entries of the timeline on one page."""
 _STATE_LOOKS = {
     "mitigated": "good",
     "closed": "plain",
@@ -158,6 +160,12 @@ class IncidentView:
     asked: str
     """The action that waits, runs, or is not judged yet; or empty."""
     lines: list[Mapping[str, Any]]
+    """A part of the timeline, of ``total``; ``earlier`` and ``later`` are pages, empty where there are none."""
+    total: int
+    earlier: str
+    later: str
+    older_diagnoses: int
+    """How many are not shown."""
     diagnoses: list[Diagnosed]
     reads: list[Done]
     writes: list[Done]
@@ -212,8 +220,10 @@ class IncidentPages:
     async def console_incident(self, request: Request) -> Response:
         """GET /console/incidents/{id}."""
         whole = (await self._read(request, "whole")).value
-        told = await self._read(request, "timeline")
-        view = _whole(whole, told.value, told.receipt)
+        found = (await self._read(request, "events", only="verdicts")).value
+        edges = {name: request.query_params.get(name, "") for name in ("before", "after")}
+        told = await self._read(request, "timeline", limit=LINES, **edges)
+        view = _whole(whole, found["events"], told.value, told.receipt)
         return await self._desk.render(request, "incident.html", view, title=words.incidents.one)
 
     async def console_incident_related(self, request: Request) -> Response:
@@ -261,16 +271,22 @@ class IncidentPages:
             _path(request), told=words.incidents.done if told.status == "done" else words.common.waiting
         )
 
-    async def _read(self, request: Request, what: str) -> Any:
-        return await self._desk.ask(request, READ, {"incident": request.path_params["id"], "what": what})
+    async def _read(self, request: Request, what: str, **said: Any) -> Any:
+        return await self._desk.ask(request, READ, {"incident": request.path_params["id"], "what": what, **said})
 
 
 def _path(request: Request) -> str:
     return f"{PAGE}/{quote(request.path_params['id'], safe='')}"
 
 
-def _whole(whole: Mapping[str, Any], told: Mapping[str, Any], receipt: Mapping[str, Any]) -> IncidentView:
+def _whole(
+    whole: Mapping[str, Any],
+    verdicts: Sequence[Mapping[str, Any]],
+    told: Mapping[str, Any],
+    receipt: Mapping[str, Any],
+) -> IncidentView:
     stands, actions = whole["incident"], told["actions"]
+    path = Row.of(stands).path
     state, exports = stands["state"], any(route.path == _EXPORTS for route in ROUTES)
     return IncidentView(
         row=Row.of(stands),
@@ -280,10 +296,14 @@ def _whole(whole: Mapping[str, Any], told: Mapping[str, Any], receipt: Mapping[s
         labels=_pairs(stands["alert"]),
         asked=whole["asked"],
         lines=told["entries"],
+        total=told["total"],
+        earlier=f"{path}?{urlencode({'before': told['before']})}#timeline" if told["before"] else "",
+        later=f"{path}?{urlencode({'after': told['after']})}#timeline" if told["after"] else "",
+        older_diagnoses=max(0, whole["diagnoses_part"]["total"] - len(whole["diagnoses"])),
         diagnoses=[_diagnosed(one, stands["diagnosis"]) for one in whole["diagnoses"]],
         reads=[_act(one) for one in actions if one["effect"] != "write"],
         writes=[_act(one) for one in actions if one["effect"] == "write"],
-        measured=_measured(whole["events"]),
+        measured=_measured(verdicts),
         linked=[Row.of(one) for one in whole["linked"]],
         kinds=tuple(one for one in KINDS if one != ("take_over" if state == "human_hold" else "hand_back")),
         over=state in {"linked", "closed"},
