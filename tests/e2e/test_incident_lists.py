@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from wicketgate import Gate, IncidentPage
+
 from agents.case import detail_of, people
 from tests.e2e.test_incidents import alert, claim, finish, opened, post, read, send
 from tests.sim.visitor import signed_in
 from tests.sim.world import World, world
-from wicketgate import Gate, IncidentPage
 
 MANY = 230
 
