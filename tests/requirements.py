@@ -40,6 +40,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy's part; the server has no deadline before a body"),
     _("in:shapes", "JSON Schema 2020-12", "the quick yes of a compiled schema is never a yes where the exact check says no", "unit/test_shapes.py"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
+    # -- what needs more than a sign-in
+    _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
     # -- incidents
     _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py", "unit/incidents/test_linking.py", "unit/incidents/test_floods.py"),
     _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py", "unit/incidents/test_excluded.py"),
@@ -55,6 +57,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("remedy:verified", "broker/remedies", "what is measured before and after decides; what did not help is undone once, as approved, and escalated", "unit/remedies/test_verdict.py", "unit/remedies/test_measure.py", "e2e/test_remedies.py"),
     _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py", "e2e/test_incident_lists.py"),
     _("remedy:bounds", "broker/remedies", "a withdrawn diagnosis runs nothing, people are heard until the last look, an incident asks for one action whoever works on it", "e2e/test_remedy_bounds.py"),
+    _("remedy:loops", "broker/remedies", "remedies in vain, too many, or at a beat end with people; facts of a remedy are the gate's", "e2e/test_remedy_loops.py"),
     _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     _("incident:recorded", "broker/connectors", "recorded answers are read strictly, met exactly, and EMPTY elsewhere; a case goes through a temporary gate to the same judge", "unit/connectors/test_replay.py", "e2e/test_investigate_replay.py"),
     _("incident:rules", "agents/rules", "the first tier names a cause by two independent signals, follows errors upstream, and abstains from what it does not know", "unit/rules/test_investigate.py", "unit/rules/test_poor_answers.py", "unit/rules/test_scores.py"),
