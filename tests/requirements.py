@@ -60,7 +60,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("remedy:loops", "broker/remedies", "remedies in vain, too many, or at a beat end with people; facts of a remedy are the gate's", "e2e/test_remedy_loops.py"),
     _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     _("incident:recorded", "broker/connectors", "recorded answers are read strictly, met exactly, and EMPTY elsewhere; a case goes through a temporary gate to the same judge", "unit/connectors/test_replay.py", "e2e/test_investigate_replay.py"),
-    _("incident:rules", "agents/rules", "the first tier names a cause by two independent signals, follows errors upstream, and abstains from what it does not know", "unit/rules/test_investigate.py", "unit/rules/test_poor_answers.py", "unit/rules/test_scores.py"),
+    _("incident:rules", "agents/rules", "the first tier names a cause by two independent signals, follows errors upstream, and abstains from what it does not know", "unit/rules/test_investigate.py", "unit/rules/test_poor_answers.py", "unit/rules/test_scores.py", "unit/rules/test_templates.py"),
     _("incident:corpora", "HolmesGPT and opensre fixtures", "on recorded incidents at most 5 % are convicted wrongly, healthy ones never", "eval/test_recorded_cases.py"),
     # -- reading the log
     _("logbook:live", "WHATWG HTML 9.2", "the log is followed by number: resumed without loss or repeat, per tenant, bounded, ended with the reason", "e2e/test_events.py", "unit/sdk/test_events.py"),

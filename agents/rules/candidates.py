@@ -8,6 +8,7 @@ from agents.rules.finding import Candidate, Claim
 from agents.rules.profiles import SUPPORT
 from agents.rules.scope import Scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
+from agents.rules.templates import SHAPES
 from agents.rules.walk import Place
 
 CLAIMS_MAX = 8
@@ -148,7 +149,7 @@ def _supports(scope: Scope, sign: Sign, component: str, fault: str) -> bool:
     if not at_or_above:
         return False
     if sign.role == SYMPTOM:
-        return True
+        return sign.kind not in SHAPES
     return sign.fault in EFFECTS.get(fault, frozenset()) and sign.fault != fault
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from agents.rules import changes, metrics, profiles, signs, states
+from agents.rules import changes, metrics, profiles, signs, states, templates
 from agents.rules.candidates import weigh
 from agents.rules.changes import Change
 from agents.rules.faults import family
@@ -110,7 +110,7 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
     got = [*signs.read(seen, owned), *troubled]
     down, up = states.read(seen)
     waits, against = profiles.read(seen)
-    got += [*down, *waits]
+    got += [*down, *waits, *templates.read(seen)]
     if seen.query.signal == "alert":
         material.resolved |= _is_over_by_itself(seen.value)
         got = [] if material.resolved else _alert(scope, seen, owned)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agents.rules.finding import Claim
 from agents.rules.scope import Scope
 from agents.rules.signs import SYMPTOM, Sign
+from agents.rules.templates import SHAPES
 
 SLACK_SECONDS = 30
 PASSED_ON = frozenset({"passed-errors"})
@@ -28,10 +29,11 @@ def places(scope: Scope, signs: Sequence[Sign]) -> dict[str, Place]:
     """Each component with symptoms."""
     found: dict[str, Place] = {}
     for component in dict.fromkeys(sign.component for sign in signs):
-        here = [sign for sign in signs if sign.component == component and sign.role == SYMPTOM]
+        told = [sign for sign in signs if sign.component == component and sign.role == SYMPTOM]
+        here = [sign for sign in told if sign.kind not in SHAPES]
         kinds = {sign.kind for sign in here}
         passes = bool(kinds & PASSED_ON) and "own-errors" not in kinds
-        onsets = [sign.at for sign in here if sign.at is not None]
+        onsets = [sign.at for sign in here or told if sign.at is not None]
         own = "own-errors" in kinds or (bool(here) and not passes)
         found[component] = Place(component, own, passes, min(onsets) if onsets else None, here)
     return {name: _behind(scope, place, found) for name, place in found.items()}

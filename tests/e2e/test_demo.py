@@ -17,6 +17,7 @@ import pytest
 
 from demo import tally
 
+pytestmark = pytest.mark.timeout(1500)
 WICKETGATE = Path(sys.executable).parent / "wicketgate"
 FLAGS = ["--yes", "--no-browser", "--json"]
 

@@ -19,6 +19,7 @@ import pytest
 from demo import tally
 from tests.sim.visitor import Visitor
 
+pytestmark = pytest.mark.timeout(1500)
 WICKETGATE = Path(sys.executable).parent / "wicketgate"
 KEYS = itertools.count()
 
