@@ -85,6 +85,7 @@ def main() -> None:
     options.add_argument("--port", type=int, required=True)
     options.add_argument("--notices", type=Path, required=True)
     given = options.parse_args()
+    given.notices.touch()
     LoopbackServer(given.port, Pager(input(), given.notices).route).serve_forever()
 
 

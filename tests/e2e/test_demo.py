@@ -139,7 +139,7 @@ def test_what_the_object_says_agrees_with_the_process_table_and_the_service_leve
     assert deployed[0]["at"] <= bad[0] + 2
     assert bad[-1] <= deployed[1]["at"] + 2, "customers are served from the moment at which the revert is deployed"
     assert set(customers[0]) == {"at", "service", "requests", "errors", "p99_ms"}
-    assert kept.lines("notices.jsonl") == [] or figures["notices"] > 0
+    assert (kept.lines("notices.jsonl"), figures["notices"]) == ([], 0), "nobody is called for what was mended"
 
 
 def test_both_verdicts_on_the_log_are_those_of_the_verifier(kept: Kept, tmp_path: Path) -> None:
@@ -203,7 +203,9 @@ def test_the_story_shows_each_step(kept: Kept) -> None:
         "redacted",
         "recorded",
         "try to approve its own proposal",
-        "approved by the security persona",
+        "watch it: http://localhost:",
+        "sign in as `oncall`, or as `security` to approve; the code is ",
+        "approve by dev:security; the agent is not among them",
         "the gate verified git.change.revert: improved, so the incident is mitigated",
         "from the alert to the finding",
         "model tokens",
