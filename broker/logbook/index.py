@@ -7,7 +7,7 @@ behind the log; a search first takes up what is missing, up to a bound, and says
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from broker.clock import Clock, seconds
@@ -24,6 +24,7 @@ PAGE = 500
 AT_A_SEARCH_MAX = 1_000
 """Records that a search itself takes up."""
 WINDOW_SECONDS = 7 * 86_400
+_COLUMNS = tuple(field.name for field in fields(Line))
 
 
 class LogIndex:
@@ -114,7 +115,8 @@ def _ref(name: str, prefix: str, ref: Callable[[str], str]) -> str:
 
 
 def _row(line: Line) -> dict[str, Any]:
-    return asdict(line) | {"own": line.quiet}
+    # dataclasses.asdict would copy every value deeply: a tenth of an action's CPU.
+    return {name: getattr(line, name) for name in _COLUMNS} | {"own": line.quiet}
 
 
 def _line(row: Mapping[str, Any]) -> Line:

@@ -6,7 +6,7 @@ input that does not fit is a fault of the gate, not of the caller: ``policy.bad_
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,7 +25,7 @@ class ReadyInput(NamedTuple):
     digest: str
 
 
-def prepare(value: Mapping[str, Json], check: Check) -> ReadyInput:
+def prepare(value: Mapping[str, Any], check: Check) -> ReadyInput:
     """Check ``value`` with the compiled input schema and serialise it.
 
     Raises ``PolicyUnavailable`` (``policy.bad_input``) naming the field and rule, never the value.
@@ -40,8 +40,8 @@ def prepare(value: Mapping[str, Json], check: Check) -> ReadyInput:
         raise unavailable(BAD_INPUT, detail, retry_after=None) from None
     if len(text) > BYTES_MAX:
         raise unavailable(BAD_INPUT, f"the policy input is larger than {BYTES_MAX} bytes", retry_after=None)
-    if _has_float(value.get("action")):
-        raise unavailable(BAD_INPUT, "the policy input holds a float under .action", retry_after=None)
+    if _has_float(value["action"]["properties"]):
+        raise unavailable(BAD_INPUT, "the policy input holds a float under .action.properties", retry_after=None)
     return ReadyInput(text, hashlib.sha256(text).hexdigest())
 
 
