@@ -1,8 +1,11 @@
 """Claims and observations in the words of a test."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from broker.evidence import Finding, Judged, Observation, judge_claim, read_claims
+from broker.evidence import Finding, Judged, Observation, Symptom, judge_claim, read_claims
+from broker.evidence.assessing import assess
+from broker.evidence.telling import Worth
 from broker.model import ResultStatus
 
 START = 1_790_000_000
@@ -57,8 +60,31 @@ def verdict(value: Any, selector: str, op: str, wanted: Any = None, **other: Any
     return found.verdict if found.verdict != "unverifiable" else found.reason
 
 
+EVERYBODY = frozenset({"storefront", "checkout", "payments", "island", "unheard-of"})
+
+
 def judged(
-    op: str = "gt", wanted: Any = "0.1", *, role: str = "cause", source: str = "a", signal: str = "metric", **other: Any
+    op: str = "gt",
+    wanted: Any = "0.1",
+    *,
+    role: str = "cause",
+    source: str = "a",
+    signal: str = "metric",
+    about: frozenset[str] = EVERYBODY,
+    idle: str = "",
+    began: tuple[int, int] | None = None,
+    selector: str = "$.series[0].points[*] | max",
+    **other: Any,
 ) -> Judged:
-    [read] = read_claims([claim("$.series[0].points[*] | max", op, wanted, role=role, **other)])
-    return Judged(read, judge_claim(read, observation(SHOP)), source, signal)
+    """A judged claim, whose worth the test says; what it reads is told apart by source and signal."""
+    [read] = read_claims([claim(selector, op, wanted, role=role, **other) | {"observation": f"obs_{source}_{signal}"}])
+    return Judged(read, judge_claim(read, observation(SHOP)), source, signal, about, Worth(idle, began))
+
+
+def assessed(
+    *claims: dict[str, Any], seen: Sequence[Observation], graph: Any, since: int | None = None
+) -> list[Judged]:
+    """Claims over ``seen`` as the gate assesses them, for an alert of the storefront that began at ``since``."""
+    by_id = {one.id: one for one in seen}
+    read = read_claims(list(claims))
+    return assess(read, [by_id[one.observation] for one in read], graph, Symptom("storefront", since))

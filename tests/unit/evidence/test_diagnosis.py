@@ -7,9 +7,10 @@ import pytest
 from broker.evidence import Judged, Observation, Symptom, judge_claim, read_claims
 from broker.evidence.claims import Cause, RuledOut
 from broker.evidence.confidence import FEATURES, confidence_milli, features, read, weights
-from broker.evidence.diagnosis import MISSING, Weighed, weigh
+from broker.evidence.diagnosis import MISSING, SLACK_S, Weighed, weigh
 from broker.evidence.independence import metric_words, sources
 from broker.evidence.prose import backed
+from broker.evidence.telling import Worth
 from broker.topology import Component, Graph
 from tests.unit.evidence.speech import SHOP, START, claim, judged, observation
 
@@ -52,11 +53,20 @@ def test_two_verified_claims_of_independent_sources_and_kinds_make_a_diagnosis()
         (TWO[:1], {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"}),
         ((TWO[0], TWO[0]), {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"}),
         ((TWO[0], judged("gt", "0.2", source="a", signal="log")), {"evidence.one_source"}),
+        ((TWO[0], judged("lt", "9")), {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"}),
         ((TWO[0], judged("gt", "0.2", source="b", signal="metric")), {"evidence.one_signal"}),
-        # That something is not this is true of nearly any result.
+        # What says nothing does not count, nor what is about somebody else.
         (
-            (TWO[0], judged("ne", "zz", source="b", signal="change")),
-            {"evidence.few_verified", "evidence.one_source", "evidence.one_signal"},
+            (TWO[0], judged(source="b", signal="change", idle="claim.true_before")),
+            {"evidence.few_verified", "evidence.idle", "evidence.one_source", "evidence.one_signal"},
+        ),
+        (
+            (TWO[0], judged(source="b", signal="change", about=frozenset({"payments"}))),
+            {"evidence.few_verified", "evidence.not_about", "evidence.one_source", "evidence.one_signal"},
+        ),
+        (
+            (TWO[0], judged(source="b", signal="change", about=frozenset())),
+            {"evidence.few_verified", "evidence.not_about", "evidence.one_source", "evidence.one_signal"},
         ),
         ((*TWO, judged("gt", 9, role="cause")), {"evidence.cause_refuted"}),
         ((*TWO, judged("gt", 9, role="prediction")), {"evidence.prediction_refuted"}),
@@ -88,25 +98,44 @@ def test_a_false_claim_beside_the_cause_is_shown_and_does_not_decide(role: str) 
     assert (found.verdict, found.refuted) == ("diagnosed", 1)
 
 
-def test_the_cause_does_not_begin_after_the_symptom() -> None:
-    late = judged("gt", "0.1", at="$.series[0].points[*] | onset(> 0.1)")
+def late(from_: int, to: int, **other: Any) -> Judged:
+    """What the gate saw begin between two seconds after the start."""
+    return judged(source="late", began=(START + from_, START + to), **other)
+
+
+def test_the_cause_does_not_surely_begin_after_the_symptom() -> None:
     beside = judged("gt", "0.2", source="b", signal="change")
-    assert weighed(late, beside, symptom=Symptom("storefront", START + 45)).verdict == "diagnosed"
-    assert weighed(late, beside, symptom=Symptom("storefront", START + 44)).missing == ("evidence.cause_after_symptom",)
-    assert weighed(late, beside, symptom=Symptom("storefront")).verdict == "diagnosed"
+    begins = late(30, 45)
+    for at, missing in ((45, ()), (30 - SLACK_S, ()), (29 - SLACK_S, ("evidence.cause_after_symptom",))):
+        assert weighed(begins, beside, symptom=Symptom("storefront", START + at)).missing == missing
+    assert weighed(begins, beside, symptom=Symptom("storefront")).verdict == "diagnosed"
+
+
+def test_an_instant_that_the_agent_names_excuses_no_cause_that_began_late() -> None:
+    begins = late(500, 515, at="$.series[0].points[0][0]")
+    beside = judged("gt", "0.2", source="b", signal="change", at="$.series[0].points[0][0]")
+    assert begins.finding.onset == START
+    found = weighed(begins, beside, symptom=Symptom("storefront", START))
+    assert found.missing == ("evidence.cause_after_symptom",)
+
+
+def test_a_claim_that_counts_for_nothing_excuses_no_cause_that_began_late() -> None:
+    early = judged(source="early", signal="log", began=(START - 900, START - 900), idle="claim.not_trouble")
+    found = weighed(
+        late(500, 515), judged("gt", "0.2", source="b", signal="change"), early, symptom=Symptom("storefront", START)
+    )
+    assert found.missing == ("evidence.cause_after_symptom",)
 
 
 def test_a_symptom_that_a_claim_dates_counts_even_if_the_alert_came_later() -> None:
-    late = judged("gt", "0.1", at="$.series[0].points[*] | onset(> 0.1)")
     early = judged("gt", "0.2", role="symptom", source="b", signal="log", at="$.series[0].points[0][0]")
-    found = weighed(late, early, symptom=Symptom("storefront", START + 500))
+    found = weighed(late(200, 215), early, symptom=Symptom("storefront", START + 500))
     assert found.missing == ("evidence.cause_after_symptom",)
 
 
 def test_a_symptom_that_a_claim_dates_late_does_not_excuse_a_cause_after_the_alert() -> None:
-    late = judged("gt", "0.1", at="$.series[0].points[*] | onset(> 0.1)")
     later = judged("gt", "0.2", role="symptom", source="b", signal="log", at="$.series[0].points[*] | at_last")
-    found = weighed(late, later, symptom=Symptom("storefront", START))
+    found = weighed(late(200, 215), later, symptom=Symptom("storefront", START))
     assert found.missing == ("evidence.cause_after_symptom",)
 
 
@@ -130,14 +159,18 @@ def test_a_fault_travels_along_the_dependencies(component: str, service: str, re
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    one, other = dict(one), dict(other)
+    about = [frozenset(given.pop("about", ("checkout",))) for given in (one, other)]
     left = observation({"a": 1}, **({"id": "obs_1", "digest": "x"} | one))
     right = observation({"a": 2}, **({"id": "obs_2", "digest": "y"} | other))
-    named = sources([left, right])
-    return named["obs_1"] == named["obs_2"]
+    named = sources([(left, about[0]), (right, about[1])])
+    return named[0] == named[1]
 
 
 def prom(query: str, **more: Any) -> dict[str, Any]:
-    return {"action": "prometheus.query.range", "arguments": {"query": query, **more}}
+    place = {"type": "prometheus", "id": "main", "env": "prod"}
+    about = more.pop("about", ("checkout",))
+    return {"resource": place, "arguments": {"query": query, **more}, "about": about}
 
 
 @pytest.mark.parametrize(
@@ -148,6 +181,19 @@ def prom(query: str, **more: Any) -> dict[str, Any]:
         (prom('errors{service="checkout"}'), prom('errors{service="checkout"}', step_s=5)),
         (prom('rate(errors{service="checkout"}[5m])'), prom('sum by (code) (errors{service="checkout"}) > 0')),
         (prom('rate(errors{a="1",b="2"}[1m])'), prom('errors{b="2", a="1"}')),
+        # Needless matchers, arguments in another order and other windows make no second source.
+        (prom('errors{service="checkout"}'), prom('errors{service="checkout",env="prod",code=~".+"}')),
+        (prom("sum(rate(errors_total[5m]))"), prom("max_over_time(errors_total[1h])")),
+        ({"arguments": {"metric": "errors", "labels": {"a": "1"}}}, {"arguments": {"metric": "errors", "step_s": 9}}),
+        (
+            {"signal": "state", "arguments": {"kinds": ["a", "b"], "since_s": 1}},
+            {"signal": "state", "arguments": {"kinds": ["b", "a"]}},
+        ),
+        # Whoever reads a component's log, and whatever is searched in it: it is one log.
+        (
+            {"signal": "log", "connector": "local", "arguments": {"pattern": "x"}},
+            {"signal": "log", "connector": "logs", "resource": {"type": "logs", "id": "checkout", "env": "prod"}},
+        ),
         (
             {"resource": {"type": "p", "id": "a"}, "digest": "same"},
             {"resource": {"type": "p", "id": "b"}, "digest": "same"},
@@ -162,12 +208,13 @@ def test_the_same_question_or_answer_is_one_source(one: dict[str, Any], other: d
     ("one", "other"),
     [
         ({"signal": "metric"}, {"signal": "log"}),
+        ({"signal": "log"}, {"signal": "log", "about": ("payments",)}),
         ({"resource": {"type": "p", "id": "a"}}, {"resource": {"type": "p", "id": "b"}}),
         (
             {"resource": {"type": "p", "id": "a", "env": "prod"}},
             {"resource": {"type": "p", "id": "a", "env": "staging"}},
         ),
-        (prom('errors{service="checkout"}'), prom('errors{service="payments"}')),
+        (prom('errors{service="checkout"}'), prom('errors{service="payments"}', about=("payments",))),
         (prom("errors"), prom("latency")),
         ({"arguments": {"metric": "errors"}}, {"arguments": {"metric": "latency"}}),
         ({"signal": "metric", "digest": "same"}, {"signal": "log", "digest": "same"}),
@@ -179,12 +226,20 @@ def test_another_place_kind_or_series_is_another_source(one: dict[str, Any], oth
 
 def test_the_same_observation_cited_twice_is_one_source() -> None:
     seen: Observation = observation(SHOP)
-    assert len(set(sources([seen, seen]).values())) == 1
+    assert len(set(sources([(seen, frozenset({"a"})), (seen, frozenset({"b"}))]))) == 1
+
+
+def test_what_joins_two_sources_later_makes_them_one() -> None:
+    one, two, both = (observation({}, id=f"obs_{n}", digest=digest) for n, digest in enumerate(("x", "y", "y")))
+    about = (frozenset({"a"}), frozenset({"b"}), frozenset({"a"}))
+    assert len(set(sources(list(zip((one, two), about, strict=False))))) == 2
+    assert len(set(sources(list(zip((one, two, both), about, strict=True))))) == 1
 
 
 def test_functions_and_windows_of_a_query_are_left_out() -> None:
     query = 'histogram_quantile(0.99, sum by (le) (rate(http_seconds_bucket{service="checkout",code!~"5.."}[5m]))) > 2'
-    assert metric_words(query) == ["code!~5..", "http_seconds_bucket", "service=checkout"]
+    assert metric_words(query) == ["http_seconds_bucket"]
+    assert metric_words('{__name__="errors",service="a"}') == ["errors"]
 
 
 # -- confidence -----------------------------------------------------------------------------------------------------
@@ -207,10 +262,26 @@ def test_every_feature_moves_confidence_its_own_way() -> None:
     assert set(features(weighed(*TWO), None)) == set(FEATURES)
 
 
-def test_a_rival_counts_as_out_only_if_every_claim_against_it_is_verified() -> None:
+def test_a_rival_is_out_only_if_every_claim_against_it_is_verified() -> None:
     false = judged("gt", 9, role="context")
-    found = weighed(*TWO, false, ruled_out=(RuledOut("a", "b", (0, 2)), RuledOut("a", "c", (0, 1))))
+    found = weighed(*TWO, false, ruled_out=(RuledOut("payments", "b", (0, 2)), RuledOut("payments", "c", (0, 1))))
     assert (found.rivals_out, found.rivals_claimed) == (1, 2)
+
+
+def test_rivals_count_once_a_claim_and_only_by_what_is_about_them() -> None:
+    payments = judged(role="context", source="p", about=frozenset({"payments"}))
+    trivial = judged(role="context", source="t", about=frozenset({"payments"}), idle="claim.existence")
+    claims = (*TWO, payments, trivial)
+
+    def out(*rivals: RuledOut) -> int:
+        return weighed(*claims, ruled_out=rivals).rivals_out
+
+    assert out(RuledOut("payments", "x", (2,))) == 1
+    assert out(RuledOut("payments", "x", (2,)), RuledOut("payments", "y", (2,))) == 1, "one claim, one rival"
+    assert out(RuledOut("payments", "x", (2,)), RuledOut("island", "x", (2,))) == 1, "it is not about the island"
+    assert out(RuledOut("payments", "x", (0,)), RuledOut("island", "x", (0,))) == 2, "it is about both"
+    assert out(RuledOut("payments", "x", (3,))) == 0, "it says nothing"
+    assert out(RuledOut("checkout", "bad_config", (0,))) == 0, "it is the cause itself"
 
 
 def test_weights_that_would_punish_evidence_are_not_loaded() -> None:
@@ -259,7 +330,7 @@ def test_the_cause_is_named_by_the_submission_alone() -> None:
 
 def test_one_statement_spelled_in_several_ways_is_one_statement() -> None:
     spelled = [
-        Judged(one, judge_claim(one, observation({"state": 5})), "a", "metric")
+        Judged(one, judge_claim(one, observation({"state": 5})), "a", "metric", frozenset({"checkout"}), Worth())
         for one in read_claims(
             [
                 claim(selector, "eq", value)
@@ -269,3 +340,10 @@ def test_one_statement_spelled_in_several_ways_is_one_statement() -> None:
     ]
     assert all(one.verified for one in spelled)
     assert weighed(*spelled).verified == 1
+
+
+def test_one_thing_that_was_read_counts_once_whatever_is_computed_from_it() -> None:
+    again = [
+        judged("gt", "0.2", selector=f"$.series[0].points[*] | {stage}") for stage in ("max", "last", "p99", "delta")
+    ]
+    assert weighed(*again).verified == 1

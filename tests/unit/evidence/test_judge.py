@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from broker.sessions import Opening, Sessions
 from broker.store import Store
 from broker.store.traces import Trace, keep
 from broker.topology import Graph
-from tests.stores import FAR, KINDS, agent, decision_of, fresh_tenant, human, open_store
+from tests.stores import FAR, agent, decision_of, fresh_tenant, human
 from tests.unit.audit.room import erasure, open_log
 from tests.unit.evidence.speech import LINES, SHOP, claim
 
@@ -39,13 +39,6 @@ CHAT = dataclasses.replace(METRICS, name="llm.messages.create", connector="llm",
 RESTART = dataclasses.replace(METRICS, name="shop.process.restart", effect=Effect.WRITE, signal="state")
 ACTIONS = {one.name: one for one in (METRICS, LOGS, CHAT, RESTART)}
 SPOKEN = Intent("alert", "errors of checkout", "alertmanager", "gate", trusted=True)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path_factory.mktemp("store"))
-    yield opened
-    opened.close()
 
 
 class Room:
@@ -265,9 +258,12 @@ def test_policy_sees_the_gates_figures_for_this_incident_and_target_alone(room: 
             "component": "checkout",
             "fault": "bad_config",
             "matches": True,
+            "about": 2,
+            "independent": 2,
         }
         elsewhere = Resource("process", "payments", "prod", "us-east-1")
-        assert (await room.evidence.facts(room.tenant, session, found.id, elsewhere))["matches"] is False
+        there = await room.evidence.facts(room.tenant, session, found.id, elsewhere)
+        assert (there["matches"], there["about"], there["independent"]) == (False, 0, 0)
         assert await room.evidence.facts(room.tenant, other, found.id, RESOURCE) == {}
         assert await room.evidence.facts(room.tenant, "", found.id, RESOURCE) == {}
         assert await room.evidence.facts(room.tenant, session, "dgn_none", RESOURCE) == {}
