@@ -57,6 +57,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("remedy:verified", "broker/remedies", "what is measured before and after decides; what did not help is undone once, as approved, and escalated", "unit/remedies/test_verdict.py", "unit/remedies/test_measure.py", "e2e/test_remedies.py"),
     _("incident:api", "broker/web", "alerts, work, claims and what people do go down the one path, each event on record", "e2e/test_incidents.py", "e2e/test_incident_lists.py"),
     _("remedy:bounds", "broker/remedies", "a withdrawn diagnosis runs nothing, people are heard until the last look, an incident asks for one action whoever works on it", "e2e/test_remedy_bounds.py"),
+    _("remedy:leases", "broker/remedies", "a remedy holds its target and its direct dependents, all or nothing, while it is done and never while it waits", "e2e/test_remedy_leases.py"),
     _("remedy:loops", "broker/remedies", "remedies in vain, too many, or at a beat end with people; facts of a remedy are the gate's", "e2e/test_remedy_loops.py"),
     _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     _("incident:recorded", "broker/connectors", "recorded answers are read strictly, met exactly, and EMPTY elsewhere; a case goes through a temporary gate to the same judge", "unit/connectors/test_replay.py", "e2e/test_investigate_replay.py"),
