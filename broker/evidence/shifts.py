@@ -16,6 +16,7 @@ BEFORE_MIN, AFTER_MIN = 2, 2
 """Points before and after a change, at least."""
 TIMES_NOISE, TIMES_NOISE_OF_FEW, FEW = Decimal(4), Decimal(8), 12
 """The change, in what the series moves anyhow; in a series of fewer than so many points it must be clearer."""
+_BASE, _NOISY = 5, Decimal(3)
 _TENTH, _HALF = Decimal("0.1"), Decimal("0.5")
 
 
@@ -46,8 +47,7 @@ def shift(points: Sequence[Point], *, counter: bool) -> Shift | None:
     beyond = sum(1 for level in new if (level > max(old) if now > was else level < min(old)))
     if 2 * beyond <= len(new) or moved < EXACT.multiply(factor, noise):
         return None
-    first = _first_off(levels, at, moved)
-    began = max(first, 1)
+    began = _first_off(levels, at, max(EXACT.multiply(moved, _TENTH), EXACT.multiply(_NOISY, noise)))
     return Shift(series[began][0], series[began - 1][0])
 
 
@@ -84,12 +84,9 @@ def _farthest(levels: Sequence[Decimal]) -> int | None:
     return place
 
 
-def _first_off(levels: Sequence[Decimal], at: int, moved: Decimal) -> int:
-    """The first point of the way to the new level: off from where the series began by a tenth of the change, and on."""
-    base, bound = _median(levels[:BEFORE_MIN]), EXACT.multiply(moved, _TENTH)
-    widest = max(EXACT.abs(EXACT.subtract(level, base)) for level in levels[:BEFORE_MIN])
-    bound = max(bound, widest)
-    first = at
+def _first_off(levels: Sequence[Decimal], at: int, bound: Decimal) -> int:
+    """The first point of the way to the new level: off by more than ``bound`` from where the series began, and on."""
+    base, first = _median(levels[: min(at, _BASE)]), at
     while first > 1 and EXACT.abs(EXACT.subtract(levels[first - 1], base)) > bound:
         first -= 1
     return first

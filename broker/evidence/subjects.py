@@ -64,7 +64,7 @@ class Names:
         self._paths = paths
         self._names = frozenset({*paths.components, service, *besides} - {""})
         words = "|".join(re.escape(name) for name in sorted(self._names, key=lambda name: (-len(name), name)))
-        self._word = re.compile(rf"(?<![A-Za-z0-9])(?:{words or '(?!)'})(?![A-Za-z0-9])")
+        self._word = re.compile(rf"(?<![A-Za-z0-9-])(?:{words or '(?!)'})(?![A-Za-z0-9])(?:-[A-Za-z0-9]+)*")
 
     def owners(self, name: str) -> set[str]:
         """The known components that ``name`` is or is an instance of (``checkout-5d4f8c7b9-x2x9z``); else its bare name."""
@@ -75,8 +75,8 @@ class Names:
         return {one for one in said if one in self._names} or {bare}
 
     def mentioned(self, text: str) -> set[str]:
-        """Every known name that stands in ``text`` as a word; of names within each other the longest, and what it is of."""
-        return {owner for name in self._word.findall(text[:_TEXT_MAX]) for owner in self.owners(name)}
+        """Every component that ``text`` names, itself or one of its instances, as a whole word."""
+        return {owner for name in self._word.findall(text[:_TEXT_MAX]) for owner in self.known(self.owners(name))}
 
     def known(self, names: Collection[str]) -> set[str]:
         """Those of ``names`` that are components."""
