@@ -53,6 +53,7 @@ class Reviewing:
         """``{bounds, proposed, created_at, parties, diagnosis, session, provenance, why_not, trace, similar, ...}``."""
         place = await self._reader.proposal(await self._parties.bounded(stored_principal(found)), found)
         session = place.gathered.session
+        trace = await self._trace(place, found)
         return {
             "bounds": {name: dict(rule) for name, rule in found.bounds.items()},
             "proposed": dict(found.request["arguments"]),
@@ -72,7 +73,8 @@ class Reviewing:
             "provenance": {path: label.value for path, label in place.request.labels.items()},
             "diagnosis": await self._diagnosis(found, session.incident if session else ""),
             "why_not": self._why_not(reviewer, found),
-            "trace": await self._trace(place, found),
+            "dependents": trace.pop("dependents", []),
+            "trace": trace,
             "similar": await self._similar(found),
         }
 
@@ -93,7 +95,10 @@ class Reviewing:
         return None
 
     async def _trace(self, place: Place, found: Proposal) -> dict[str, Json]:
-        """What policy says of the request before anybody answers: the decision, and each rule that held with its title."""
+        """What policy says of the request before anybody answers: the decision, and each rule that held with its title.
+
+        ``dependents`` is what policy saw to depend directly on the target, by the topology; in an incident only.
+        """
         request, session = place.request, place.gathered.session
         declared = self._policy.catalog.find(request.action)
         connector = self._connectors().get(declared.connector) if declared else None
@@ -118,7 +123,8 @@ class Reviewing:
             return {"problem": error.error_code, "decision": None, "rules": [], "changed": False}
         rules = [{"rule": one.rule, "title": one.title, "file": one.file, "line": one.line} for one in simulation.held]
         changed = simulation.decision.policy_digest != found.policy_digest
-        return {"problem": "", "decision": decision_body(simulation.decision), "rules": rules, "changed": changed}
+        told = {"problem": "", "decision": decision_body(simulation.decision), "rules": rules, "changed": changed}
+        return told | {"dependents": list(situation.target["dependents"])}
 
     async def _similar(self, found: Proposal) -> list[Json]:
         """Ends of the same action on the same resource, newest first; empty where the log cannot be searched now."""

@@ -49,6 +49,7 @@ class Approval:
     plan = "Before and after"
     no_difference = "The connector's plan shows no difference in what it can see."
     affected = "Affected"
+    dependents = "Depends directly on it, by the inventory: {names}"
     affected_none = "The plan names nothing else that is affected."
     rollback = "The way back"
     rollback_text = "This request undoes it. Approving also binds it, by its digest:"
