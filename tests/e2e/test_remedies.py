@@ -141,6 +141,7 @@ def test_an_unsure_diagnosis_waits_for_a_person_and_the_plan_shows_its_undoing(t
         shown = (await it.it.client.get(body["approval"]["url"], headers=oncall)).json()
         assert shown["plan"]["rollback"]["action"] == "local.cache.restore"
         assert len(shown["rollback_digest"]) == 64
+        assert shown["dependents"] == ["storefront"], "the reach of it, by the gate's own topology"
         [record] = [one for one in await it.it.records() if one["kind"] == "proposal"]
         assert record["body"]["plan"]["rollback_digest"] == shown["rollback_digest"]
         assert (await it.it.review(oncall, body["approval"])).status_code == 200
