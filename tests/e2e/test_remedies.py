@@ -13,6 +13,7 @@ from broker.reading import Ask
 from broker.store import writes
 from tests.sim.supervisor import _start
 from tests.sim.troubled import Counters, Troubled
+from tests.sim.visitor import signed_in
 from tests.sim.world import world
 
 QUICK = "[incidents]\nverify_settle_seconds = 5\nverify_window_seconds = 60\nverify_interval_seconds = 20\n"
@@ -141,7 +142,8 @@ def test_an_unsure_diagnosis_waits_for_a_person_and_the_plan_shows_its_undoing(t
         shown = (await it.it.client.get(body["approval"]["url"], headers=oncall)).json()
         assert shown["plan"]["rollback"]["action"] == "local.cache.restore"
         assert len(shown["rollback_digest"]) == 64
-        assert shown["dependents"] == ["storefront"], "the reach of it, by the gate's own topology"
+        page = await (await signed_in(it.it, "oncall")).open(f"/console/inbox/{body['approval']['id']}")
+        assert "Depends directly on it, by the inventory: storefront" in page.text
         [record] = [one for one in await it.it.records() if one["kind"] == "proposal"]
         assert record["body"]["plan"]["rollback_digest"] == shown["rollback_digest"]
         assert (await it.it.review(oncall, body["approval"])).status_code == 200
