@@ -14,18 +14,16 @@ from typing import Any
 
 import orjson
 
-from broker.answers import Past, action_of_observation, answer_of, brief, decision_body, full, listed, receipt_body
+from broker.answers import Past, action_of_observation, answer_of, brief, full, listed, receipt_body
 from broker.approvals import Answer as Review
 from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Action
 from broker.clock import Clock, seconds
-from broker.connectors.base import Connector, EffectStatus
+from broker.connectors.base import EffectStatus
 from broker.errors import BadRequest, Denied, NotFound, Reason, StoreUnavailable
 from broker.killswitch import KillSwitch
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
 from broker.policy.activations import Activation, ActivationRows
-from broker.policy.explain import Simulation
-from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import opened_session
 from broker.records import Records
@@ -62,13 +60,9 @@ class Acts:
         budgets: Mapping[str, int],
         approved: Due,
         beside: Beside,
-        connectors: Callable[[], Mapping[str, Connector]] = dict,
         more: Mapping[str, Act] = MappingProxyType({}),
     ) -> None:
-        """``approved`` takes proposals whose quorum is met; the background resumes them. ``more`` are acts of other rooms.
-
-        ``connectors`` (this one among them, hence late) say where a simulated request's data would go.
-        """
+        """``approved`` takes proposals whose quorum is met; the background resumes them. ``more`` are acts of other rooms."""
         self._sessions = sessions
         self._approvals = approvals
         self._kills = kills
@@ -82,7 +76,6 @@ class Acts:
         self._budgets = budgets
         self._approved = approved
         self._beside = beside
-        self._connectors = connectors
         self.changed = asyncio.Condition()
         """Notified when an action of this process changed its state."""
         self._acts: Mapping[str, Act] = {
@@ -92,8 +85,6 @@ class Acts:
             "gate.observation.read": self._observation,
             "gate.approvals.read": self._read_approvals,
             "gate.review.create": self._review,
-            "gate.policy.read": self._policies,
-            "gate.policy.simulate": self._simulate,
             "gate.policy.activate": self._activate,
             "gate.policy.rollback": self._rollback,
             "gate.agents.read": self._agents,
@@ -339,63 +330,6 @@ class Acts:
         )
         return request.digest
 
-    async def _policies(self, principal: Principal, _arguments: Mapping[str, Any]) -> Json:
-        """What is active and was; who did it is told to people of the operator's tenant."""
-        active, named = self._policy.active, self._kills.is_operator(principal)
-        history = [
-            {
-                "seq": one.seq,
-                "digest": one.digest,
-                "revision": one.revision,
-                "kind": one.kind,
-                "by": one.by if named else "",
-                "at": one.at_ns // 10**9,
-            }
-            for one in await self._bundles.history()
-        ]
-        return {
-            "active": {"digest": active.digest, "revision": active.revision} if active else None,
-            "engine": self._policy.engine_label,
-            "history": history,
-        }
-
-    async def _simulate(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """What a kept bundle (default: the active one) would decide, and the rules that held; nothing is counted."""
-        digest, asked = arguments.get("digest"), arguments["request"]
-        bundle = self._policy.verify(*await self._bundles.bundle(digest)) if digest else None
-        sheet = asked["input"] if asked.get("input") else self._sheet(principal, asked)
-        return simulated(await self._policy.simulate(sheet, bundle))
-
-    def _sheet(self, principal: Principal, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Policy's input as if the caller asked now, outside any session and with nothing used up or approved."""
-        if not asked.get("action") or not asked.get("resource"):
-            raise BadRequest("give `input`, or `action` and `resource`", code="request.simulation")
-        target, name, catalog = asked["resource"], asked["action"], self._policy.catalog
-        resource = self._inventory(principal.tenant, target["type"], target["id"], target["env"]) or Resource(**target)
-        request = catalog.request(
-            action_id="act_simulated",
-            tenant=principal.tenant,
-            requester=principal.acting.id,
-            session="",
-            action=name,
-            resource=resource,
-            arguments=catalog.complete(name, resource, asked.get("arguments", {})),
-            reason=asked.get("reason", ""),
-        )
-        declared = catalog.find(name)
-        connector = self._connectors().get(declared.connector) if declared else None
-        return build_input(
-            principal=principal,
-            session=None,
-            request=request,
-            action=declared,
-            endpoint=connector.endpoint(request) if connector else {},
-            killed=False,
-            usage={},
-            approvals=[],
-            now=seconds(self._clock),
-        )
-
     async def _activate(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Put a staged bundle into force, for every tenant, through the load gate."""
         self._kills.check_operator(principal.tenant)
@@ -430,9 +364,3 @@ class Acts:
         told = {"scope": scope, "target": target or scope, "reason": arguments["reason"]}
         await self._records.kill(principal, "resume", event=event, **told)
         return {"scope": scope, "target": target, "changed": changed}
-
-
-def simulated(found: Simulation) -> dict[str, Json]:
-    """A simulation as it is answered: the decision, and each rule that held, with its title and place."""
-    rules = [{"rule": one.rule, "title": one.title, "file": one.file, "line": one.line} for one in found.held]
-    return {"decision": decision_body(found.decision), "rules": rules, "digest": found.decision.policy_digest}

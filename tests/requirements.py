@@ -80,8 +80,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:review", "broker/web/console", "a person sees all of a request, answers it once, and may only narrow it", "e2e/console/test_reviewing.py", "e2e/console/test_reviewing_words.py", "unit/console/test_narrowing_fields.py"),
     _("console:incidents", "broker/web/console", "people follow an incident and take part; what agents write stays text", "e2e/console/test_incident_pages.py"),
     _("console:agents", "broker/web/console", "stopping takes two steps and a reason", "e2e/console/test_agents_page.py"),
+    _("console:policies", "broker/web/console", "revisions, what each says, proves and changes; put into force by two people; refusals with their reason; hostile text stays text", "e2e/console/test_policy_pages.py", "e2e/console/test_policy_change.py", "unit/console/test_rego_lines.py"),
+    _("console:simulate", "broker/web/console", "a request explained by any revision, as it would really be decided; nothing is executed by asking", "e2e/console/test_simulate_page.py"),
     _("console:browser", "WCAG 2.2 AA", "each page in a real browser, light and dark: no report of its policy, no violation", "browser/test_pages.py", "browser/test_full_pages.py"),
-    _("console:rest", "broker/web/console", "policies, simulation, the redaction lab, usage, break-glass, WebAuthn for tier 3", gap="not built yet"),
+    _("console:rest", "broker/web/console", "the redaction lab, usage, break-glass, WebAuthn for tier 3", gap="not built yet"),
     # -- identity
     _("identity:verifier", "RFC 9068, RFC 8725", "a token is read one way and believed only whole", IDENTITY + "test_forgeries.py", IDENTITY + "test_mutations.py"),
     _("identity:vectors", "Wycheproof", "no forged JOSE vector is accepted", "vectors/identity/test_wycheproof.py"),
@@ -107,6 +109,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("policy:delivery", "OPA bundles", "OPA gets the verified bundle by ETag and long polling, with a token", POLICY + "test_delivery.py"),
     _("policy:embedded", "broker/policy", "a runaway, panicking or dead worker ends one answer and nothing else", POLICY + "test_regorus.py"),
     _("policy:schemas", "JSON Schema 2020-12", "input and decision outside their schemas reach nobody", POLICY + "test_schema.py", POLICY + "test_decision.py"),
+    _("policy:trial", "broker/policy", "what a bundle proves of itself is really run, in bounds; two bundles are compared in words", POLICY + "test_trial.py", POLICY + "test_compare.py"),
     _("policy:commands", "wicketgate policy", "check, test, build, activate, rollback, simulate", POLICY + "test_folder.py", POLICY + "test_golden.py", "e2e/test_cli_policy.py"),
     _("policy:replay", "wicketgate policy", "recorded decisions are decided again by another bundle", gap="planned; inputs are recorded by digest only"),
     # -- obligations

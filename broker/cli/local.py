@@ -71,10 +71,10 @@ async def simulate(folder: Path, value: Mapping[str, Any]) -> dict[str, Any]:
     """Decide one policy input with a folder, signed with a throw-away key."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from broker.acts import simulated
     from broker.policy.bundle import build_bundle
     from broker.policy.explain import simulate as explained
     from broker.policy.keys import SigningKey
+    from broker.simulating import simulated
 
     bundle = build_bundle(folder, SigningKey("check", Ed25519PrivateKey.generate()), "0-check")
     return simulated(await explained(value, bundle))

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from broker.errors import Conflict, NotFound
+from broker.policy.archive import unpack
+from broker.policy.content import parse
 
 KEEP = 5
+LISTED_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,15 @@ class Activation:
     kind: str
     by: str
     at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A bundle that is kept here, active or not; ``signer`` is the id of the key that signed it."""
+
+    digest: str
+    revision: str
+    signer: str
 
 
 class ActivationRows(Protocol):
@@ -43,6 +55,9 @@ class ActivationRows(Protocol):
 
     async def bundle(self, digest: str) -> tuple[bytes, str]:
         """Archive and detached signature of a kept bundle; raises ``NotFound``."""
+
+    async def kept(self) -> Sequence[Kept]:
+        """The bundles that are kept, at most ``LISTED_MAX`` of them, in no order that means anything."""
 
     async def append(self, activation: Activation) -> None:
         """Add the next activation durably; raises ``Conflict`` when its ``seq`` is taken."""
@@ -85,6 +100,15 @@ class ActivationFiles:
                 remedy=f"the newest {KEEP} active bundles are kept; activate an older one from its file",
             )
         return archive.read_bytes(), signature.read_text()
+
+    async def kept(self) -> Sequence[Kept]:
+        """Each archive of the folder that has its signature."""
+        found = []
+        for path in sorted(self._folder.glob("*.tar.gz"))[:LISTED_MAX]:
+            digest = path.name.removesuffix(".tar.gz")
+            archive, signature = await self.bundle(digest)
+            found.append(Kept(digest, parse(unpack(archive)).revision, signature.partition(" ")[0]))
+        return found
 
     async def append(self, activation: Activation) -> None:
         """Append one line durably, then move the pointer and delete what is no longer kept."""

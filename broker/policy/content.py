@@ -1,13 +1,13 @@
 """What a policy folder or an unpacked bundle means: Rego, data, goldens, schemas, manifests.
 
-``read_folder`` turns a folder into the files of an artefact (YAML becomes canonical JSON, tests and tooling stay
-out); ``parse`` reads such files, whether they come from a folder or from a verified bundle, and refuses a layout on
+``read_folder`` turns a folder into the files of an artefact (YAML becomes canonical JSON, Rego's unit tests become
+JSON under ``tests/``, which no engine loads, tooling stays out); ``parse`` reads such files, whether they come from a folder or from a verified bundle, and refuses a layout on
 which OPA and regorus would differ: data outside ``config``, a package outside the roots, data under a rule.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -20,15 +20,16 @@ from broker.policy.signature import SIGNATURES_FILE, canonical
 MANIFEST_FILE = ".manifest"
 ROOTS = ["broker", "config"]
 ENTRYPOINT = "data.broker.main.decision"
-_JSON_FOLDERS = ("golden", "schemas", "manifests", "capabilities")
+_JSON_FOLDERS = ("golden", "schemas", "manifests", "capabilities", "tests")
 _LEFT_OUT = {"replay", "testdata", "fixtures", "CODEOWNERS", "LICENSE"}
 _PACKAGE = re.compile(r"^package\s+([A-Za-z0-9_.]+)", re.MULTILINE)
+_TEST = "_test.rego"
 _INTEGER_MAX = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The parsed files of one bundle. ``modules`` is path -> Rego; the other maps are path -> JSON."""
+    """The parsed files of one bundle. ``modules`` and ``tests`` are path -> Rego; the other maps are path -> JSON."""
 
     modules: Mapping[str, str]
     data: Mapping[str, Json]
@@ -37,6 +38,8 @@ class Content:
     manifests: tuple[Mapping[str, Json], ...]
     capabilities: Mapping[str, Json]
     manifest: Mapping[str, Json]
+    tests: Mapping[str, str] = field(default_factory=dict)
+    """Unit tests by the path of the policy folder; they decide nothing and no engine of the gate's decisions has them."""
 
     @property
     def config(self) -> Mapping[str, Json]:
@@ -104,6 +107,8 @@ def parse(files: Mapping[str, bytes]) -> Content:
         top = name.partition("/")[0]
         if name in {MANIFEST_FILE, SIGNATURES_FILE}:
             continue
+        if name.endswith(_TEST):
+            raise refusal(f"`{name}` would be loaded as a rule", "build the bundle with `wicketgate policy build`")
         if name.endswith(".rego") and top == "broker":
             modules[name] = _rego(name, files[name])
         elif top == "config" and name.endswith("/data.json"):
@@ -122,22 +127,25 @@ def parse(files: Mapping[str, bytes]) -> Content:
         manifests=tuple(folders["manifests"].values()),
         capabilities=folders["capabilities"],
         manifest=manifest,
+        tests=dict(_test(name, value) for name, value in folders["tests"].items()),
     )
 
 
 def _stays_out(name: str) -> bool:
-    """True for tests, documents and tooling, which the artefact does not carry."""
+    """True for documents and tooling, which the artefact does not carry."""
     parts = name.split("/")
     return (
         name == MANIFEST_FILE
         or any((part.startswith(".") and part != MANIFEST_FILE) or part in _LEFT_OUT for part in parts)
-        or name.endswith(("_test.rego", ".md"))
+        or name.endswith(".md")
     )
 
 
 def _artefact(name: str, content: bytes) -> dict[str, bytes]:
     """One folder file as it stands in the artefact."""
     stem, _, suffix = name.rpartition(".")
+    if name.endswith(_TEST):
+        return {f"tests/{stem}.json": canonical({"rego": _rego(name, content)})}
     if suffix == "rego":
         return {name: content}
     if suffix in {"yaml", "yml"}:
@@ -188,6 +196,17 @@ def _rego(name: str, content: bytes) -> str:
     if package is None or package.group(1).split(".")[0] != "broker":
         raise refusal(f"`{name}` must be in a package under `broker`", "start it with `package broker.…`")
     return text
+
+
+def _test(name: str, value: Mapping[str, Json]) -> tuple[str, str]:
+    """Path and text of one unit test; its package ends in ``_test``, so that it can stand beside rules and add none."""
+    path, text = name.removeprefix("tests/").removesuffix(".json") + ".rego", value.get("rego")
+    if not path.endswith(_TEST) or value.keys() != {"rego"} or not isinstance(text, str):
+        raise refusal(f"`{name}` is no unit test", "build the bundle with `wicketgate policy build`")
+    package = _PACKAGE.search(_rego(path, text.encode()))
+    if package is None or not package.group(1).endswith("_test"):
+        raise refusal(f"`{path}` must be in a package that ends in `_test`", "start it with `package broker.…_test`")
+    return path, text
 
 
 def _insert(data: dict[str, Json], name: str, value: Json) -> None:

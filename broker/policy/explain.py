@@ -5,7 +5,7 @@ candidate bundle or a costly question cannot disturb decisions.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -31,14 +31,17 @@ class Held:
     file: str
     line: int
     title: str
+    reads: tuple[str, ...]
+    """Paths of the input that its definitions read, such as ``input.resource.env``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What would be decided, and the rules that held on the way, by name."""
+    """What would be decided, the rules that held on the way, by name, and what those read of the input, by path."""
 
     decision: Decision
     held: tuple[Held, ...]
+    facts: Mapping[str, Json]
 
 
 async def simulate(value: Mapping[str, Json], bundle: Bundle) -> Simulation:
@@ -62,13 +65,39 @@ async def simulate(value: Mapping[str, Json], bundle: Bundle) -> Simulation:
         input_digest=ready.digest,
     )
     held = (Held(name, values[name], *rules[name]) for name in sorted(values) if values[name] not in (False, [], {}))
-    return Simulation(decision, tuple(held))
+    shown = tuple(held)
+    return Simulation(decision, shown, _facts(value, shown))
 
 
-async def _rules(content: Content) -> dict[str, tuple[str, int, str]]:
-    """``data.broker.…`` of every rule that takes no arguments -> file, line and title of its first definition."""
+def _facts(value: Mapping[str, Json], held: tuple[Held, ...]) -> dict[str, Json]:
+    """What the rules that held read of the input; a path that leads nowhere is none."""
+    paths = sorted({path for one in held for path in one.reads})
+    return {path: _at(value, path.split(".")[1:]) for path in paths}
+
+
+def _at(value: Json, path: Sequence[str]) -> Json:
+    for part in path:
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _reads(rule: rego.Node) -> set[str]:
+    """The whole references into the input at or below a node; ``input.a.b[x].c`` reads ``input.a.b``."""
+    if rego.kind_of(rule) in {"RefDot", "RefBrack", "Var"}:
+        parts = rego.path_of(rule)
+        known = parts[: parts.index(None)] if None in parts else parts
+        inside = {path for index in rego.indexes(rule) for path in _reads(index)}
+        return inside | ({".".join(map(str, known))} if known[:1] == ["input"] and len(known) > 1 else set())
+    children = rule.values() if isinstance(rule, dict) else rule if isinstance(rule, list) else ()
+    return {path for child in children if isinstance(child, (dict, list)) for path in _reads(child)}
+
+
+async def _rules(content: Content) -> dict[str, tuple[str, int, str, tuple[str, ...]]]:
+    """``data.broker.…`` of every rule without arguments -> file, line and title of its first definition, and its reads."""
     modules = list(content.modules.items())
-    rules: dict[str, tuple[str, int, str]] = {}
+    rules: dict[str, tuple[str, int, str, tuple[str, ...]]] = {}
     for (path, text), parsed in zip(modules, await syntax_trees(modules), strict=True):
         tree = parsed.get("tree", {"rules": []})
         lines = text.split("\n")
@@ -78,7 +107,8 @@ async def _rules(content: Content) -> dict[str, tuple[str, int, str]]:
                 package = rego.path_of(tree["package"]["refr"])
                 name = ".".join(["data", *map(str, package), str(rego.path_of(reference)[0])])
                 line = rego.line_of(reference)
-                rules.setdefault(name, (path, line, _title(lines, line)))
+                file, first, title, reads = rules.get(name, (path, line, _title(lines, line), ()))
+                rules[name] = (file, first, title, tuple(sorted({*reads, *_reads(rule)})))
     return rules
 
 

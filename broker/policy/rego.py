@@ -60,6 +60,12 @@ class Token(NamedTuple):
     line: int
 
 
+def pieces(text: str) -> Iterator[tuple[str, str]]:
+    """All of a text as ``(kind, text)``, comments and spaces among them: joined, they are the text."""
+    for match in _TOKEN.finditer(text):
+        yield match.lastgroup or "", match.group()
+
+
 def tokens(text: str) -> Iterator[Token]:
     """All tokens but comments and spaces."""
     line = 1

@@ -7,7 +7,7 @@ bundle from outside. That an activation is a rollback shows in the history itsel
 from collections.abc import Sequence
 
 from broker.errors import NotFound
-from broker.policy.activations import Activation
+from broker.policy.activations import LISTED_MAX, Activation, Kept
 from broker.policy.archive import unpack
 from broker.policy.content import parse
 from broker.store import activations as rows
@@ -53,6 +53,11 @@ class ActivationTable:
             raise NotFound("no bundle with this digest is kept here", code="policy.unknown_digest")
         signature, _, archive = bytes(whole).partition(b"\n")
         return archive, signature.decode()
+
+    async def kept(self) -> Sequence[Kept]:
+        """The bundles that are kept, the active ones among them."""
+        found = await self._store.read(lambda connection: rows.kept(connection, LISTED_MAX))
+        return [Kept(*one) for one in found]
 
     async def append(self, activation: Activation) -> None:
         """Add the next activation; raises ``Conflict`` (``policy.activation_raced``) when another came first."""

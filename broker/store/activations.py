@@ -85,6 +85,22 @@ def was_active(connection: Connection, digest: str) -> bool:
     return found.first() is not None
 
 
+def kept(connection: Connection, most: int) -> tuple[tuple[str, str, str], ...]:
+    """Return digest, revision and signer of kept bundles: those never active first, then the latest active ones."""
+    newest = (
+        select(policy_activation.c.digest, func.max(policy_activation.c.seq).label("seq"))
+        .group_by(policy_activation.c.digest)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(policy_bundle.c.digest, policy_bundle.c.revision, policy_bundle.c.signer)
+        .outerjoin(newest, newest.c.digest == policy_bundle.c.digest)
+        .order_by(func.coalesce(newest.c.seq, literal(2**62)).desc(), policy_bundle.c.digest)
+        .limit(most)
+    )
+    return tuple((digest, revision, signer) for digest, revision, signer in rows)
+
+
 def bundle(connection: Connection, digest: str) -> bytes | None:
     """Return the bytes of a kept bundle."""
     return connection.execute(

@@ -348,5 +348,25 @@ ROUTES: tuple[Route, ...] = (
     _console("GET", "/console/exports/{export}/file", "console_exports_file", "gate.exports.fetch", "its bytes"),
     _console("GET", "/console/redaction", "console_redaction", "gate.redaction.run", "a text to be looked at"),
     _console("POST", "/console/redaction", "console_redaction_look", "gate.redaction.run", "what a model would see"),
+    _console("GET", "/console/policies", "console_policies", "gate.policy.read", "revisions of the policy"),
+    _console("GET", "/console/policies/{digest}", "console_policy", "gate.policy.read", "what one says"),
+    _console(
+        "POST", "/console/policies/{digest}", "console_policy_change", "gate.policy.activate", "put it into force"
+    ),
+    _console(
+        "GET", "/console/policies/{digest}/source", "console_policy_source", "gate.policy.read", "one of its files"
+    ),
+    _console(
+        "GET", "/console/policies/{digest}/results", "console_policy_results", "gate.policy.test", "its tests, run"
+    ),
+    _console(
+        "GET",
+        "/console/policies/{digest}/difference",
+        "console_policy_difference",
+        "gate.policy.read",
+        "what it changes",
+    ),
+    _console("GET", "/console/simulate", "console_simulate", "gate.policy.simulate", "a request to be explained"),
+    _console("POST", "/console/simulate", "console_simulate_ask", "gate.policy.simulate", "what policy would decide"),
     _console("GET", "/console/health", "console_health", "gate.health.read", "health and settings"),
 )

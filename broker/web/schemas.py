@@ -95,6 +95,34 @@ class ReviewBody(Body):
     narrow: dict[str, Any] | None = Field(default=None, max_length=64)
 
 
+class SubjectBody(Body):
+    """Who asks in a simulation."""
+
+    type: Literal["human", "agent", "workload"]
+    id: str = Field(default="", max_length=300)
+    roles: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list, max_length=16)
+
+
+class BehalfBody(Body):
+    """The person behind the agent in a simulation."""
+
+    id: str = Field(default="", max_length=300)
+    roles: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list, max_length=16)
+
+
+class CircumstancesBody(Body):
+    """What else holds in a simulation; what is left out does not."""
+
+    session: bool = False
+    tainted: bool = False
+    killed: bool = False
+    dry_run: bool = False
+    auth_age_s: int | None = Field(default=None, ge=-1, le=31_622_400)
+    acr: str = Field(default="", max_length=128)
+    actions_today: int = Field(default=0, ge=0, le=1_000_000_000)
+    writes_today: int = Field(default=0, ge=0, le=1_000_000_000)
+
+
 class SimulateBody(Body):
     """POST /v1/policies/simulate: a whole policy input, or a request of the caller; ``digest`` names a kept bundle."""
 
@@ -103,6 +131,9 @@ class SimulateBody(Body):
     resource: ResourceBody | None = None
     arguments: dict[str, Any] = Field(default_factory=dict, max_length=64)
     reason: str = Field(default="", max_length=4096)
+    subject: SubjectBody | None = None
+    behalf: BehalfBody | None = None
+    context: CircumstancesBody | None = None
     digest: str = Field(default="", pattern=f"{DIGEST}|^$")
 
 

@@ -39,6 +39,7 @@ from broker.sessions import Sessions
 from broker.streams import Streams
 from broker.topology import Topology
 from broker.wiring.foundations import Foundations
+from broker.wiring.policing import policing
 from broker.work import Work
 
 
@@ -242,8 +243,13 @@ class Wiring(Foundations):
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
             approved=self.approved,
             beside=self.reviewing.beside,
-            connectors=lambda: self.connectors,
-            more={**self.incident_acts.acts, **self.log_acts.acts, **self.health.acts, **self.lab.acts},
+            more={
+                **self.incident_acts.acts,
+                **self.log_acts.acts,
+                **self.health.acts,
+                **self.lab.acts,
+                **policing(self),
+            },
         )
 
     @cached_property

@@ -30,7 +30,16 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
     "console_incident_note": {"text": "x", "key": "n"},
     "console_incident_step": {"kind": "take_over", "key": "t"},
     "console_redaction_look": {"text": "x", "profile": "default"},
+    "console_policy_change": {"change": "rollback", "reason": "x", "key": "p"},
     "console_review": {"verdict": "deny", "digest": "0" * 64, "reason": "x", "key": "r"},
+    "console_simulate_ask": {
+        "action": "local.process.status",
+        "type": "process",
+        "id": "checkout",
+        "env": "prod",
+        "who": "agent",
+        "roles": "agent",
+    },
 }
 """Handler -> fields; what names something of the gate is one of ``THINGS``."""
 PARAMETERS: Mapping[str, str] = {"{name}": "console.css", "{seq}": "0"}
@@ -84,6 +93,7 @@ async def _ask(it: World, route: Route, caller: str, people: Mapping[str, Visito
     path = route.path.replace("vendor/{name}", "vendor/htmx.min.js")
     for name, value in PARAMETERS.items():
         path = path.replace(name, value)
+    path = path.replace("{digest}", it.gate.policy.active.digest if it.gate.policy.active else "")
     headers = dict(SAME_ORIGIN)
     if caller == "token":
         headers |= await it.person("oncall")

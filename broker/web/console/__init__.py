@@ -15,7 +15,9 @@ from broker.web.console.pages.inbox import InboxPage
 from broker.web.console.pages.incidents import IncidentPages
 from broker.web.console.pages.live import LivePage
 from broker.web.console.pages.observation import ObservationPage
+from broker.web.console.pages.policies import PolicyPages
 from broker.web.console.pages.redaction import RedactionPage
+from broker.web.console.pages.simulate import SimulatePage
 from broker.web.console.render import Renderer
 from broker.web.console.signin import SignInPages
 from broker.web.console.static import StaticFiles
@@ -29,6 +31,8 @@ PAGES: tuple[type, ...] = (
     HealthPage,
     IncidentPages,
     ObservationPage,
+    PolicyPages,
+    SimulatePage,
 )
 """One class a page; each takes the desk and has the handlers that ``web/routes.py`` names."""
 

@@ -177,7 +177,7 @@ def test_revisions_are_ordered_as_numbers() -> None:
     assert revision_number("10-abc") > revision_number("9-zzz")
 
 
-def test_tests_documents_and_tooling_stay_out_of_the_artefact(folder: Path) -> None:
+def test_documents_and_tooling_stay_out_of_the_artefact_and_tests_are_no_rego_in_it(folder: Path) -> None:
     for name in (
         "README.md", ".regal/config.yaml", "broker/main/main_test.rego", "replay/a.jsonl", "broker/main/testdata/x.json"
     ):  # fmt: skip
@@ -187,7 +187,26 @@ def test_tests_documents_and_tooling_stay_out_of_the_artefact(folder: Path) -> N
         ".manifest", "broker/main/main.rego", "config/reasons/data.json", "config/roles/data.json",
         "golden/bases.json", "golden/main.json", "manifests/shop.json", "schemas/input.v1.schema.json",
         "schemas/manifest.v1.schema.json", "schemas/config/reasons.schema.json", "schemas/config/roles.schema.json",
+        "tests/broker/main/main_test.json",
     }  # fmt: skip
+    found = parse(read_folder(folder, "1"))
+    assert found.tests == {"broker/main/main_test.rego": "package broker.main_test\n"}
+    assert set(found.modules) == {"broker/main/main.rego"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tests/broker/main/main_test.json", '{"rego": "package broker.main\\n"}'),
+        ("tests/broker/main/main_test.json", '{"rego": 5}'),
+        ("tests/broker/main/main_test.json", '{"rego": "package broker.a_test\\n", "more": 1}'),
+        ("tests/broker/main/main.json", '{"rego": "package broker.a_test\\n"}'),
+        ("broker/main/main_test.rego", "package broker.main_test\n"),
+    ],
+)
+def test_a_test_that_could_be_a_rule_is_refused(folder: Path, name: str, text: str) -> None:
+    with pytest.raises(BadRequest):
+        parse({**read_folder(folder, "1"), name: text.encode()})
 
 
 @pytest.mark.parametrize(

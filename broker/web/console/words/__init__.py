@@ -15,9 +15,11 @@ from broker.web.console.words.live import Live
 from broker.web.console.words.log import Log
 from broker.web.console.words.nav import Nav
 from broker.web.console.words.observation import Observation
+from broker.web.console.words.policies import Policies
 from broker.web.console.words.problem import Problem
 from broker.web.console.words.redaction import Redaction
 from broker.web.console.words.signin import SignIn
+from broker.web.console.words.simulate import Simulate
 
 agents = Agents()
 approval = Approval()
@@ -31,6 +33,8 @@ live = Live()
 log = Log()
 nav = Nav()
 observation = Observation()
+policies = Policies()
 problem = Problem()
 redaction = Redaction()
 signin = SignIn()
+simulate = Simulate()

@@ -1,0 +1,194 @@
+"""What a bundle proves of itself, for people: its load gate, its golden decisions and its own unit tests, really run.
+
+Everything runs on the embedded engine in workers of its own, so that a candidate cannot disturb decisions; each question
+has the bounds of a decision, the whole has a bound by the clock, and what was not reached says so.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+
+from broker.errors import BadRequest, PolicyUnavailable
+from broker.model import Json
+from broker.policy import rego
+from broker.policy.bundle import Bundle
+from broker.policy.content import Content
+from broker.policy.engine import EngineInfo, PolicyEngine
+from broker.policy.gate import golden_fault, schema_findings
+from broker.policy.golden import Golden, read_goldens
+from broker.policy.input import prepare
+from broker.policy.lint import lint_content
+from broker.policy.regorus import ENGINE_NAME, ENGINE_VERSION, Bounds, Program, RegorusEngine, RegorusHost, syntax_trees
+from broker.policy.schema import compile_schema
+
+_TEST = "test_"
+
+
+class Ended(StrEnum):
+    """How one case ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_RUN = "not_run"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One golden decision (``file`` is the golden's, ``line`` 0) or one unit test."""
+
+    kind: str
+    file: str
+    line: int
+    name: str
+    ended: Ended
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of it. ``findings`` are the load gate's, empty where it takes the bundle; ``answers`` are to the asks.
+
+    An answer: ``{"effect": permit, deny or the code of what failed, "roles": who must approve, where somebody must}``.
+    """
+
+    digest: str
+    revision: str
+    engine: str
+    findings: tuple[str, ...]
+    cases: tuple[Case, ...]
+    answers: Mapping[str, Mapping[str, Json]]
+    whole: bool
+    """Whether everything was reached in time."""
+
+
+async def try_out(bundle: Bundle, *, seconds: float, asks: Mapping[str, Mapping[str, Json]]) -> Trial:
+    """Run all of it in at most ``seconds``; ``asks`` are inputs by name, which the bundle answers."""
+    found = _Found(bundle.content)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await found.run(bundle, asks)
+    cases = tuple(found.cases.values())
+    return Trial(
+        digest=bundle.digest,
+        revision=bundle.revision,
+        engine=f"{ENGINE_NAME} {ENGINE_VERSION}",
+        findings=tuple(found.findings),
+        cases=cases,
+        answers=found.answers,
+        whole=found.whole,
+    )
+
+
+class _Found:
+    """What is known so far; every case stands there as not run until it was."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self.findings: list[str] = []
+        self.cases: dict[tuple[str, str, str], Case] = {}
+        self.answers: dict[str, Mapping[str, Json]] = {}
+        self.whole = False
+
+    async def run(self, bundle: Bundle, asks: Mapping[str, Mapping[str, Json]]) -> None:
+        """The load gate, goldens and asks on one engine, unit tests on another that has them too."""
+        content = self._content
+        goldens = self._listed()
+        try:
+            self.findings += [*schema_findings(content), *(str(one) for one in await lint_content(content))]
+            check = compile_schema(content.schema("input.v1"))
+            engine = await RegorusHost().start(bundle)
+        except (BadRequest, PolicyUnavailable) as error:
+            self.findings.append(error.detail)
+            return
+        try:
+            for golden in goldens:
+                file, _, name = golden.where.partition(": ")
+                self._ended("golden", file, 0, name, await golden_fault(golden, check, engine))
+            for name, value in asks.items():
+                self.answers[name] = await _answer(engine, value, content)
+        finally:
+            await engine.aclose()
+        await self._unit_tests(bundle)
+        self.whole = True
+
+    def _listed(self) -> list[Golden]:
+        """The goldens, each on the list before anything runs."""
+        try:
+            goldens = read_goldens(self._content.goldens)
+        except BadRequest as error:
+            self.findings.append(error.detail)
+            return []
+        for golden in goldens:
+            file, _, name = golden.where.partition(": ")
+            self.cases["golden", file, name] = Case("golden", file, 0, name, Ended.NOT_RUN)
+        return goldens
+
+    async def _unit_tests(self, bundle: Bundle) -> None:
+        """Each rule ``test_…`` of the tests; true is a pass, anything else is not."""
+        content = self._content
+        found = await _tests(content)
+        for file, line, rule, fault in found:
+            if fault:
+                self._ended("test", file, line, rule, fault)
+            else:
+                self.cases["test", file, rule] = Case("test", file, line, rule, Ended.NOT_RUN)
+        program = Program({**content.modules, **content.tests}, content.data)
+        info = EngineInfo(ENGINE_NAME, ENGINE_VERSION, bundle.revision, bundle.digest)
+        try:
+            engine = await RegorusEngine.start(program, info, Bounds(workers=1))
+        except (BadRequest, PolicyUnavailable) as error:
+            for file, line, rule, _ in found:
+                self._ended("test", file, line, rule, error.detail)
+            return
+        try:
+            for file, line, rule, fault in found:
+                if not fault:
+                    self._ended("test", file, line, rule, await _test_fault(engine, rule))
+        finally:
+            await engine.aclose()
+
+    def _ended(self, kind: str, file: str, line: int, name: str, fault: str) -> None:
+        ended = Ended.FAILED if fault else Ended.PASSED
+        self.cases[kind, file, name] = Case(kind, file, line, name, ended, fault)
+
+
+async def _answer(engine: PolicyEngine, value: Mapping[str, Json], content: Content) -> dict[str, Json]:
+    """Effect and approvers of one decision, or the code of what kept the engine from answering."""
+    try:
+        answer = await engine.decide(prepare(value, compile_schema(content.schema("input.v1"))).json)
+    except PolicyUnavailable as error:
+        return {"effect": error.error_code, "roles": []}
+    raw = orjson.loads(answer.value)
+    return {"effect": raw.get("effect"), "roles": raw.get("obligations", {}).get("approval", {}).get("roles", [])}
+
+
+async def _test_fault(engine: RegorusEngine, rule: str) -> str:
+    """What is wrong with one unit test; empty when it holds."""
+    try:
+        values = orjson.loads(await engine.trace(orjson.dumps({"input": "{}", "rules": [rule]})))
+    except PolicyUnavailable as error:
+        return error.error_code
+    return "" if values.get(rule) is True else "it does not hold"
+
+
+async def _tests(content: Content) -> list[tuple[str, int, str, str]]:
+    """``(file, line, rule, fault)`` of every rule that is a test; a file that does not parse is one fault."""
+    modules = list(content.tests.items())
+    found: dict[str, tuple[str, int, str, str]] = {}
+    for (path, _), parsed in zip(modules, await syntax_trees(modules) if modules else [], strict=True):
+        if "error" in parsed:
+            found[path] = (path, 1, path, str(parsed["error"]).strip().splitlines()[0])
+            continue
+        tree = parsed["tree"]
+        package = rego.path_of(tree["package"]["refr"])
+        for rule in tree["rules"]:
+            _, reference, _ = rego.rule_head(rule)
+            name = str(rego.path_of(reference)[0])
+            if name.startswith(_TEST):
+                whole = ".".join(["data", *map(str, package), name])
+                found.setdefault(whole, (path, rego.line_of(reference), whole, ""))
+    return list(found.values())

@@ -1,0 +1,57 @@
+"""Rego as lines of named pieces: comment, text, number, word of the language, or nothing special. Text stays text."""
+
+from dataclasses import dataclass
+
+from broker.policy.rego import pieces
+
+WORDS = frozenset(
+    {
+        "as",
+        "contains",
+        "default",
+        "else",
+        "every",
+        "false",
+        "if",
+        "import",
+        "in",
+        "not",
+        "null",
+        "package",
+        "some",
+        "true",
+    }
+    | {"with"}
+)
+_KINDS = {"comment": "comment", "text": "text", "raw": "text", "template": "text", "number": "number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, from 1; each piece with its kind, which is empty where it is nothing special."""
+
+    number: int
+    pieces: tuple[tuple[str, str], ...]
+
+
+def lines_of(text: str, *, rego: bool) -> list[Line]:
+    """All lines of ``text``; joined by line feeds they are the text again."""
+    found: list[list[tuple[str, str]]] = [[]]
+    for kind, piece in pieces(text) if rego else [("", text)]:
+        shown = "word" if kind == "name" and piece in WORDS else _KINDS.get(kind, "")
+        for number, part in enumerate(piece.split("\n")):
+            if number:
+                found.append([])
+            if part:
+                _add(found[-1], shown, part)
+    if len(found) > 1 and not found[-1]:
+        found.pop()
+    return [Line(number, tuple(line)) for number, line in enumerate(found, 1)]
+
+
+def _add(line: list[tuple[str, str]], kind: str, part: str) -> None:
+    """Neighbours of one kind are one piece, so that a look-alike is seen among its neighbours."""
+    if line and line[-1][0] == kind:
+        line[-1] = (kind, line[-1][1] + part)
+    else:
+        line.append((kind, part))
