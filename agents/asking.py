@@ -94,7 +94,7 @@ class Asking:
     pause: Pause
 
     async def answer(self, request: Mapping[str, Json]) -> Reply:
-        """One turn. Raises ``ModelFailed``, ``StepOver``, or what must end the step for now (``GateError``)."""
+        """One turn. Raises ``ModelFailed``, ``StepOver``, or what ends this run of the step (``GateError``)."""
         self.budget.check()
         for attempt in range(ATTEMPTS):
             key = self.key({"model": self.model.name, "attempt": attempt, **request})

@@ -169,7 +169,7 @@ class Inquiry:
         argued = Argued(self._hypotheses, body, judged)
         if argued.stands or self._submissions >= SUBMISSIONS_MAX:
             return Ended(argued)
-        names = ("verdict", "reason", "actual")
+        names = ("verdict", "reason", "actual", "about", "idle")
         verdicts = [{name: _within(one.get(name), 200) for name in names} for one in judged.claims]
         return {"verdict": judged.verdict, "claims": verdicts, "missing": list(judged.missing)}
 

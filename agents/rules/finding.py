@@ -2,31 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 Json = Any
 Claim = Mapping[str, Json]
 """As ``POST /v1/incidents/{id}/diagnoses`` takes it."""
 
 
-def claim(  # noqa: PLR0913 - one keyword a field of the wire
-    observation: str,
-    selector: str,
-    op: str,
-    value: Json = None,
-    *,
-    text: str,
-    role: str = "cause",
-    component: str = "",
-    at: str = "",
-    tolerance: str = "",
-) -> Claim:
-    """One claim; empty optional fields are left out."""
-    made: dict[str, Json] = {"observation": observation, "selector": selector, "op": op, "text": text, "role": role}
+class Said(TypedDict, total=False):
+    """The fields of a claim beside what it asks of which observation; empty ones are left out."""
+
+    text: Required[str]
+    role: str
+    component: str
+    at: str
+    tolerance: str
+
+
+def claim(observation: str, selector: str, op: str, value: Json = None, **said: Unpack[Said]) -> Claim:
+    """One claim as it goes over the wire; its role is ``cause`` where none is said."""
+    made: dict[str, Json] = {"observation": observation, "selector": selector, "op": op}
     made |= {"value": value} if op not in {"exists", "absent"} else {}
-    made |= {"component": component} if component else {}
-    made |= {"at": at} if at else {}
-    return made | ({"tolerance": tolerance} if tolerance else {})
+    return made | {"role": "cause"} | {name: field for name, field in said.items() if field}
 
 
 UNKNOWN = "unknown"

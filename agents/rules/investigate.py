@@ -15,7 +15,7 @@ from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.verdict import Evidence, changed_first, conclude, ruled_out
 from agents.rules.view import Seen, View
-from agents.rules.walk import onset, passed_on, places
+from agents.rules.walk import Place, onset, passed_on, places
 
 RANKED_MAX = 5
 NAMED_MILLI = 850
@@ -181,13 +181,13 @@ def _alert(scope: Scope, seen: Seen, owned: Sequence[Line]) -> list[Sign]:
     ]
 
 
-def _changed(scope: Scope, material: Material, found: Sequence[Sign], where: Mapping[str, object]) -> list[Sign]:
+def _changed(scope: Scope, material: Material, found: Sequence[Sign], where: Mapping[str, Place]) -> list[Sign]:
     """Changes that touch a component which fails by itself, shortly before it began to."""
     made = []
     for component in dict.fromkeys([scope.service, *(sign.component for sign in found)]):
         if component == ELSEWHERE or not scope.matters(component):
             continue
-        began = onset(where, component)  # type: ignore[arg-type]
+        began = onset(where, component)
         if began is None:
             continue
         explain = [(change, changes.sign(seen, change, component, began)) for seen, change in material.changes]

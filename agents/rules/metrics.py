@@ -111,15 +111,15 @@ def _grown(series: Series, how: Score | None) -> Trouble | None:
 def _risen(series: Series, how: Score | None) -> Trouble | None:
     """A symptom: clearly above the usual at the end, or, for a counter, counting faster."""
     if _COUNTER.search(series.name):
-        return _counted(series)
+        return _counted(series, how)
     if how is None or how.signed < OFF or how.last < 1.5 * max(how.base, 0.0) or how.last <= 0:
         return None
     between = (how.base + how.last) / 2
     return Trouble(f"[-{TAIL}:] | median", "gt", _text(between), f"{series.name} ends well above where it began", 500)
 
 
-def _counted(series: Series) -> Trouble | None:
-    """A counter of failures that goes up, faster at the end than at the beginning."""
+def _counted(series: Series, how: Score | None) -> Trouble | None:
+    """A counter of failures that goes up, faster at the end than at the beginning; what it claims was not so before."""
     steps = _steps(series.points)
     if not steps:
         return None
@@ -128,7 +128,9 @@ def _counted(series: Series) -> Trouble | None:
     head, tail = sum(v for _, v in steps[:third]), sum(v for _, v in steps[-third:])
     if total < 3 or tail <= 2 * head:
         return None
-    return Trouble("delta", "ge", "3", f"{series.name} counts up", 500)
+    began = how.onset if how is not None and how.onset is not None else steps[-third][0]
+    before = sum(value for at, value in steps if at < began)
+    return Trouble("delta", "ge", str(max(3, int((before + total) / 2))), f"{series.name} counts up", 500)
 
 
 def _restarted(series: Series, _: Score | None) -> Trouble | None:

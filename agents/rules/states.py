@@ -23,8 +23,10 @@ def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, Claim]]]:
     for path, entry in _entries(seen.value, "$", DEPTH_MAX):
         component = workload(str(entry["name"])) if isinstance(entry.get("name"), str) else target(seen.query)
         member = "state" if isinstance(entry.get("state"), str) else "status"
-        state, restarts = str(entry[member]).lower(), entry.get("restarts")
-        often = isinstance(restarts, int) and not isinstance(restarts, bool) and restarts >= RESTARTS
+        # Deaths of its own since it was last well, where they are told apart from restarts that somebody ordered.
+        counted = "exits" if "exits" in entry else "restarts"
+        state, times = str(entry[member]).lower(), entry.get(counted)
+        often = isinstance(times, int) and not isinstance(times, bool) and times >= RESTARTS
         if state in _DOWN:
             words, stage = (
                 f"{component} is {state}",
@@ -41,7 +43,7 @@ def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, Claim]]]:
         elif often:
             made = claim(
                 seen.observation,
-                f"{path}.restarts",
+                f"{path}.{counted}",
                 "ge",
                 RESTARTS,
                 text=f"{component} was restarted again and again",

@@ -1,6 +1,6 @@
 """The walk from the symptom towards the cause: who fails by itself, who only passes on, who failed first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agents.rules.finding import Claim
@@ -56,7 +56,7 @@ def passed_on(place: Place) -> list[Claim]:
     return [{**sign.claim, "role": "context"} for sign in place.symptoms if sign.kind in PASSED_ON]
 
 
-def onset(found: dict[str, Place], component: str) -> int | None:
+def onset(found: Mapping[str, Place], component: str) -> int | None:
     """When trouble began at ``component``, or anywhere if nothing is known of it."""
     here = found.get(component)
     if here is not None and here.onset is not None:

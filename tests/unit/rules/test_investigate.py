@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from agents.rules import Facts, Finding, investigate
+from agents.rules.candidates import Weighted
 from agents.rules.faults import FAULTS
+from agents.rules.finding import Candidate
+from agents.rules.reading import Line
+from agents.rules.signs import CAUSE, Sign
+from agents.rules.verdict import changed_first
 from tests.unit.rules.views import (
     BEGIN,
     FAULT_AT,
@@ -296,3 +301,58 @@ def test_every_named_fault_is_in_the_table() -> None:
 
     named = {one.fault for one in (*WORDINGS, *KINDS)} | set(WAITS.values())
     assert named - {""} <= set(FAULTS)
+
+
+# -- a change leads where the leader leaves errors over -------------------------------------------------------------------
+
+
+def weighted(fault: str, score: int, specific: int, component: str = "payments") -> Weighted:
+    """A candidate with one sign."""
+    claim = {"observation": "obs_1", "selector": "$.a", "op": "exists", "text": "x", "role": "cause"}
+    sign = Sign(component, fault, CAUSE, specific, "log", "a", "obs_1", None, claim, "x")
+    return Weighted(Candidate(component, fault, score, [claim]), [sign], [])
+
+
+ODD = Line("flux capacitor misaligned", "$.lines[*].text", "payments", FAULT_AT, count=9)
+KNOWN = Line("connection pool exhausted", "$.lines[*].text", "payments", FAULT_AT, count=9)
+
+
+def test_a_change_just_before_leads_where_the_leader_leaves_errors_over() -> None:
+    leak, change = weighted("pool-leak", 900, 850), weighted("bad-config", 800, 800)
+    assert [one.key[1] for one in changed_first([leak, change], [ODD])] == ["bad-config", "pool-leak"]
+
+
+@pytest.mark.parametrize(
+    ("ranked", "errors"),
+    [
+        ((("pool-leak", 900, 850), ("bad-config", 800, 800)), (KNOWN,)),
+        ((("pool-leak", 900, 850), ("bad-config", 800, 800)), ()),
+        ((("pool-leak", 900, 850), ("bad-config", 800, 500)), (ODD,)),
+        ((("pool-leak", 1200, 850), ("bad-config", 800, 800)), (ODD,)),
+        ((("pool-leak", 900, 850), ("slow-query", 880, 800)), (ODD,)),
+        ((("bad-config", 900, 800), ("pool-leak", 890, 850)), (ODD,)),
+        ((), (ODD,)),
+    ],
+    ids=["it explains them", "there are none", "not near the trouble", "far behind", "no change", "it leads already", "nobody"],
+)  # fmt: skip
+def test_otherwise_the_order_stays(ranked: tuple[tuple[str, int, int], ...], errors: tuple[Line, ...]) -> None:
+    given = [weighted(*one) for one in ranked]
+    assert list(changed_first(given, errors)) == given
+
+
+def test_what_a_counter_is_claimed_to_have_done_was_not_so_before() -> None:
+    """Failures came before, too, only slower: the bound lies above what had come by then."""
+    steady = [
+        [at, str(int(value) + 40 * place)]
+        for place, (at, value) in enumerate(errors("payments", own=90)["series"][0]["points"])
+    ]
+    value = {"series": [{"labels": {"service": "payments", "origin": "self"}, "points": steady}]}
+    finding = found(leak() | {("local.metrics.range", "payments", METRIC): value})
+    [claim] = [
+        one
+        for one in finding.ranked[0].claims
+        if str(one["selector"]).endswith("delta") and one.get("component") == "payments"
+    ]
+    grown = [float(level) for at, level in steady if at < FAULT_AT]
+    assert int(claim["value"]) > grown[-1] - grown[0]
+    assert int(claim["value"]) <= float(steady[-1][1]) - grown[0]
