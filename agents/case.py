@@ -30,7 +30,7 @@ Pause = Callable[[float], Awaitable[None]]
 Tell = Callable[..., None]
 
 PATIENCE_SECONDS = 60.0
-"""How long one request waits for a limit or a restarting gate before the step is given up for now."""
+"""How long one request waits for a limit or a restarting gate before this run of the step ends, to be claimed again."""
 OVER = frozenset({"work.stale", "incident.transition", "incident.version"})
 """Codes that say that this step is no longer this worker's to do."""
 HUMAN_KINDS = frozenset({"rule_out", "correct", "outside_change", "note", "take_over", "hand_back"})
