@@ -116,13 +116,12 @@ class Troubled:
 
     async def claims(self, component: str, session: str, *, sure: bool) -> list[dict[str, Any]]:
         """True claims over what the agent reads now."""
-        window = {"since_s": self.now - 50, "until_s": self.now, "step_s": 1}
+        window = {"since_s": self.now - 600, "until_s": self.now, "step_s": 1}
         said = {"metric": "shop_errors_total", **window}
         metric = await self.seen("local.metrics.range", session, said, component)
         status = await self.seen("local.process.status", session, {}, component)
         state = "running" if self.it.supervisor.children[component].running.returncode is None else "failed"
         found = [
-            {"observation": metric, "selector": "$.series[0].points[*] | rising", "op": "eq", "value": True},
             {"observation": metric, "selector": "$.series[0].points[*] | delta", "op": "gt", "value": "100"},
             {"observation": status, "selector": "$.state", "op": "eq", "value": state},
         ]
