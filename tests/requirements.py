@@ -156,7 +156,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("evidence:selectors", "broker/evidence", "the selector language is bounded, total, exact and deterministic", "unit/evidence/test_selectors.py"),
     _("evidence:verdicts", "broker/evidence", "a claim is verified only by what its observation holds; empty, failed and cut-off answers are told apart", "unit/evidence/test_verdicts.py"),
     _("evidence:diagnosis", "broker/evidence", "a diagnosis needs independent sources and kinds, cause before symptom, a path, and nothing refuted; confidence and prose come from verdicts alone", "unit/evidence/test_diagnosis.py"),
-    _("evidence:telling", "broker/evidence", "a claim counts only for the component that the gate's own record says it is about, and only if it was not as true before; trivially true claims make no diagnosis", "unit/evidence/test_telling.py"),
+    _("evidence:telling", "broker/evidence", "a claim counts only for the component that the gate's own record says it is about, and only if it was not as true before; trivially true claims make no diagnosis", "unit/evidence/test_telling.py", "e2e/test_trivial_claims.py"),
     _("evidence:judge", "broker/evidence", "only this incident's observations in this tenant count, unexpired, unerased, as recorded; what an agent asserts changes nothing", "unit/evidence/test_judge.py"),
     _("evidence:falsified", "corpus opensre-rds", "true claims of given responses are accepted, and refused once a number, time, name or sign is falsified", "eval/opensre/test_given_responses.py"),
     # -- the path
