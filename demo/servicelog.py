@@ -2,13 +2,18 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+RESULTS = ("ok", "error", "refused", "timeout")
+"""How a call to another service can end."""
 
 
 class LogFile:
@@ -49,8 +54,8 @@ def _quoted(value: str | int) -> str:
 class Metrics:
     """The service's own registry."""
 
-    def __init__(self, service: str, version: str, config: str) -> None:
-        """``config`` is the commit of the configuration that the process was started with."""
+    def __init__(self, service: str, version: str, config: str, needs: Sequence[str] = ()) -> None:
+        """``config`` is the commit of the configuration that the process was started with; ``needs`` is what it calls."""
         self.registry = own = CollectorRegistry()
         self.requests = Counter("shop_requests", "Requests answered", ["service", "route", "code"], registry=own)
         self.errors = Counter("shop_errors", "Requests failed, by whose fault", ["service", "origin"], registry=own)
@@ -67,5 +72,8 @@ class Metrics:
         ).set(1)
         ProcessCollector(registry=own)
         self.queue.labels(service).set(0)
+        # A series that begins at nought shows when it began to count; one that begins with the first failure does not.
         for origin in ("self", "upstream"):
             self.errors.labels(service, origin)
+        for to, result in product(needs, RESULTS):
+            self.calls.labels(service, to, result)

@@ -86,7 +86,7 @@ class Service:
         self.config = config
         self.log = log
         self.control = control
-        self.metrics = Metrics(name, config.version, config.commit)
+        self.metrics = Metrics(name, config.version, config.commit, NEEDS.get(name, ()))
         self.housekeeping = Housekeeping(self.metrics.queue.labels(name), log)
         self._addresses: Mapping[str, str] = json.loads((folder / "addresses.json").read_text(encoding="utf-8"))
         self._database = folder / "data" / stock.FILE

@@ -136,6 +136,8 @@ def _sharper(sign: Sign, material: Material) -> Sign:
 
 def _is_hearsay(sign: Sign, scope: Scope) -> bool:
     """An error that somebody was answered with, by nothing known here or by what can be asked itself and tells its own."""
+    if sign.kind == metrics.ANSWERED:
+        return scope.facts.nodes.get(sign.component, "process") in ASKED
     if (sign.fault, sign.weight) != ("dependency-down", signs.ANSWERED_MILLI):
         return False
     return not sign.kind.startswith(COMPLAINT) or scope.facts.nodes.get(sign.component, "process") in ASKED

@@ -26,6 +26,12 @@ QUEUE_DEPTH = 10.0
 GROWN = 1.25
 THROTTLED = 0.25
 _COUNTER = re.compile(r"_(?:total|count|sum)\b|restarts?\b", re.IGNORECASE)
+_CALLS = re.compile(r"(?:^|_)calls?(?:_total|_count)?$", re.IGNORECASE)
+_CALLED = ("to", "peer", "target", "destination", "callee")
+_UNANSWERED = frozenset({"refused", "timeout", "timed_out", "unreachable"})
+_ANSWERED = frozenset({"error", "failed", "failure"})
+UNANSWERED, ANSWERED = "unanswered", "answered"
+"""Kinds of symptoms of what is called, as its caller counts them: no answer, or one that says no."""
 _OWN = frozenset({"self", "own", "internal", "local"})
 _PASSED = frozenset({"upstream", "downstream", "dependency", "passed", "behind"})
 
@@ -201,6 +207,10 @@ def read(seen: Seen, found: Sequence[Series]) -> tuple[list[Sign], list[Calm]]:
     signs: list[Sign] = []
     calm: list[Calm] = []
     for one in found:
+        if _CALLS.search(one.name) and one.points:
+            called = _called(seen, one)
+            signs += [called] if called is not None else []
+            continue
         kind = next((kind for kind in KINDS if kind.pattern.search(one.name)), None)
         if kind is None or not one.points:
             continue
@@ -252,6 +262,23 @@ def _sign(seen: Seen, series: Series, kind: Kind) -> Sign | None:
         trouble.words,
         kind=_whose(series, kind.symptom),
     )
+
+
+def _called(seen: Seen, series: Series) -> Sign | None:
+    """Calls that fail more and more: a symptom of what is called, told by who calls it."""
+    to = next((series.labels[name] for name in _CALLED if series.labels.get(name)), "")
+    said = {value.lower() for value in series.labels.values()}
+    kind = UNANSWERED if said & _UNANSWERED else ANSWERED if said & _ANSWERED else ""
+    trouble = _counted(series, score(_steps(series.points))) if to and kind else None
+    if trouble is None:
+        return None
+    text = f"calls to {to} fail more and more ({series.component} counts them)"
+    made = claim(
+        seen.observation, f"{series.selector} | delta", "ge", trouble.bound, text=text, role="symptom", component=to
+    )
+    source = seen.query.source or f"{seen.query.type}/{seen.query.id}"
+    signal = seen.query.signal or "metric"
+    return Sign(to, "", SYMPTOM, trouble.weight, signal, source, seen.observation, None, made, text, kind=kind)
 
 
 def _whose(series: Series, symptom: str) -> str:

@@ -22,7 +22,13 @@ ERROR_WORDS = (
 )
 ASKED = frozenset({"process", "service", "logs", "config", "part"})
 """Types of components that are asked themselves; anything else is known by what others say of it."""
-METRICS = ("shop_errors_total", "shop_requests_total", "shop_request_seconds_sum", "shop_queue_depth")
+METRICS = (
+    "shop_errors_total",
+    "shop_requests_total",
+    "shop_request_seconds_sum",
+    "shop_calls_total",
+    "shop_queue_depth",
+)
 """Metrics of a supervised process that are asked for by name."""
 
 

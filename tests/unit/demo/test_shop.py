@@ -109,6 +109,15 @@ def test_a_failure_behind_a_service_is_not_its_own(make: Callable[[str], Service
     assert 'shop_errors_total{origin="self",service="storefront"} 0.0' in exposition.decode()
 
 
+def test_every_way_in_which_a_call_can_end_is_counted_from_nought(make: Callable[[str], Service]) -> None:
+    """A series that begins with the first failure would not show that there was none before."""
+    exposition = make("checkout").route(Asked("GET", "/metrics", {}, b"")).body
+    assert isinstance(exposition, bytes)
+    for to in ("inventory", "payments"):
+        for result in ("ok", "error", "refused", "timeout"):
+            assert f'shop_calls_total{{result="{result}",service="checkout",to="{to}"}} 0.0' in exposition.decode()
+
+
 def test_a_fault_needs_the_control_token(make: Callable[[str], Service]) -> None:
     service = make("inventory")
     assert strike(service, "lock-hang", control="guess").status == 401

@@ -31,6 +31,7 @@ from tests.unit.rules.views import (
 Json = Any
 METRIC = "shop_errors_total"
 LATENCY = "shop_request_seconds_sum"
+CALLS = "shop_calls_total"
 WINDOW_BEFORE = 7200
 
 
@@ -246,6 +247,49 @@ def test_slow_work_that_no_customer_was_seen_to_feel_convicts_nobody(measured: b
     finding = found(lacking() | calm)
     assert finding.verdict == "abstain"
     assert "feel" in finding.why
+
+
+def calls(result: str, *, to: str = "payments") -> Json:
+    """Counters of checkout's calls by how they ended: ``result`` begins at the fault."""
+    rows = []
+    for name in ("ok", "refused", "timeout", "error"):
+        total, points = 0, []
+        for place in range(POINTS):
+            now = BEGIN + place * STEP
+            total += (2 if now < FAULT_AT else 0) if name == "ok" else (2 if name == result and now >= FAULT_AT else 0)
+            points.append([now, str(total)])
+        rows.append({"labels": {"service": "checkout", "to": to, "result": name}, "points": points})
+    return {"metric": CALLS, "series": rows}
+
+
+@pytest.mark.parametrize("result", ["refused", "timeout"])
+def test_who_calls_what_does_not_answer_counts_it_and_that_tells_of_the_called(result: str) -> None:
+    answers = passing() | {
+        ("local.metrics.range", "checkout", CALLS): calls(result),
+        ("local.process.status", "payments", ""): running("payments", state="backoff"),
+    }
+    finding = found(answers)
+    assert (finding.verdict, finding.ranked[0].component, finding.ranked[0].fault) == ("sure", "payments", "crash-loop")
+    [told] = [one for one in finding.ranked[0].claims if "calls to payments" in str(one["text"])]
+    assert (told["component"], told["role"], told["op"]) == ("payments", "symptom", "ge")
+    place = {"refused": 1, "timeout": 2}[result]
+    assert told["selector"] == f"$.series[{place}].points[*] | delta"
+
+
+def test_an_answer_that_says_no_tells_of_what_cannot_be_asked_itself_only() -> None:
+    """Payments may hand on what is behind it, and can be asked; the card network is known by what others say of it."""
+    inside = found(passing() | {("local.metrics.range", "checkout", CALLS): calls("error")})
+    assert not any("calls to payments" in str(one["text"]) for one in inside.symptoms)
+    facts = shop()
+    edges, nodes = (*facts.edges, ("payments", "cardnet")), {**facts.nodes, "cardnet": "external"}
+    outside = replace(facts, edges=edges, nodes=nodes)
+    seen = found(passing() | {("local.metrics.range", "payments", CALLS): calls("error", to="cardnet")}, outside)
+    assert any("calls to cardnet" in str(one["text"]) for one in seen.symptoms)
+
+
+def test_calls_that_succeed_tell_nothing() -> None:
+    finding = found(passing() | {("local.metrics.range", "checkout", CALLS): calls("ok")})
+    assert not any("calls to" in str(one["text"]) for one in finding.symptoms)
 
 
 def test_two_causes_that_are_equally_good_convict_neither() -> None:
