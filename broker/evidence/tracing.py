@@ -4,7 +4,7 @@ A verdict needs only values; whether a claim says anything, and of whom, also ne
 a value was taken from. Nothing here changes a verdict.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,10 +149,11 @@ def series_of(selector: Selector, value: Any, found: Sequence[Found], budget: Bu
     known: dict[int, list[Point]] = {}
     for one in found:
         budget.spend(1)
-        holder, points = _around(one, budget)
-        if points:
-            known.setdefault(holder, points)
-    return _numeric(list(known.values()))
+        holder, read = _around(one)
+        if holder and holder not in known:
+            known[holder] = read()
+            budget.spend(len(known[holder]))
+    return _numeric([points for points in known.values() if points])
 
 
 def _made(selector: Selector, stage: Stage, value: Any, budget: Budget) -> list[Point]:
@@ -162,18 +163,28 @@ def _made(selector: Selector, stage: Stage, value: Any, budget: Budget) -> list[
     return points or []
 
 
-def _around(found: Found, budget: Budget) -> tuple[int, list[Point]]:
-    """(identity, points) of the series around a node: pairs, an array beside its times, or a member of dated rows."""
+def _around(found: Found) -> tuple[int, Callable[[], list[Point]]]:
+    """Which series a node is of, 0 for none, and how to read it: pairs, an array beside its times, a member of dated rows."""
     chain = [*found.around, found.node]
     for holder in reversed(chain):
         if isinstance(holder, list) and len(holder) >= _PAIR and _is_pair(holder[0]):
-            budget.spend(len(holder))
-            return id(holder), as_points(holder) or []
+            return id(holder), lambda pairs=holder: as_points(pairs) or []
     for outer, inner in zip(reversed(chain[:-1]), reversed(chain), strict=False):
-        if isinstance(outer, Mapping) and isinstance(inner, list) and (times := beside(outer, inner)):
-            budget.spend(len(inner))
-            return id(inner), [Point(at, level) for at, level in zip(times, inner, strict=True)]
-    return _member_of_rows(found, chain, budget)
+        if isinstance(outer, Mapping) and isinstance(inner, list) and _has_times(outer, inner):
+            return id(inner), lambda outer=outer, inner=inner: _levels(outer, inner)
+    return _member_of_rows(found, chain)
+
+
+def _has_times(holder: Mapping[str, Any], levels: list[Any]) -> bool:
+    """Whether an array that may hold the times of ``levels`` stands beside them."""
+    stamps = (holder.get(name) for name in TIMES)
+    return any(isinstance(one, list) and one is not levels and len(one) == len(levels) >= _PAIR for one in stamps)
+
+
+def _levels(holder: Mapping[str, Any], levels: list[Any]) -> list[Point]:
+    """Levels with the times beside them; none where there are no times."""
+    times = beside(holder, levels)
+    return [Point(at, level) for at, level in zip(times, levels, strict=True)] if times else []
 
 
 def _is_pair(node: Any) -> bool:
@@ -191,23 +202,19 @@ def beside(holder: Mapping[str, Any], levels: list[Any]) -> list[Instant]:
     return []
 
 
-def _member_of_rows(found: Found, chain: Sequence[Any], budget: Budget) -> tuple[int, list[Point]]:
+def _member_of_rows(found: Found, chain: Sequence[Any]) -> tuple[int, Callable[[], list[Point]]]:
     """A number in one of several dated rows, with its neighbours in the others."""
-    if len(chain) < _PAIR + 1 or number_of(found.node) is None:
-        return 0, []
-    rows, row = chain[-3], chain[-2]
-    if not isinstance(rows, list) or not isinstance(row, Mapping) or when(row) is None:
-        return 0, []
-    name = next((name for name, level in row.items() if level is found.node and name not in TIMES), None)
-    if name is None:
-        return 0, []
-    budget.spend(len(rows))
-    points = []
-    for one in rows:
-        at = when(one) if isinstance(one, Mapping) else None
-        if at is not None and name in one:
-            points.append(Point(at, one[name]))
-    return id(rows) ^ hash(name), points
+    rows, row = (chain[-3], chain[-2]) if len(chain) > _PAIR else (None, None)
+    if not isinstance(rows, list) or not isinstance(row, Mapping) or when(row) is None or number_of(found.node) is None:
+        return 0, list
+    name = next((name for name, level in row.items() if level is found.node and name not in TIMES), "")
+    return (id(rows) ^ hash(name), lambda: _column(rows, name)) if name else (0, list)
+
+
+def _column(rows: Sequence[Any], name: str) -> list[Point]:
+    """One member of each dated row."""
+    dated = [(when(one), one[name]) for one in rows if isinstance(one, Mapping) and name in one]
+    return [Point(at, level) for at, level in dated if at is not None]
 
 
 def _numeric(found: Sequence[list[Point]]) -> list[list[Point]]:

@@ -208,6 +208,16 @@ def test_what_is_true_of_nearly_any_answer_says_nothing(answer: Observation, ask
     assert idle(answer, *asked) == code
 
 
+def test_a_long_series_and_rows_with_numbers_are_judged_too() -> None:
+    points = [[BEGIN + at, str(500 * (at >= 9000))] for at in range(10_000)]
+    assert idle(metric("payments", "shop_queue_depth", points), "$.series[0].points[*] | max", "gt", 400) == ""
+    rows = {"samples": [{"at": BEGIN + 15 * at, "depth": 3 + 90 * (at > 40)} for at in range(60)], "name": "payments"}
+    table = seen("queue.samples.list", "metric", "payments", rows, {})
+    assert idle(table, "$.samples[*].depth | max", "gt", 50) == ""
+    assert idle(table, "$.samples[*].depth | max", "gt", 2) == "claim.true_before"
+    assert idle(table, "$.samples[50].depth", "gt", 2) == "claim.true_before"
+
+
 def test_a_window_that_begins_with_the_alert_shows_nothing_new() -> None:
     narrow = seen(
         "local.logs.search",
