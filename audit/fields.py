@@ -117,6 +117,7 @@ body.approval.reviewers keyed* keyed
 body.approval.quorum count public
 body.approval.given count public
 body.approval.expires_ns stamp public
+body.approval.rule code public
 body.grant.id id pseudonym
 body.grant.digest digest commitment
 body.grant.expires_ns stamp public

@@ -136,6 +136,29 @@ def brief(proposal: Proposal) -> dict[str, Json]:
     }
 
 
+def box_body(proposal: Proposal) -> Json:
+    """How silence may answer a proposal, None where it cannot; times in seconds, 0 for never.
+
+    ``ends`` says what happens where nobody answers: it ``runs`` at ``due``, or ``expires`` when the proposal does.
+    """
+    box = proposal.box
+    if box is None:
+        return None
+    waits = proposal.state == "waiting" and box.state == "open"
+    return {
+        "state": box.state,
+        "ends": "runs" if waits and box.heard else "expires",
+        "rule": box.rule,
+        "seconds": box.seconds,
+        "roles": list(box.acknowledge),
+        "told_at": box.told_at,
+        "due": box.due,
+        "acknowledged_by": box.acknowledged_by,
+        "acknowledged_at": box.acknowledged_at,
+        "code": box.code,
+    }
+
+
 def listed(proposal: Proposal) -> dict[str, Json]:
     """A proposal in the list of what waits; ``alike`` is the same for requests of one thing, whoever asks."""
     said = proposal.request["arguments"] if proposal.narrowed is None else proposal.narrowed
@@ -146,6 +169,7 @@ def listed(proposal: Proposal) -> dict[str, Json]:
         "summary": proposal.plan["summary"],
         "created_at": proposal.created_at,
         "alike": hashlib.sha256(same).hexdigest(),
+        "time_box": box_body(proposal),
     }
 
 
@@ -172,6 +196,7 @@ def full(proposal: Proposal) -> dict[str, Json]:
         "separation": proposal.separation,
         "policy_revision": proposal.policy_revision,
         "reviews": reviews,
+        "time_box": box_body(proposal),
     }
 
 

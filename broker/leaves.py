@@ -41,3 +41,8 @@ def receipt_of(receipt: Any) -> Receipt:
 def word(text: str) -> str:
     """``text`` where it is one plain word, else ``other``: a caller's prose never enters a leaf."""
     return text if _PLAIN_WORD.fullmatch(text) else "other"
+
+
+def ruled(rule: str) -> dict[str, Json]:
+    """The rule by which silence counted as an approval, if it did."""
+    return {"rule": word(rule)} if rule else {}

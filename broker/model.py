@@ -158,6 +158,19 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeBox:
+    """Silence counts as the approval after ``seconds``, by ``rule``, at most ``per_day`` times a day in a tenant.
+
+    Everybody was told by then, and somebody with a role of ``acknowledge`` has said so; the gate counts.
+    """
+
+    rule: str
+    seconds: int
+    per_day: int
+    acknowledge: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RequireApproval:
     """``quorum`` people holding one of ``roles`` must approve within ``expires_s``.
 
@@ -169,6 +182,7 @@ class RequireApproval:
     expires_s: int
     separation: str = "actor"
     signature: bool = False
+    time_box: TimeBox | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +290,8 @@ class Grant:
     arguments: Mapping[str, Json] = field(default_factory=dict, repr=False)
     principal: Principal | None = field(default=None, repr=False)
     """Who asked, for the gate's own acts; never a credential."""
+    rule: str = ""
+    """The rule by which silence counted as the approval; empty where people approved."""
 
 
 class ResultStatus(StrEnum):

@@ -272,6 +272,12 @@ class Obligations:
                 code="approval.used",
                 remedy="ask GET /v1/actions/{id} for its outcome",
             )
+        if _by_silence(asked) and duty.time_box is None:
+            raise Denied(
+                "policy does not let silence count for this any more",
+                code="approval.time_box_withdrawn",
+                remedy="propose the action again and have a person approve it",
+            )
         if proposal.state == "denied":
             raise Denied(
                 "a person denied this request",
@@ -330,11 +336,18 @@ class Obligations:
             expires_at=seconds(self._clock) + GRANT_SECONDS,
             plan_fingerprint=plan.fingerprint if plan else "",
             approval=asked.proposal.id if asked.proposal else "",
+            rule=_by_silence(asked),
             region=asked.endpoint.get("region", ""),
             caps=cap,
             arguments=arguments,
             principal=asked.principal,
         )
+
+
+def _by_silence(asked: Asked) -> str:
+    """The rule by which silence counted as the approval; empty where people approved, or nobody had to."""
+    box = asked.proposal.box if asked.proposal else None
+    return box.rule if box is not None and box.state == "counted" else ""
 
 
 def _undoing(asked: Asked, plan: Plan | None) -> Mapping[str, Json] | None:

@@ -18,7 +18,7 @@ connector. Steps 6 to 9 run detached from the request: a client that hangs up le
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -150,6 +150,13 @@ class Pipeline:
         """Decide a waiting request again, now that people answered; raises as ``requester``."""
         return await self._go_on(await self._reader.proposal(await self.requester(proposal), proposal))
 
+    async def foresee(self, proposal: Proposal) -> Decision:
+        """Steps 3 and 4 as if nobody's answer were an answer, too; nothing begins. Raises what stands against it."""
+        place = await self._reader.proposal(await self.requester(proposal), proposal)
+        if place.problem is not None:
+            raise place.problem
+        return await self._decide(replace(place, asking=Asking(resumed=True, silent=True)))
+
     async def requester(self, proposal: Proposal) -> Principal:
         """Who asked for a waiting request; raises ``Unauthenticated`` where their stored identity does not hold any more."""
         principal = await self._parties.bounded(stored_principal(proposal))
@@ -162,10 +169,7 @@ class Pipeline:
         return principal
 
     async def own(self, principal: Principal, ask: Ask, *, undoes: str = "") -> Answer:
-        """Steps 2 to 9 for the gate's own workload, which has no credential and comes from nowhere outside.
-
-        It looks, and it undoes the action ``undoes``; policy grants it nothing else.
-        """
+        """Steps 2 to 9 for the gate's own workload: it looks, it tells, and it undoes the action ``undoes``."""
         if not is_own(principal):
             raise Unauthenticated("only the gate itself comes this way", code="identity.not_own")
         return await self._go_on(replace(await self._read(principal, ask), asking=Asking(undoes=undoes)))
@@ -180,8 +184,10 @@ class Pipeline:
         return await self._until_intent(await self._read(principal, ask))  # (2) to (6)
 
     async def _go_on(self, place: Place) -> Answer:
-        """Steps 3 to 9, detached: from the intent on, the outcome is owed."""
-        return await self._detached(self._through(place))
+        """Steps 3 to 9, detached: from the intent on, the outcome is owed, even when the caller goes away."""
+        task = asyncio.create_task(self._through(place))
+        self.keep(task)
+        return await asyncio.shield(task)
 
     async def _through(self, place: Place) -> Answer:
         opened = await self._until_intent(place)
@@ -441,12 +447,6 @@ class Pipeline:
             # A lease that cannot be given back runs out.
             await self._obligations.release(granted)
         return shown
-
-    async def _detached(self, effect: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run to the end even when the caller goes away."""
-        task = asyncio.create_task(effect)
-        self.keep(task)
-        return await asyncio.shield(task)
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold ``task``, which owes an outcome, until it has ended; ``drain`` waits for it."""

@@ -21,7 +21,7 @@ from broker.answers import Past, observation_id
 from broker.catalog import Action
 from broker.clock import Clock
 from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
-from broker.leaves import decision_group, model_group, receipt_of, word
+from broker.leaves import decision_group, model_group, receipt_of, ruled, word
 from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, Result
 from broker.remedies import digest_of
 
@@ -66,7 +66,7 @@ class Records:
             "idempotent": declared.idempotent,
         }
         if grant.approval:
-            body["approval"] = {"id": grant.approval, "digest": request.digest}
+            body["approval"] = {"id": grant.approval, "digest": request.digest} | ruled(grant.rule)
         if grant.plan_fingerprint:
             body["plan"] = {"fingerprint": hashlib.sha256(grant.plan_fingerprint.encode()).hexdigest()}
         if request.action.startswith("llm."):
@@ -200,8 +200,10 @@ class Records:
         quorum: int,
         session: str,
         reason: str,
+        rule: str = "",
+        decision: Decision | None = None,
     ) -> Receipt:
-        """One person's answer to a proposal."""
+        """One person's answer to a proposal; or that silence counted as one, by ``rule`` and ``decision``."""
         body: dict[str, Any] = {
             "actor": self._actor(principal),
             "session": session or None,
@@ -212,7 +214,9 @@ class Records:
                 "given": given,
                 "quorum": quorum,
                 "reviewers": [self.ref(principal.tenant, "per", principal.subject.id)],
-            },
+            }
+            | ruled(rule),
+            "decision": decision_group(decision) if decision else None,
         }
         event = f"{approval}.review.{self.ref(principal.tenant, 'per', principal.subject.id)}.{digest[:12]}.{verdict}"
         draft = self._draft(

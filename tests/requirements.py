@@ -116,6 +116,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("obligation:limits", "GCRA", "limits hold over several keys, replicas and steps of the clock", "unit/test_limits.py", "property/state/test_limits_model.py"),
     _("obligation:approval", "broker/approvals", "bound to digest, plan and policy; quorum, separation, expiry, single use", "unit/test_approvals.py", "property/state/test_approvals_model.py"),
     _("obligation:races", "broker/approvals", "whatever races, one execution", "unit/test_approval_races.py", BAD_DAYS + "approvals.py::test_every_surface_at_once_gives_one_execution"),
+    _("obligation:time-box", "broker/approvals", "silence counts only where policy lets it and all its conditions hold at the end; once, by rule, on record", "unit/test_time_box_rows.py", "e2e/test_time_boxes.py", "e2e/console/test_time_box_page.py"),
     _("obligation:narrow", "broker/approvals", "a reviewer may narrow and never widen", "property/state/test_narrowing.py"),
     _("obligation:attempts", "broker/attempts.py", "one party asks so often at most, whatever the answer", "unit/test_attempts.py"),
     _("obligation:lease", "broker/leases", "one holder a key, fenced", "unit/test_leases.py"),

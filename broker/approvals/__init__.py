@@ -1,5 +1,6 @@
 """Proposals and reviews: a request waits, people answer, and what they approved runs once (see README.md)."""
 
+from broker.approvals.boxes import Boxes
 from broker.approvals.checks import Answer
 from broker.approvals.desk import Approvals, Rebind
 from broker.approvals.due import Due
@@ -12,6 +13,7 @@ __all__ = [
     "TRANSITIONS",
     "Answer",
     "Approvals",
+    "Boxes",
     "Due",
     "Proposal",
     "Rebind",

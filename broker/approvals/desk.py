@@ -7,7 +7,7 @@ the facts. ``begin_execution`` redeems the approval by one compare-and-set, so t
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from broker.approvals import checks, snapshot
+from broker.approvals import boxes, checks, snapshot
 from broker.approvals.checks import Answer
 from broker.approvals.narrowing import bounds_of, narrowed
 from broker.clock import Clock, seconds
@@ -53,7 +53,8 @@ class Approvals:
         now = seconds(self._clock)
         draft = snapshot.draft(principal, request, decision, duty, plan, now)
         bounds = bounds_of(decision, schema or {})
-        draft = replace(draft, rollback_digest=rollback_digest, bounds=bounds)
+        box = boxes.draft(draft, duty.time_box) if duty.time_box else None
+        draft = replace(draft, rollback_digest=rollback_digest, bounds=bounds, box=box)
 
         def insert(connection: Connection) -> Proposal:
             lock(connection, "proposal", draft.tenant, draft.action_id)
@@ -62,6 +63,7 @@ class Approvals:
                 if known is not None:
                     rows.move(connection, known.tenant, known.id, "expired", now)
                 rows.add(connection, draft)
+                boxes.put(connection, draft)
                 return draft
             if known.request_digest != draft.request_digest:
                 raise Conflict("this action already waits with another payload", code="approval.other_request")

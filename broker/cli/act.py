@@ -1,6 +1,7 @@
 """``wicketgate act``, ``approvals`` and ``agents``: the gate's API through the client library."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from wicketgate import ApprovalDetail, Done, Gate
 
 WAIT_SECONDS = 900
-BRIEF = ("id", "state", "tier", "action", "requester", "expires_at")
+BRIEF = ("id", "state", "tier", "action", "requester", "ends")
 
 
 @click.command()
@@ -77,7 +78,7 @@ def list_approvals(caller: Caller, state: str) -> None:
         for one in found:
             caller.show({name: value for name, value in one.items() if name not in _ONLY_SHOWN}, "")
         return
-    caller.show(None, columns(found, BRIEF))
+    caller.show(None, columns([{**one, "ends": _ends(one["time_box"], one["expires_at"])} for one in found], BRIEF))
 
 
 _ONLY_SHOWN = ("arguments", "reason", "plan", "roles", "separation", "policy_revision", "reviews")
@@ -114,6 +115,29 @@ def deny(caller: Caller, approval: str, digest: str, reason: str) -> None:
     _review(caller, approval, "deny", digest=digest, reason=reason, narrow={})
 
 
+@approvals.command("acknowledge")
+@click.argument("approval")
+@click.option("--digest", default="", help="Digest of the request that you mean; default: what is shown now.")
+@click.option("--reason", default="")
+@as_client
+def acknowledge(caller: Caller, approval: str, digest: str, reason: str) -> None:
+    """Say that you have seen that the request runs by itself unless somebody denies it; you may still deny it."""
+    if not digest:
+        shown = caller.run(lambda gate: gate.approvals.show(approval))
+        digest = shown.digest
+        click.echo("\n".join(_sheet(shown)), err=True)
+    said = caller.run(lambda gate: gate.approvals.acknowledge(approval, digest=digest, reason=reason))
+    answer = {"id": approval, "verdict": "acknowledge", "digest": digest, "state": said.approval.state}
+    caller.show({**answer, "receipt": dumped(said.receipt)}, f"{approval}: acknowledged")
+
+
+def _ends(time_box: Mapping[str, Any] | None, expires_at: int) -> str:
+    """What happens where nobody answers, and when."""
+    if time_box and time_box["ends"] == "runs":
+        return f"runs by itself at {when(time_box['due'])}"
+    return f"expires at {when(expires_at)}"
+
+
 def _review(  # noqa: PLR0913 - one argument an option
     caller: Caller, approval: str, verdict: str, *, digest: str, reason: str, narrow: dict[str, Any]
 ) -> None:
@@ -144,6 +168,7 @@ def _sheet(found: "ApprovalDetail") -> list[str]:
         f"reason     {found.reason or '-'}  (the requester's own words)",
         f"plan       {pretty(dict(found.plan))}",
         f"needs      {found.quorum} of {', '.join(found.roles) or '-'}; until {when(found.expires_at)}",
+        f"unanswered {_ends(found.time_box, found.expires_at)}",
         *(f"review     {one.get('verdict')} by {one.get('reviewer')}" for one in found.reviews),
         f"digest     {found.digest}",
     ]

@@ -23,6 +23,7 @@ from broker.model import (
     Redact,
     RequireApproval,
     Residency,
+    TimeBox,
 )
 from broker.policy.engine import BAD_DECISION, unavailable
 
@@ -188,7 +189,7 @@ def _limit(raw: Json) -> Limit:
 
 
 def _approval(raw: Json) -> RequireApproval:
-    fields = _object(raw, "approval", {"quorum", "roles", "expires_s", "separation", "signature"})
+    fields = _object(raw, "approval", {"quorum", "roles", "expires_s", "separation", "signature"}, {"time_box"})
     roles = _texts(fields["roles"], "approval.roles")
     if not roles:
         raise _Fault("approval.roles is empty")
@@ -198,6 +199,21 @@ def _approval(raw: Json) -> RequireApproval:
         expires_s=_integer(fields["expires_s"], "approval.expires_s", 1, _SECONDS_MAX),
         separation=_member(fields["separation"], "approval.separation", frozenset({"actor", "subject"})),
         signature=_boolean(fields["signature"], "approval.signature"),
+        time_box=_time_box(fields["time_box"], fields["expires_s"]) if "time_box" in fields else None,
+    )
+
+
+def _time_box(raw: Json, expires_s: int) -> TimeBox:
+    fields = _object(raw, "approval.time_box", {"rule", "seconds", "per_day", "acknowledge"})
+    acknowledge = _texts(fields["acknowledge"], "approval.time_box.acknowledge")
+    if not acknowledge:
+        raise _Fault("approval.time_box.acknowledge is empty")
+    return TimeBox(
+        rule=_text(fields["rule"], "approval.time_box.rule"),
+        # A box that ends no earlier than the approval itself would never be one.
+        seconds=_integer(fields["seconds"], "approval.time_box.seconds", 1, expires_s - 1),
+        per_day=_integer(fields["per_day"], "approval.time_box.per_day", 1, _COUNT_MAX),
+        acknowledge=acknowledge,
     )
 
 

@@ -31,6 +31,7 @@ NO_INCIDENT = {"id": "", "state": "", "severity": 0, "env": "", "others": []}
 NO_TARGET = {"dependents": [], "writes_hour": 0, "last_write_s": -1, "ineffective": 0, "oscillating": False}
 NO_WORK = {"given": False, "valid": False}
 NO_ROLLBACK = {"of": "", "valid": False}
+NO_TIME_BOX = {"counts": False, "told": False, "acknowledged": [], "over": False, "today": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Situation:
     target: Mapping[str, Json] = field(default_factory=lambda: NO_TARGET)
     work: Mapping[str, Json] = field(default_factory=lambda: NO_WORK)
     rollback: Mapping[str, Json] = field(default_factory=lambda: NO_ROLLBACK)
+    time_box: Mapping[str, Json] = field(default_factory=lambda: NO_TIME_BOX)
 
 
 CALM = Situation()
@@ -93,6 +95,7 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
             "target": situation.target,
             "work": situation.work,
             "rollback": situation.rollback,
+            "time_box": situation.time_box,
             "usage": {"actions_today": usage.get("actions_today", 0), "writes_today": usage.get("writes_today", 0)},
             "approvals": list(approvals),
             "killed": killed,

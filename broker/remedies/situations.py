@@ -6,7 +6,7 @@ agent's. Preconditions are read from the target itself, through the pipeline, be
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from broker.catalog import Action, Catalog
@@ -14,9 +14,10 @@ from broker.clock import Clock, seconds
 from broker.errors import BrokerError, Conflict, Denied
 from broker.evidence import Claim, Evidence, Observation, judge_claim, strength
 from broker.model import ActionRequest, Effect, Json, Principal, ResultStatus, Session
-from broker.policy.facts import CALM, NO_EVIDENCE, NO_REMEDY, NO_ROLLBACK, NO_WORK, Situation
+from broker.policy.facts import CALM, NO_EVIDENCE, NO_REMEDY, NO_ROLLBACK, NO_TIME_BOX, NO_WORK, Situation
 from broker.remedies.catalogue import Derived, Finding, Inventory, Times, derive, is_derived, same_target
 from broker.remedies.history import DAY_S, target_facts
+from broker.remedies.silence import box_facts
 from broker.remedies.undo import digest_of, is_own, verifier
 from broker.store import Connection, Store, writes
 from broker.store import diagnoses as diagnosis_rows
@@ -55,6 +56,8 @@ class Asking:
     """People answered meanwhile; the piece of work that asked is finished."""
     undoes: str = ""
     """The action that the gate itself undoes."""
+    silent: bool = False
+    """Whether the end of a time box is to count as people's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Around:
     diagnosis: DiagnosisRow | None = None
     work_valid: bool = False
     undone: Write | None = None
+    box: Mapping[str, Json] = field(default_factory=lambda: NO_TIME_BOX)
     asked: Sequence[str] = ()
     """Other actions of the incident that wait, run or are not judged yet."""
 
@@ -133,6 +137,7 @@ class Situations:
             target=target_facts(around.writes, action=request.action, dependents=dependents, now=now),
             work={"given": True, "valid": True} if asking.resumed or asking.work is not None else NO_WORK,
             rollback=self._rollback(around, principal, request) if asking.undoes else NO_ROLLBACK,
+            time_box=around.box,
         )
 
     async def begin(
@@ -208,6 +213,7 @@ class Situations:
             diagnosis=row if row is not None and row.id == found.diagnosis else None,
             work_valid=asking.work is not None and _holds_work(connection, principal, found, asking.work, now),
             undone=writes.find(connection, tenant, asking.undoes) if asking.undoes else None,
+            box=box_facts(connection, tenant, request.id, now, silent=asking.silent) if writing else NO_TIME_BOX,
             asked=[one for one in writes.asked_in(connection, tenant, found.id) if one != request.id]
             if writing
             else [],

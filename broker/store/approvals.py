@@ -12,9 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, insert, literal_column, or_, select, update
 
 from broker.model import Json
+from broker.store import timeboxes
 from broker.store.hot import Hot
 from broker.store.rows import Page, cursor, pack, place, unpack
 from broker.store.tables import LIVE_SQL, STATES, TRANSITIONS, proposal, review
+from broker.store.timeboxes import TimeBoxRow
 
 DUE = ("waiting", "approved")
 """States that end by time."""
@@ -78,6 +80,8 @@ class Proposal:
     changed_at: int
     state: str
     reviews: tuple[Review, ...] = ()
+    box: TimeBoxRow | None = None
+    """When silence counts as the answer, where policy lets it."""
 
     @property
     def requester(self) -> str:
@@ -223,14 +227,16 @@ def expire(connection: Connection, now_s: int, most: int) -> tuple[tuple[str, st
 
 
 def page(connection: Connection, tenant: str, states: Iterable[str], limit: int, after: str = "") -> Page[Proposal]:
-    """Return one page of the tenant's proposals in ``states``, newest first, without their reviews."""
+    """Return one page of the tenant's proposals in ``states``, newest first, with their boxes, without their reviews."""
     table = proposal.c
     statement = select(proposal).where(table.tenant == tenant, table.state.in_(sorted(set(states) & set(STATES))))
     if after:
         at, row_id = place(after)
         statement = statement.where(or_(table.created_at < at, and_(table.created_at == at, table.id < row_id)))
     rows = connection.execute(statement.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)).all()
-    items = tuple(_proposal_of(row) for row in rows[:limit])
+    found = [_proposal_of(row) for row in rows[:limit]]
+    boxes = timeboxes.of(connection, tenant, [one.id for one in found])
+    items = tuple(replace(one, box=boxes.get(one.id)) for one in found)
     return Page(items, cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else "")
 
 
@@ -243,7 +249,8 @@ def _with_reviews(connection: Connection, row: Row[Any]) -> Proposal:
     """Build a proposal and read its reviews."""
     found = _proposal_of(row)
     answers = connection.execute(_REVIEWS, {"t": found.tenant, "p": found.id})
-    return replace(found, reviews=tuple(_review_of(answer) for answer in answers))
+    box = timeboxes.of(connection, found.tenant, [found.id]).get(found.id)
+    return replace(found, reviews=tuple(_review_of(answer) for answer in answers), box=box)
 
 
 def _proposal_of(row: Row[Any]) -> Proposal:

@@ -124,6 +124,12 @@ class Api:
             arguments["narrow"] = body.narrow
         return await self.gate(request, "gate.review.create", arguments, reason=body.reason)
 
+    async def acknowledge(self, request: Request) -> Response:
+        """POST /v1/approvals/{id}/acknowledgements."""
+        body: schemas.AcknowledgementBody = await self.body(request, schemas.AcknowledgementBody)
+        said: dict[str, Json] = {"approval": request.path_params["id"], "digest": body.digest}
+        return await self.gate(request, "gate.review.acknowledge", said, reason=body.reason)
+
     async def simulate(self, request: Request) -> Response:
         """POST /v1/policies/simulate."""
         body: schemas.SimulateBody = await self.body(request, schemas.SimulateBody)

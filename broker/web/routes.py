@@ -126,6 +126,16 @@ ROUTES: tuple[Route, ...] = (
         schemas.ReviewBody,
         lane="control",
     ),
+    Route(
+        "POST",
+        "/v1/approvals/{id}/acknowledgements",
+        "acknowledge",
+        "gate.review.acknowledge",
+        "pipeline",
+        "say that one has seen that it may run by itself",
+        schemas.AcknowledgementBody,
+        lane="control",
+    ),
     Route("GET", "/v1/policies", "policies", "gate.policy.read", "pipeline", "the active policy and its history"),
     Route(
         "POST",
@@ -329,6 +339,9 @@ ROUTES: tuple[Route, ...] = (
     _console("POST", "/console/inbox/{id}/reviews", "console_review", "gate.review.create", "approve or deny"),
     _console("GET", "/console/agents", "console_agents", "gate.agents.read", "what is stopped"),
     _console("GET", "/console/agents/stop", "console_agents_stop", "gate.agents.read", "what stopping would do"),
+    _console(
+        "POST", "/console/inbox/{id}/acknowledgements", "console_acknowledge", "gate.review.acknowledge", "acknowledge"
+    ),
     _console("POST", "/console/agents/kill", "console_agents_kill", "-", "stop an agent, a connector, or all", "role"),
     _console("POST", "/console/agents/resume", "console_agents_resume", "gate.kill.resume", "let it run again"),
     _console("GET", "/console/incidents", "console_incidents", "gate.incidents.read", "incidents, the newest first"),

@@ -95,6 +95,13 @@ class ReviewBody(Body):
     narrow: dict[str, Any] | None = Field(default=None, max_length=64)
 
 
+class AcknowledgementBody(Body):
+    """POST /v1/approvals/{id}/acknowledgements."""
+
+    digest: str = Field(pattern=DIGEST)
+    reason: str = Field(default="", max_length=4096)
+
+
 class SubjectBody(Body):
     """Who asks in a simulation."""
 

@@ -38,6 +38,7 @@ from broker.reviewing import Reviewing
 from broker.sessions import Sessions
 from broker.streams import Streams
 from broker.topology import Topology
+from broker.wiring.boxing import acknowledging, boxing
 from broker.wiring.foundations import Foundations
 from broker.wiring.policing import policing
 from broker.work import Work
@@ -92,9 +93,7 @@ class Wiring(Foundations):
     @cached_property
     def evidence(self) -> Evidence:
         """Judges claims."""
-        return Evidence(
-            self.store, self.clock, results=self.kept, signal_of=self._signal_of, well_of=self._well_of
-        )
+        return Evidence(self.store, self.clock, results=self.kept, signal_of=self._signal_of, well_of=self._well_of)
 
     @cached_property
     def incident_acts(self) -> IncidentActs:
@@ -249,6 +248,7 @@ class Wiring(Foundations):
                 **self.health.acts,
                 **self.lab.acts,
                 **policing(self),
+                **acknowledging(self),
             },
         )
 
@@ -417,6 +417,7 @@ class Wiring(Foundations):
                 "learn": self.aftermath.learn,
                 "notify": self.notices.notify,
                 "export": self.exports.step,
+                **boxing(self),
             },
         )
 

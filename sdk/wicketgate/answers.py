@@ -143,6 +143,8 @@ class ApprovalDetail(Answer):
     quorum: int
     expires_at: int
     url: str = ""
+    time_box: Mapping[str, Json] | None = None
+    """How silence may answer it: ``ends`` is ``runs`` (at ``due``) or ``expires``; None where it cannot."""
     arguments: Mapping[str, Json] = Field(default_factory=dict)
     reason: str = ""
     plan: Mapping[str, Json] = Field(default_factory=dict)

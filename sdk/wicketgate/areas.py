@@ -133,6 +133,11 @@ class Approvals(Area):
         body |= {"narrow": dict(narrow)} if narrow else {}
         return Review.model_validate(await self._post(f"/v1/approvals/{approval_id}/reviews", body))
 
+    async def acknowledge(self, approval_id: str, *, digest: str, reason: str = "") -> Review:
+        """Say that one has seen that exactly the request with ``digest`` runs by itself unless somebody denies it."""
+        body: dict[str, Json] = {"digest": digest, "reason": reason}
+        return Review.model_validate(await self._post(f"/v1/approvals/{approval_id}/acknowledgements", body))
+
 
 class Policies(Area):
     """``/v1/policies``."""

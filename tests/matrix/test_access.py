@@ -152,6 +152,7 @@ def _body(route: Route, things: Mapping[str, Any]) -> Any:
         "open_session": {"intent": [{"kind": "task", "text": "x"}]},
         "act": {"action": "local.process.status", "resource": GATE_RESOURCE, "reason": "x"},
         "review": {"verdict": "deny", "digest": things["digest"], "reason": "x"},
+        "acknowledge": {"digest": things["digest"], "reason": "x"},
         "simulate": {"action": "local.process.restart", "resource": GATE_RESOURCE},
         "activate": {"bundle": "", "signature": ""},
         "rollback": {"digest": "0" * 64},

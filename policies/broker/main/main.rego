@@ -16,6 +16,7 @@ import data.broker.redaction
 import data.broker.remedies
 import data.broker.residency
 import data.broker.risk
+import data.broker.timebox
 
 # METADATA
 # title: The only entrypoint
@@ -101,6 +102,7 @@ denials contains object.union(reason, {"rule": concat(".", ["broker", area])}) i
 		"remedies": remedies.deny,
 		"residency": residency.deny,
 		"risk": risk.deny,
+		"timebox": timebox.deny,
 	}
 	some reason in reasons
 }
@@ -131,7 +133,7 @@ obligations["residency"] := residency.obligation
 
 obligations["lease"] := bounds.lease if not input.context.dry_run
 
-obligations["approval"] := approval.obligation if not input.context.dry_run
+obligations["approval"] := object.union(approval.obligation, timebox.boxed) if not input.context.dry_run
 
 obligations["dry_run"] if input.context.dry_run
 

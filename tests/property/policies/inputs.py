@@ -125,6 +125,7 @@ def _outside() -> Input:
         "target": copy.deepcopy(facts.NO_TARGET),
         "work": dict(facts.NO_WORK),
         "rollback": dict(facts.NO_ROLLBACK),
+        "time_box": copy.deepcopy(facts.NO_TIME_BOX),
     }
 
 
@@ -273,6 +274,19 @@ def _remedy(name: str = "local.process.restart", **changes: Any) -> Twist:
     return twist
 
 
+def _silent(**changes: Any) -> Twist:
+    """Nobody answered, and silence would count: at the right hour and with everybody told, but for ``changes``."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _remedy("local.cache.clear")(source, value)
+        boxed = {"counts": True, "told": True, "acknowledged": ["oncall"], "over": True, "today": 0}
+        value["context"] |= {"now_s": 1_767_607_200, "time_box": boxed}
+        for path, chosen in changes.items():
+            _set(path.replace("__", "."), chosen)[0](source, value)
+
+    return twist
+
+
 def _met(**changes: Any) -> Input:
     """Another incident; it meets nothing but by ``changes``."""
     return {
@@ -415,6 +429,12 @@ TWISTS: list[Twist] = [
     _reviewed("oncall", "tickets.ticket.delete", same_actor=True),
     _reviewed("oncall", "tickets.ticket.delete", same_subject=True),
     _reviewed("security", "gate.policy.activate", roles=["security"], reviewer="dev:security-2"),
+    _silent(context__time_box={"counts": True, "told": False, "acknowledged": [], "over": False, "today": 3}),
+    _silent(context__time_box__acknowledged=["é😀"], action__idempotent=False, action__reversibility="compensable"),
+    _silent(context__now_s=1_768_039_200, context__target__dependents=["a", "b", "c"], action__remedy__derived=False),
+    _silent(context__now_s=1_797_847_200, resource__env="prod", context__incident__env="prod"),
+    _silent(context__evidence__confidence_milli=500, context__incident__id=""),
+    _silent(context__incident__others=[_met(severity=1, same_target=True)], action__name="git.change.revert"),
     _cite(),
     _cite(diagnosis="dia_2"),
     _cite(refuted=1),

@@ -4,17 +4,23 @@ import functools
 import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import regorus
+import yaml
 
 from broker.policy.content import Content, parse, read_folder
-from broker.policy.golden import Golden, read_goldens
+from broker.policy.golden import BASES, Golden, read_goldens
 from tests.parts import ROOT, require
 
 POLICIES = ROOT / "policies"
 ENTRYPOINT = "data.broker.main.decision"
 EACH = f"[decision | some each in input.inputs; decision := {ENTRYPOINT} with input as each]"
+EACH_OPTED = (
+    "[decision | approval := input.approval; some each in input.inputs; "
+    f"decision := {ENTRYPOINT} with input as each with data.config.approval as approval]"
+)
 
 Decide = Callable[[Mapping[str, Any]], Any]
 
@@ -28,6 +34,22 @@ def content() -> Content:
 @functools.cache
 def goldens() -> Sequence[Golden]:
     return read_goldens(content().goldens)
+
+
+@functools.cache
+def opted() -> Sequence[tuple[Mapping[str, Any], Sequence[Golden]]]:
+    """Configurations that are not shipped, each with the goldens that hold under it."""
+    bases = {BASES: content().goldens[BASES]}
+    made = []
+    for number, each in enumerate(yaml.safe_load((Path(__file__).parent / "opted.yaml").read_text())):
+        shipped = content().config["approval"]
+        approval = {
+            name: {**value, **each["config"].get(name, {})} if isinstance(value, dict) else value
+            for name, value in shipped.items()
+        }
+        goldens = read_goldens(bases | {f"golden/opted/{number}": {"cases": each["cases"]}})
+        made.append(({**content().config, "approval": approval}, goldens))
+    return made
 
 
 def on_regorus(modules: Mapping[str, str], config: Mapping[str, Any]) -> Decide:
@@ -56,8 +78,11 @@ def decider(engine: Any) -> Decide:
     return decide
 
 
-def on_opa(inputs: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """All decisions of one real OPA process; an undefined one would be missing, so the count is checked."""
+def on_opa(inputs: Sequence[Mapping[str, Any]], approval: Mapping[str, Any] | None = None) -> list[Any]:
+    """All decisions of one real OPA process; an undefined one would be missing, so the count is checked.
+
+    ``approval`` replaces the configuration's part of that name.
+    """
     done = subprocess.run(
         [
             require("opa"),
@@ -68,9 +93,9 @@ def on_opa(inputs: Sequence[Mapping[str, Any]]) -> list[Any]:
             "--stdin-input",
             "--format",
             "raw",
-            EACH,
+            EACH if approval is None else EACH_OPTED,
         ],
-        input=json.dumps({"inputs": inputs}),
+        input=json.dumps({"inputs": inputs, "approval": approval}),
         capture_output=True,
         text=True,
         check=False,

@@ -2,15 +2,25 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import regorus
 from jsonschema import Draft202012Validator
 
-from broker.policy.golden import mismatch
-from tests.unit.policies.engines import Decide, codes, content, decider, goldens, loaded, on_opa, on_regorus
+from broker.policy.golden import Golden, mismatch
+from tests.unit.policies.engines import (
+    Decide,
+    codes,
+    content,
+    decider,
+    goldens,
+    loaded,
+    on_opa,
+    on_regorus,
+    opted,
+)
 
 # Conditions of `permitted` that the denials of the areas already imply: kept so that a permit never rests on the
 # absence of a denial alone. broker/main/main_test.rego removes each fact and sees `policy.incomplete`.
@@ -41,6 +51,19 @@ def test_every_golden_decision_holds_on_opa() -> None:
     assert not faults
 
 
+def test_decisions_under_a_configuration_that_is_not_shipped_hold_on_both_engines() -> None:
+    for config, cases in opted():
+        decide = on_regorus(content().modules, config)
+        theirs = on_opa([golden.input for golden in cases], config["approval"])
+        faults = [
+            f"{golden.where}: {fault}"
+            for golden, other in zip(cases, theirs, strict=True)
+            for decision in (decide(golden.input), other)
+            if (fault := mismatch(golden, decision))
+        ]
+        assert not faults
+
+
 def test_goldens_are_inputs_and_give_decisions_of_their_schemas() -> None:
     decide = on_regorus(content().modules, content().config)
     asked, answered = (Draft202012Validator(content().schema(name)) for name in ("input.v1", "decision.v1"))
@@ -67,14 +90,12 @@ def test_every_registered_reason_has_a_golden_and_every_area_permits_and_denies(
 
 @pytest.mark.parametrize("path", sorted(content().modules))
 def test_removing_any_rule_or_condition_breaks_a_golden(path: str) -> None:
-    rest = _rest(path)
-    killers = Killers(path.split("/")[1])
+    killers = [(_rest(path), Killers(path.split("/")[1]))]
+    killers += [(_rest(path, config), Killers("opted", cases)) for config, cases in opted()]
     survivors = []
     for line, cut, mutant in mutants(path, content().modules[path]):
-        engine = rest.clone()
-        engine.add_policy(path, mutant)
         implied = path == "broker/main/main.rego" and cut.startswith(tuple(IMPLIED))
-        if not implied and killers.none(decider(engine)):
+        if not implied and all(each.none(_with(rest, path, mutant)) for rest, each in killers):
             survivors.append(f"{path}:{line}: {cut}")
     assert not survivors
 
@@ -107,19 +128,26 @@ def _without(path: str, raw: bytes, span: Mapping[str, int]) -> tuple[int, str, 
     return span["line"], cut, mutant
 
 
-def _rest(path: str) -> Any:
-    """An engine with everything but the module at ``path``."""
+def _rest(path: str, config: Mapping[str, Any] | None = None) -> Any:
+    """An engine with everything but the module at ``path``; ``config`` is the shipped one if not given."""
     engine = loaded({other: text for other, text in content().modules.items() if other != path})
-    engine.add_data_json(json.dumps({"config": content().config}))
+    engine.add_data_json(json.dumps({"config": config or content().config}))
     return engine
+
+
+def _with(rest: Any, path: str, mutant: str) -> Decide:
+    """Decide with ``mutant`` at ``path``."""
+    engine = rest.clone()
+    engine.add_policy(path, mutant)
+    return decider(engine)
 
 
 class Killers:
     """All goldens, those that broke last first: neighbouring mutants mostly break the same ones."""
 
-    def __init__(self, area: str) -> None:
-        """Begin with the goldens of ``area``."""
-        self._order = sorted(goldens(), key=lambda golden: not golden.where.startswith(f"golden/{area}/"))
+    def __init__(self, area: str, cases: Sequence[Golden] | None = None) -> None:
+        """Begin with the goldens of ``area``; of all of them, if ``cases`` is not given."""
+        self._order = sorted(cases or goldens(), key=lambda golden: not golden.where.startswith(f"golden/{area}/"))
 
     def none(self, decide: Decide) -> bool:
         """Whether all goldens hold."""

@@ -15,6 +15,7 @@ from broker.web.console.pages.difference import Line, difference, pretty
 from broker.web.console.pages.inbox import PAGE, target_of
 from broker.web.console.pages.log_lines import LineView
 from broker.web.console.pages.narrowing import Narrow, fields_of, read
+from broker.web.console.pages.timebox import BoxView, Ending
 from broker.web.problem import status_of
 
 _VERDICTS = {"verified": "good", "diagnosed": "good", "refuted": "bad", "inconclusive": "warn", "unverifiable": "warn"}
@@ -91,6 +92,8 @@ class ApprovalView:
     """Why this person cannot approve it; empty where they can."""
     deny_off: str
     receipt: Mapping[str, Any]
+    ending: Ending
+    box: BoxView | None = None
     problem: Mapping[str, str] = field(default_factory=dict)
     """What was wrong with the answer that was just sent: ``detail``, ``remedy``, ``code``."""
 
@@ -120,6 +123,8 @@ class ApprovalView:
             approve_off=off or _answered(reviews, me) or (words.approval.signature if value["signature"] else ""),
             deny_off=off,
             receipt=told.receipt,
+            ending=Ending.of(value),
+            box=BoxView.of(value, me),
             problem=problem,
         )
 
@@ -159,6 +164,18 @@ class ApprovalPage:
             return await self._show(request, error)
         told = words.approval.approved if verdict == "approve" else words.approval.denied
         return self._desk.see_other(f"{PAGE}/{request.path_params['id']}", told=told)
+
+    async def console_acknowledge(self, request: Request) -> Response:
+        """POST /console/inbox/{id}/acknowledgements: somebody has seen that it may run by itself."""
+        said, here = dict(await self._desk.fields(request)), request.path_params["id"]
+        arguments: dict[str, Json] = {"approval": here, "digest": said.get("digest", "")}
+        try:
+            await self._desk.ask(request, "gate.review.acknowledge", arguments, key=said.get("key", ""))
+        except BrokerError as error:
+            if not error.error_code.startswith("approval.") or error.error_code == "approval.not_found":
+                raise
+            return await self._show(request, error)
+        return self._desk.see_other(f"{PAGE}/{here}", told=words.timebox.acknowledged)
 
     async def _show(self, request: Request, error: BrokerError | None = None) -> Response:
         said: dict[str, Json] = {"approval": request.path_params["id"], "detail": True}

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from broker.web.console import words
 from broker.web.console.desk import Desk
+from broker.web.console.pages.timebox import Ending
 
 PAGE = "/console/inbox"
 
@@ -25,7 +26,7 @@ class Waiting:
     requester: str
     tier: int
     since: int
-    expires: int
+    ending: Ending
     reason: str
     summary: str
 
@@ -72,7 +73,7 @@ class InboxPage:
 def grouped(approvals: Iterable[Mapping[str, Any]]) -> list[Group]:
     """Groups in order: highest tier, then oldest, then soonest to expire; what expired meanwhile waits no more."""
     waiting = [one for one in approvals if one["state"] == "waiting"]
-    waiting.sort(key=lambda one: (-one["tier"], one["created_at"], one["expires_at"], one["id"]))
+    waiting.sort(key=lambda one: (-one["tier"], one["created_at"], Ending.of(one).at, one["id"]))
     groups: dict[str, list[Waiting]] = {}
     for one in waiting:
         groups.setdefault(one["alike"], []).append(_waiting(one))
@@ -93,7 +94,7 @@ def _waiting(one: Mapping[str, Any]) -> Waiting:
         requester=one["requester"],
         tier=one["tier"],
         since=one["created_at"],
-        expires=one["expires_at"],
+        ending=Ending.of(one),
         reason=one["reason"],
         summary=one["summary"],
     )

@@ -20,6 +20,7 @@ from broker.web.console.words.problem import Problem
 from broker.web.console.words.redaction import Redaction
 from broker.web.console.words.signin import SignIn
 from broker.web.console.words.simulate import Simulate
+from broker.web.console.words.timebox import TimeBox
 
 agents = Agents()
 approval = Approval()
@@ -38,3 +39,4 @@ problem = Problem()
 redaction = Redaction()
 signin = SignIn()
 simulate = Simulate()
+timebox = TimeBox()
