@@ -50,9 +50,13 @@ class LivedIn:
 
 @contextmanager
 def lived_in(
-    folder: Path, scene: Callable[[World], Coroutine[Any, Any, dict[str, Any]]], extra: str = ""
+    folder: Path,
+    scene: Callable[[World], Coroutine[Any, Any, dict[str, Any]]],
+    extra: str = "",
+    *,
+    wait: float = WAIT_SECONDS,
 ) -> Iterator[LivedIn]:
-    """A world in which ``scene`` has been played, until the block ends."""
+    """A world in which ``scene`` has been played within ``wait`` seconds, until the block ends."""
     ready: list[LivedIn] = []
     started, stop = threading.Event(), asyncio.Event()
     failed: list[BaseException] = []
@@ -75,7 +79,7 @@ def lived_in(
 
     thread = threading.Thread(target=body, daemon=True)
     thread.start()
-    assert started.wait(WAIT_SECONDS), "the world did not start in time"
+    assert started.wait(wait), "the world did not start in time"
     try:
         if failed:
             raise failed[0]

@@ -2,12 +2,13 @@
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.console.test_reviewing import proposed as restart
 from tests.e2e.console.test_reviewing_words import OWN, written
-from tests.e2e.test_incidents import claim, finish, post
+from tests.e2e.test_incidents import alert, claim, finish, opened, post, send
 from tests.e2e.test_remedies import QUICK, mended, proposed
 from tests.sim.troubled import Counters, Troubled
 from tests.sim.world import World
@@ -37,9 +38,12 @@ async def a_day(it: World) -> dict[str, Any]:
     counters = Counters()
     kept: dict[str, Any] = {"closed": await _mended_incident(it, counters)}
     kept["awaiting"], kept["evidence"] = await _waiting_incident(it, counters)
-    kept["held"] = await _held_incident(it, counters)
     kept["hostile"], kept["observation"] = await _hostile_incident(it)
+    kept["linked"] = await opened(it)
     agent, oncall = await it.agent(), await it.person("oncall")
+    taken = {"kind": "take_over", "text": "mine"}
+    answer = await post(it, oncall, f"/v1/incidents/{kept['hostile']}/events", taken)
+    assert answer.status_code == 201, answer.text
     kept["alike"] = [(await restart(it, agent))["approval"]["id"] for _ in range(2)]
     kept["written"] = (await written(it, json.dumps(ATTACKS, indent=1) + "\n", ATTACK[:4_000]))["id"]
     kept["own"] = (await restart(it, oncall, id_="storefront"))["approval"]["id"]
@@ -57,6 +61,10 @@ async def a_day(it: World) -> dict[str, Any]:
     return kept
 
 
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 async def _broken(it: World, name: str) -> None:
     it.supervisor.caches[name] = b"rotten"
     child = it.supervisor.children[name]
@@ -70,11 +78,12 @@ async def _mended_incident(it: World, counters: Counters) -> str:
     trouble = Troubled(it, counters)
     await trouble.open()
     await trouble.diagnose()
-    await proposed(trouble)
+    body = await proposed(trouble)
+    if body["status"] == "waiting":
+        assert (await it.review(await it.person("oncall"), body["approval"])).status_code == 200
+        assert (await it.outcome(trouble.agent, body["action_id"])).json()["status"] == "done"
     await mended(trouble)
-    for _ in range(6):
-        it.clock.advance(20)
-        await trouble.turn()
+    await trouble.pass_time(120, step=20)
     assert await trouble.state() == "closed", await trouble.state()
     return trouble.incident
 
@@ -83,23 +92,16 @@ async def _waiting_incident(it: World, counters: Counters) -> tuple[str, str]:
     """Its remedy waits for a person, with evidence."""
     await _broken(it, "inventory")
     trouble = Troubled(it, counters)
-    await trouble.open(service="inventory")
+    it.supervisor.series = counters
+    counters.set("inventory", trouble.now - 60, 0.5)
+    labels = {"alertname": "ErrorRate", "service": "inventory", "env": "prod", "severity": "critical"}
+    said = alert(labels=labels, startsAt=_iso(trouble.now - 60), fingerprint="00000000000000aa")
+    [trouble.incident] = (await send(it, await it.agent("alerts-1"), said)).json()["incidents"]
+    trouble.agent = await it.agent()
     await trouble.diagnose("inventory", sure=False)
     body = await proposed(trouble, id_="inventory")
     assert body["status"] == "waiting", body
     return trouble.incident, body["approval"]["id"]
-
-
-async def _held_incident(it: World, counters: Counters) -> str:
-    """A person has taken it over."""
-    trouble = Troubled(it, counters)
-    await trouble.open(service="payments")
-    await trouble.investigate()
-    taken = {"kind": "take_over", "text": "mine"}
-    path = f"/v1/incidents/{trouble.incident}/events"
-    answer = await trouble.post(path, taken, await it.person("oncall"))
-    assert answer.status_code in (200, 201), answer.text
-    return trouble.incident
 
 
 async def _hostile_incident(it: World) -> tuple[str, str]:
@@ -121,8 +123,9 @@ async def _hostile_incident(it: World) -> tuple[str, str]:
     assert (await finish(it, agent, held, "investigating", text=ATTACK, why=ATTACK)).status_code == 200
     held = await claim(it, agent)
     session = held["session"]
+    stamp = _iso(it.clock.now_ns() // 10**9)
     with (it.folder / "logs" / "checkout.log").open("a") as log:
-        log.write("".join(f"{it.clock.now_ns()} level=error msg={one}\n".replace("\n", " ") + "\n" for one in ATTACKS))
+        log.write("".join(f"{stamp} level=error msg={one}\n".replace("\n", " ") + "\n" for one in ATTACKS))
     looked = await it.act(agent, "local.logs.search", session, {"window_seconds": 3600}, env="staging")
     assert looked.status_code == 200, looked.text
     seen = looked.json()["observation"]

@@ -51,7 +51,7 @@ def _walk(window: Visited, lived: LivedIn) -> dict[str, list[Looked]]:
         *(f"/console/inbox/{lived.kept[name]}" for name in ("written", "own", "evidence")),
     ]
     queue.append(f"/console/observations/{lived.kept['observation']}")
-    queue += [f"/console/incidents/{lived.kept[name]}" for name in ("hostile", "closed", "awaiting", "held")]
+    queue += [f"/console/incidents/{lived.kept[name]}" for name in ("hostile", "closed", "awaiting", "linked")]
     known = set(queue)
     while queue:
         path = queue.pop(0)

@@ -213,7 +213,8 @@ async def dev_world() -> AsyncIterator[DevWorld]:
 
 
 @asynccontextmanager
-async def node_world(folder: Path) -> AsyncIterator[NodeWorld]:
+async def node_world(folder: Path, backchannel: str = "") -> AsyncIterator[NodeWorld]:
+    """The provider as a process of its own; ``backchannel`` is where it tells the console of logouts."""
     node = require("node")
     if not (MODULES / "node_modules/oidc-provider").is_dir():
         missing("oidc-provider", "run tests/sim/oidc_provider/install.sh")
@@ -227,6 +228,7 @@ async def node_world(folder: Path) -> AsyncIterator[NodeWorld]:
         str(port),
         key,
         MODULES,
+        backchannel,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -32,6 +32,7 @@ _STATE_LOOKS = {
 _CLAIM_LOOKS = {"verified": "good", "refuted": "bad", "unverifiable": "warn"}
 _OUTCOME_LOOKS = {"improved": "good", "worse": "bad", "unchanged": "warn", "unknown": "warn"}
 _EXPORTS = "/console/exports"
+_INBOX = "/console/inbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,8 @@ class IncidentView:
     labels: list[tuple[str, str]]
     asked: str
     """The action that waits, runs, or is not judged yet; or empty."""
+    approval: str
+    """Page of the request that waits for a decision, or empty."""
     lines: list[Mapping[str, Any]]
     """A part of the timeline, of ``total``; ``earlier`` and ``later`` are pages, empty where there are none."""
     total: int
@@ -295,6 +298,7 @@ def _whole(
         alerts=stands["alerts"],
         labels=_pairs(stands["alert"]),
         asked=whole["asked"],
+        approval=_waiting(state, whole["events"]),
         lines=told["entries"],
         total=told["total"],
         earlier=f"{path}?{urlencode({'before': told['before']})}#timeline" if told["before"] else "",
@@ -311,6 +315,14 @@ def _whole(
         exports=f"{_EXPORTS}?{urlencode({'incident': stands['id']})}" if exports else "",
         receipt=receipt,
     )
+
+
+def _waiting(state: str, events: Iterable[Mapping[str, Any]]) -> str:
+    """The page on which the incident's request is decided, while it waits."""
+    if state != "awaiting_approval":
+        return ""
+    asked = [str(event["body"]["approval"]) for event in events if event["body"].get("approval")]
+    return f"{_INBOX}/{quote(asked[-1], safe='')}" if asked else ""
 
 
 def _measured(events: Iterable[Mapping[str, Any]]) -> list[Measured]:

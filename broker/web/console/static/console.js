@@ -57,21 +57,26 @@
   }
 
   // A part that renews itself: only while it is seen, and not while somebody reads on or stands in it.
-  for (const part of document.querySelectorAll("[data-refresh]")) {
+  for (const { id, dataset } of document.querySelectorAll("[data-refresh]")) {
     setInterval(() => {
+      const part = document.getElementById(id);
+      if (!part?.dataset.refresh) return;
       const busy = part.querySelector("details[open]") || part.contains(document.activeElement);
       if (document.visibilityState === "visible" && !busy) part.dispatchEvent(new Event("refresh"));
-    }, 1000 * Math.max(1, Number(part.dataset.refresh)));
+    }, 1000 * Math.max(1, Number(dataset.refresh)));
   }
 
-  // Keys of the inbox and the approval page; #keys-on turns them off, for good on this browser.
+  // Keys of the inbox, the approval page and an incident that waits; #keys-on turns them off, for good on this browser.
   const keys = document.getElementById("keys");
   if (keys) {
     const on = document.getElementById("keys-on");
     on.checked = localStorage.getItem("keys") !== "off";
     on.addEventListener("change", () => localStorage.setItem("keys", on.checked ? "on" : "off"));
     const rows = () => [...document.querySelectorAll("[data-row] > summary")];
-    const chosen = () => document.activeElement.closest("article")?.querySelector("[data-row]");
+    const chosen = () => {
+      const all = document.querySelectorAll("[data-row]");
+      return document.activeElement.closest("article")?.querySelector("[data-row]") ?? (all.length === 1 ? all[0] : null);
+    };
     const step = (by) => {
       const all = rows();
       const at = all.findIndex((one) => one.closest("article").contains(document.activeElement));

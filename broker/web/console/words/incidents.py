@@ -7,6 +7,7 @@ from typing import ClassVar
 class Incidents:
     """Of the page `incidents`."""
 
+    waits = "A request of this incident waits for a decision"
     title = "Incidents"
     text = "The newest first. An incident opens when an alert comes in; agents work on it, people decide."
     one = "Incident"
