@@ -14,7 +14,7 @@ from broker.evidence.telling import NOT_JUDGED, Worth, matching, worth
 from broker.evidence.verdicts import VERIFIED, Finding, judge_claim
 
 SUBMISSION_VISITS_MAX = 1_000_000
-"""Node visits of all claims together; each claim has ``evaluate.VISITS_MAX`` of them at most."""
+"""Node visits for all verdicts together, and as many for what the claims are worth; each claim has ``VISITS_MAX``."""
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -26,7 +26,7 @@ def assess(
     besides: Collection[str] = (),
 ) -> list[Judged]:
     """Each claim with all that the gate finds of it; ``besides`` names components of which no topology may know."""
-    names, left = Names(paths, symptom.service, besides), SUBMISSION_VISITS_MAX
+    names, left, spare = Names(paths, symptom.service, besides), SUBMISSION_VISITS_MAX, SUBMISSION_VISITS_MAX
     parts: list[tuple[Finding, frozenset[str], Worth]] = []
     for claim, one in zip(claims, seen, strict=True):
         budget = Budget(min(left, VISITS_MAX))
@@ -35,9 +35,11 @@ def assess(
         left -= given - max(budget.left, 0)
         subjects, said = _NOTHING, NOT_JUDGED
         if finding.verdict == VERIFIED and isinstance(one, Observation):
-            # What a claim is worth is asked with a bound of its own: its verdict is the same with and without.
-            budget = Budget(VISITS_MAX)
+            # Bounded apart: what the others are worth changes no verdict. What is past the bound does not count.
+            budget = Budget(min(spare, VISITS_MAX))
+            given = budget.left
             subjects, said = _about(claim, one, names, budget), worth(claim, one, symptom.at, budget)
+            spare -= given - max(budget.left, 0)
         parts.append((finding, subjects, said))
     cited = [(one, part[1]) for one, part in zip(seen, parts, strict=True) if isinstance(one, Observation)]
     named = iter(sources(cited))

@@ -317,6 +317,10 @@ def test_the_work_on_one_submission_is_bounded(room: Room) -> None:
         verdicts = [one["reason"] or one["verdict"] for one in found.claims]
         assert set(verdicts[:5]) == {"verified"}
         assert verdicts[-1] == "selector.steps"
+        assert {one["idle"] for one in found.claims if one["verdict"] == "verified"} <= {
+            "claim.not_judged",
+            "claim.no_reference",
+        }
 
     room.run(story)
 
