@@ -20,8 +20,9 @@ from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import EffectStatus
-from broker.errors import BadRequest, Denied, NotFound, Reason, StoreUnavailable
+from broker.errors import BadRequest, Denied, NotFound, Reason, Receipt, StoreUnavailable
 from broker.killswitch import KillSwitch
+from broker.leaves import receipt_of
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
 from broker.policy.activations import Activation, ActivationRows
 from broker.policy.pdp import PolicyDecisionPoint
@@ -87,7 +88,6 @@ class Acts:
             "gate.review.create": self._review,
             "gate.policy.activate": self._activate,
             "gate.policy.rollback": self._rollback,
-            "gate.agents.read": self._agents,
             "gate.kill.resume": self._resume,
             **more,
         }
@@ -147,21 +147,32 @@ class Acts:
             await self._sessions.taint(principal.tenant, party=principal.acting.id)
         return body
 
-    async def kill(self, principal: Principal, *, scope: str, target: str, reason: str) -> dict[str, Json]:
-        """Who may, then the record, then the switch: nothing is stopped off the record, and no refusal either."""
+    async def kill(
+        self, principal: Principal, *, scope: str, target: str, reason: str, key: str = ""
+    ) -> dict[str, Json]:
+        """Who may, then the record, then the switch: nothing is stopped off the record, and no refusal either.
+
+        The same ``key`` again is the same pull: whoever resumed since is not undone by it. ``stopped`` says how it stands.
+        """
         # Without policy there is no profile: the standard one needs none, and what it took away nobody gets back.
         reason, _ = redact_text(reason)
         told = {"scope": scope, "target": target or scope, "reason": reason}
-        event = f"kill.{secrets.token_hex(13)}"
+        event = f"kill.{_event_of(principal, scope, target, key)}"
         try:
             self._kills.check(principal, scope, target)
+            again = await self._records.told(principal.tenant, event) if key else None
+            if again is not None:
+                stands = await self._kills.since(principal, scope, target, again[0].time_ns // 10**9)
+                if stands is not None:
+                    receipt = receipt_of(again[0].receipt)
+                    return _pulled(scope, target, receipt, changed=False, stopped=stands)
             receipt = await self._records.kill(principal, "kill", event=event, **told)
             pulled = await self._kills.pull(principal, scope, target, reason)
         except (BadRequest, Denied, StoreUnavailable) as error:
             refused, code = f"{event}.refusal", error.error_code
             error.receipt = await self._records.kill(principal, "refusal", event=refused, error=code, **told)
             raise
-        return {"scope": scope, "target": target, "changed": pulled, "receipt": receipt_body(receipt)}
+        return _pulled(scope, target, receipt, changed=pulled, stopped=True)
 
     async def notify(self) -> None:
         """Wake everybody who waits for an action."""
@@ -353,14 +364,22 @@ class Acts:
             await self._records.policy(tenant, event=event, **change)
         return {"digest": done.digest, "revision": done.revision, "seq": done.seq, "record": receipt_body(receipt)}
 
-    async def _agents(self, principal: Principal, _arguments: Mapping[str, Any]) -> Json:
-        """Which switches are pulled now."""
-        pulled = await self._kills.pulled(principal.tenant)
-        return {"stopped": [{"scope": one.scope, "target": one.target, "at": one.pulled_at} for one in pulled]}
-
     async def _resume(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         scope, target, event = arguments["scope"], arguments.get("target", ""), f"resume.{secrets.token_hex(13)}"
         changed = await self._kills.resume(principal, scope, target)
         told = {"scope": scope, "target": target or scope, "reason": arguments["reason"]}
         await self._records.kill(principal, "resume", event=event, **told)
         return {"scope": scope, "target": target, "changed": changed}
+
+
+def _pulled(scope: str, target: str, receipt: Receipt, *, changed: bool, stopped: bool) -> dict[str, Json]:
+    """The answer to a pull."""
+    return {"scope": scope, "target": target, "changed": changed, "stopped": stopped, "receipt": receipt_body(receipt)}
+
+
+def _event_of(principal: Principal, scope: str, target: str, key: str) -> str:
+    """A fresh event, or the one that this person's key stands for."""
+    if not key:
+        return secrets.token_hex(13)
+    bound = f"{principal.tenant}\x00{principal.acting.id}\x00{scope}\x00{target}\x00{key}"
+    return hashlib.sha256(bound.encode("utf-8", "surrogatepass")).hexdigest()[:26]

@@ -230,6 +230,22 @@ class EventSettings(Section):
     """A reader that takes nothing for so long is cut off."""
 
 
+class PriceSettings(Section):
+    """What a model's tokens cost. Amounts are decimals, written as text so that they stay exact."""
+
+    model: str = Field(min_length=1, max_length=128)
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    input_per_million: str = Field(pattern=r"^[0-9]{1,9}([.][0-9]{1,9})?$")
+    output_per_million: str = Field(pattern=r"^[0-9]{1,9}([.][0-9]{1,9})?$")
+
+
+class UsageSettings(Section):
+    """What the usage page makes of tokens."""
+
+    prices: tuple[PriceSettings, ...] = ()
+    """A model without a price costs an unknown amount, not nothing."""
+
+
 class ConnectorSettings(Section):
     """One outside system. ``settings`` are checked by its adapter; credentials only as ``*_file``."""
 
@@ -269,6 +285,7 @@ class Settings(Section):
     incidents: IncidentSettings = IncidentSettings()
     events: EventSettings = EventSettings()
     console: ConsoleSettings = ConsoleSettings()
+    usage: UsageSettings = UsageSettings()
     connectors: tuple[ConnectorSettings, ...] = ()
     inventory: tuple[InventoryItem, ...] = ()
 

@@ -67,6 +67,14 @@ class KillSwitch:
                 retry_after=1.0,
             ) from None
 
+    async def since(self, principal: Principal, scope: str, target: str, at: int) -> bool | None:
+        """What came of a pull that was put on record at ``at``: still stopped, or let go since; none if it never took hold."""
+        tenant = EVERY_TENANT if scope == "all" else principal.tenant
+        found = await self._store.read(lambda c: kills.state(c, tenant, scope, target))
+        if found is None or not (found[0] or found[1] >= at):
+            return None
+        return found[0]
+
     async def resume(self, principal: Principal, scope: str, target: str) -> bool:
         """Let ``target`` run again, after policy permitted it; True if it was stopped until now.
 

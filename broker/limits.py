@@ -32,6 +32,15 @@ class Taken:
     refunded: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left of one bucket: so many units pass at once, and in so many seconds it is as it was."""
+
+    left: int
+    burst: int
+    full_in_s: int
+
+
 class Limits:
     """Counts against limits, for all replicas that share ``store``."""
 
@@ -92,6 +101,18 @@ class Limits:
         if rest:
             await self._store.count(lambda c: counters.give_back(c, rest))
 
+    async def rooms(self, tenant: str, limits: Sequence[tuple[Limit, str]], now_ns: int) -> list[Room]:
+        """What is left of each (limit, key of ``bucket_key``); a look that takes nothing."""
+        charges = [_charge(tenant, limit, key, 1) for limit, key in limits]
+        found = await self._store.count(lambda c: counters.levels(c, [(one.tenant, one.key) for one in charges]))
+        rooms = []
+        for (limit, _), charge in zip(limits, charges, strict=True):
+            level = max(0, found.get((charge.tenant, charge.key), 0) - now_ns)
+            interval = charge.capacity_ns // limit.burst
+            left = max(0, charge.capacity_ns - level) // interval
+            rooms.append(Room(left, limit.burst, -(-level // NS)))
+        return rooms
+
     async def record_use(self, tenant: str, party: str, now_s: int, *, write: bool) -> None:
         """Count one action of ``party`` today (UTC), for policy's advisory ``context.usage``; enforces nothing."""
         await self._store.count(self.use(tenant, party, now_s, write=write))
@@ -119,7 +140,12 @@ def key_of(limit: Limit, principal: Principal, request: ActionRequest) -> str:
     }
     if limit.scope not in parts:
         raise _impossible(limit, "limit.scope", "its scope is not one that the gate can count")
-    return orjson.dumps([limit.scope, limit.name, *parts[limit.scope]]).decode()
+    return bucket_key(limit.scope, limit.name, *parts[limit.scope])
+
+
+def bucket_key(scope: str, name: str, *parts: str) -> str:
+    """The counter's key of a bucket; ``parts`` are the party, the session or the folded names that its scope counts by."""
+    return orjson.dumps([scope, name, *parts]).decode()
 
 
 def _folded(text: str) -> str:

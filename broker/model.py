@@ -67,6 +67,8 @@ class Principal:
     """When the token was issued (``iat``): of two, the later one says which roles somebody has."""
     token_ref: str = ""
     """Hex SHA-256 of the token: names it in telemetry and caches, reveals nothing."""
+    key: str = ""
+    """What the token is bound to, ``dpop:<thumbprint>`` or ``mtls:<thumbprint>``; empty for a bearer's."""
 
     @property
     def acting(self) -> Party:

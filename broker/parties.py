@@ -37,7 +37,8 @@ class Parties:
         if said == (roles, issued_at) and now < until:
             return
         await self._store.write(
-            lambda c: parties.note(c, principal.tenant, principal.subject.id, roles, issued_at), durable=False
+            lambda c: parties.note(c, principal.tenant, principal.subject.id, roles, issued_at, principal.key),
+            durable=False,
         )
         self._noted[key] = ((roles, issued_at), now + NOTED_SECONDS)
         self._noted.move_to_end(key)

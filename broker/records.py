@@ -236,7 +236,7 @@ class Records:
     async def kill(  # noqa: PLR0913 - one keyword a field
         self, principal: Principal, kind: str, *, scope: str, target: str, reason: str, event: str, error: str = ""
     ) -> Receipt:
-        """A kill switch pulled or resumed (``kind`` is ``kill`` or ``resume``), or a ``refusal`` to, by ``error``."""
+        """A kill switch pulled or resumed (``kind`` is ``kill`` or ``resume``), or a ``refusal`` to, by ``error``. Again is the same record."""
         body: dict[str, Any] = {
             "actor": self._actor(principal),
             "kill": {"scope": word(scope), "target_ref": self.ref(principal.tenant, "tgt", target)},
@@ -252,7 +252,7 @@ class Records:
             payload={"who": [principal.subject.id], "target": target, "reason": reason},
             keyed=principal,
         )
-        return await self._append(principal.tenant, draft)
+        return await self._once(principal.tenant, draft)
 
     async def incident(  # noqa: PLR0913 - one keyword a field
         self,
@@ -302,10 +302,7 @@ class Records:
             payload=orjson.dumps({"detail": detail}),
             payload_key="gate",
         )
-        try:
-            return await self._append(tenant, draft)
-        except log_errors.DuplicateEvent as already:
-            return receipt_of(already.receipt)
+        return await self._once(tenant, draft)
 
     async def policy(  # noqa: PLR0913 - one keyword a field
         self, tenant: str, *, verb: str, digest: str, previous: str, revision: str, event: str
@@ -315,10 +312,7 @@ class Records:
         if previous:
             policy["previous"] = previous
         draft = Draft(kind="policy", id=event, time_ns=self._clock.now_ns(), body={"policy": policy})
-        try:
-            return await self._append(tenant, draft)
-        except log_errors.DuplicateEvent as already:
-            return receipt_of(already.receipt)
+        return await self._once(tenant, draft)
 
     async def export(self, tenant: str, *, export: str, digest: str, session: str, **facts: Json) -> Receipt:
         """An export was made; ``facts`` = entries, first, last, kinds. Again is the same record."""
@@ -326,10 +320,7 @@ class Records:
         draft = Draft(
             kind="export", id=f"{export}.made.{digest[:16]}", time_ns=self._clock.now_ns(), body={"export": told}
         )
-        try:
-            return await self._append(tenant, draft)
-        except log_errors.DuplicateEvent as already:
-            return receipt_of(already.receipt)
+        return await self._once(tenant, draft)
 
     async def past(self, tenant: str, action_id: str) -> Past | None:
         """What the log knows of ``action_id``; None when it never began."""
@@ -479,6 +470,13 @@ class Records:
     async def _append(self, tenant: str, draft: Draft) -> Receipt:
         """Append, detached from the request's cancellation: a client that hangs up does not leave an effect unrecorded."""
         return receipt_of(await self._raw_append(tenant, draft))
+
+    async def _once(self, tenant: str, draft: Draft) -> Receipt:
+        """As ``_append``; again is the same record."""
+        try:
+            return await self._append(tenant, draft)
+        except log_errors.DuplicateEvent as already:
+            return receipt_of(already.receipt)
 
     async def _raw_append(self, tenant: str, draft: Draft) -> Any:
         try:

@@ -111,6 +111,11 @@ class Sessions:
         """Ids of the sessions that were opened in an incident, oldest first."""
         return await self._store.read(lambda c: rows.of_incident(c, tenant, incident))
 
+    async def open_of(self, tenant: str, agent: str, limit: int) -> list[Session]:
+        """The open sessions that serve ``agent``, those that last the longest first."""
+        now = seconds(self._clock)
+        return await self._store.read(lambda c: rows.open_of(c, tenant, agent, now, limit))
+
     async def close(self, principal: Principal, session_id: str) -> None:
         """Close for good, by whom it serves or who opened it in person; ``NotFound`` for others and the second time."""
         now, subject, acting = seconds(self._clock), principal.subject.id, principal.acting.id

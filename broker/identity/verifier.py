@@ -171,13 +171,14 @@ class Verifier:
         who = self._administrator(principal(profile, compact.header, claims, seconds(self._clock), digest.hex()))
         self._check_revoked(profile, claims, who)
         now = self._clock.monotonic()
+        bound = _binding(profile, claims.get("cnf"))
         return Verified(
-            principal=who,
+            principal=replace(who, key=bound) if bound else who,
             profile=profile.name,
             generation=keys.generation,
             until=min(now + CACHE_SECONDS_MAX, keys.usable_until),
             expires_ns=who.expires_at * 1_000_000_000,
-            thumbprint=_binding(profile, claims.get("cnf")),
+            thumbprint=bound,
         )
 
     def _administrator(self, who: Principal) -> Principal:

@@ -6,7 +6,7 @@ behind the log; a search first takes up what is missing, up to a bound, and says
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -15,7 +15,7 @@ from broker.logbook.lines import Line, Lines, shown
 from broker.logbook.names import Names
 from broker.model import Json
 from broker.records import Records
-from broker.store import Store
+from broker.store import Store, logusage
 from broker.store import logindex as rows
 from broker.store.logindex import Sought
 from broker.telemetry import Telemetry
@@ -60,11 +60,32 @@ class LogIndex:
     async def _take_up(self, tenant: str, most: int) -> int:
         end = await self._store.read(lambda c: rows.tail(c, tenant))
         entries = await self._records.entries(tenant, after=end.next - 1, limit=most)
-        made = [_row(line) for line in await self._lines.of(tenant, entries)]
+        lines = await self._lines.of(tenant, entries)
+        made = [_row(line) for line in lines]
         if made:
             # Where another replica was first, its rows are these. A crash may undo the write: the log still has all.
             await self._store.write(lambda c: rows.add(c, tenant, made), durable=False)
+            await self._name(tenant, lines)
         return len(entries)
+
+    async def _name(self, tenant: str, lines: Sequence[Line]) -> None:
+        """Keep who is behind a pseudonym, once for each: a record's payload says it, and the pseudonym proves it."""
+        first = {line.who: line.event for line in reversed(lines) if line.party}
+        if not first:
+            return
+        unnamed = await self._store.read(lambda c: logusage.unnamed(c, tenant, first))
+        names: dict[str, str] = {}
+        for ref in unnamed:
+            told = await self._records.told(tenant, first[ref])
+            said = told[1].get("who", []) if told and told[1] else []
+            names.update((ref, one) for one in said if self._records.ref(tenant, "per", one) == ref)
+        if names:
+            await self._store.write(lambda c: logusage.name(c, tenant, names), durable=False)
+
+    async def progress(self, tenant: str) -> dict[str, Json]:
+        """How many of the log's records the index has taken up, and how many there are."""
+        end = await self._store.read(lambda c: rows.tail(c, tenant))
+        return {"indexed": end.next, "records": await self._records.size(tenant)}
 
     async def rebuild(self, tenant: str) -> int:
         """Make the tenant's index anew from the log; how many records it has."""
@@ -80,15 +101,13 @@ class LogIndex:
         )
         lines = [_line(one) for one in found.lines]
         name_of = await self._names.of(tenant, {ref for line in lines for ref in (line.who, line.behalf)})
-        end = await self._store.read(lambda c: rows.tail(c, tenant))
         return {
             "lines": [shown(line, name_of) for line in lines],
             "older": found.older,
             "newer": found.newer,
             "since": sought.since,
             "until": sought.until,
-            "indexed": end.next,
-            "records": await self._records.size(tenant),
+            **await self.progress(tenant),
         }
 
     def sought(self, tenant: str, said: Mapping[str, Any]) -> Sought:

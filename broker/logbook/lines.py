@@ -50,6 +50,13 @@ class Line:
     session: str = ""
     incident: str = ""
     approval: str = ""
+    party: str = ""
+    """What acted, where the record says it itself: ``human``, ``agent`` or ``workload``."""
+    issuer: str = ""
+    model: str = ""
+    """Of a model call."""
+    tokens_in: int = -1
+    tokens_out: int = -1
 
     @property
     def quiet(self) -> bool:
@@ -130,7 +137,7 @@ def _plain(entry: Entry) -> Line:
     body: Mapping[str, Any] = record["body"]
     groups = {
         name: body.get(name, {})
-        for name in ("actor", "action", "resource", "decision", "outcome", "approval", "event", "kill", "policy")
+        for name in ("actor", "action", "resource", "decision", "outcome", "approval", "event", "kill", "policy", "llm")
     }
     codes = (*groups["decision"].get("reasons", ()), body.get("error", ""), groups["outcome"].get("code", ""))
     action = groups["action"].get("name", "")
@@ -155,6 +162,11 @@ def _plain(entry: Entry) -> Line:
         session=body.get("session", ""),
         incident=body.get("incident", ""),
         approval=groups["approval"].get("id", ""),
+        party=groups["actor"].get("kind", ""),
+        issuer=groups["actor"].get("issuer", ""),
+        model=groups["llm"].get("model", ""),
+        tokens_in=groups["llm"].get("tokens_in", -1),
+        tokens_out=groups["llm"].get("tokens_out", -1),
     )
 
 
@@ -174,7 +186,10 @@ def _answering(line: Line, asked: Line | None) -> Line:
         return line
     taken = {
         name: getattr(asked, name)
-        for name in ("who", "behalf", "roles", "action", "access", "resource", "target", "session", "incident")
+        for name in (
+            *("who", "behalf", "roles", "action", "access"),
+            *("resource", "target", "session", "incident", "model"),
+        )
         if not getattr(line, name)
     }
     taken |= {"action_id": line.action_id or asked.action_id, "tier": asked.tier if line.tier < 0 else line.tier}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from broker.clock import Clock
 from broker.records import Records
-from broker.store import Store, parties
+from broker.store import Store, logusage, parties
 
 AGAIN_SECONDS = 5.0
 """How long an unknown pseudonym waits until the parties are looked at again."""
@@ -26,7 +26,8 @@ class Names:
         now, last = self._clock.monotonic(), self._read_at.get(tenant)
         if not refs <= known.keys() | {""} and (last is None or now - last >= AGAIN_SECONDS):
             self._read_at[tenant] = now
-            ids = {"gate", *await self._store.read(lambda c: parties.ids(c, tenant))}
+            asked = await self._store.read(lambda c: [*parties.ids(c, tenant), *logusage.names(c, tenant)])
+            ids = {"gate", *asked}
             fresh = ids - set(known.values())
             known = known | {self._records.ref(tenant, "per", one): one for one in fresh}
             self._known[tenant] = known

@@ -85,6 +85,15 @@ def give_back(connection: Connection, charges: Sequence[Charge]) -> None:
         )
 
 
+def levels(connection: Connection, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The TAT of each (tenant, key) that has one; nothing is taken, locked or made."""
+    found: dict[tuple[str, str], int] = {}
+    for place in sorted(set(places)):
+        rows = _TAT(connection, {"t": place[0], "k": place[1]})
+        found |= {place: rows[0][0]} if rows else {}
+    return found
+
+
 def sweep(connection: Connection, before_ns: int, most: int = 1_000) -> int:
     """Forget at most ``most`` buckets that have been empty since ``before_ns``; returns how many."""
     empty = connection.execute(

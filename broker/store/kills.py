@@ -94,6 +94,16 @@ def resume(connection: Connection, tenant: str, scope: str, target: str, *, by: 
     return changed.rowcount == 1
 
 
+def state(connection: Connection, tenant: str, scope: str, target: str) -> tuple[bool, int] | None:
+    """Whether one switch is pulled, and when it was let go last (0: never); none where it never was pulled."""
+    row = connection.execute(
+        select(kill_switch.c.active, kill_switch.c.resumed_at).where(
+            kill_switch.c.tenant == tenant, kill_switch.c.scope == scope, kill_switch.c.target == target
+        )
+    ).one_or_none()
+    return (bool(row.active), row.resumed_at) if row else None
+
+
 def pulled(connection: Connection, tenant: str) -> tuple[Kill, ...]:
     """Return the pulled switches that concern ``tenant``, those for every tenant included."""
     rows = connection.execute(

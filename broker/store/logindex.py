@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, union
 
 from broker.model import Json
+from broker.store import logusage
 from broker.store.logtables import log_code, log_line, log_tail
 from broker.store.rows import lock, pack, unpack, upsert
 
@@ -103,6 +104,7 @@ def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]])
     connection.execute(insert(log_line), rows)
     if codes:
         connection.execute(insert(log_code), codes)
+    logusage.add(connection, tenant, lines)
     values = {"next": lines[-1]["seq"] + 1, "placed_at": placed_at}
     statement = upsert(connection, log_tail).values(tenant=tenant, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["tenant"], set_=values))
@@ -112,6 +114,7 @@ def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]])
 def forget(connection: Connection, tenant: str) -> None:
     """Empty the tenant's index; it is made anew from the log."""
     lock(connection, "log_index", tenant)
+    logusage.forget(connection, tenant)
     for table in (log_line, log_code, log_tail):
         connection.execute(delete(table).where(table.c.tenant == tenant))
 

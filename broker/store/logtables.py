@@ -41,6 +41,41 @@ log_code = Table(
 log_tail = Table("log_tail", metadata, words("tenant", primary_key=True), big("next"), big("placed_at"))
 """How far the index has come."""
 
+log_use = Table(
+    "log_use",
+    metadata,
+    words("tenant", primary_key=True),
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    words("who", primary_key=True),
+    words("model", primary_key=True),
+    big("actions"),
+    big("writes"),
+    big("refusals"),
+    big("calls"),
+    big("uncounted"),
+    big("tokens_in"),
+    big("tokens_out"),
+)
+"""What the records of a stretch of time (``at``, ``size`` seconds long) add up to, for one party; with a model, its calls."""
+
+log_party = Table(
+    "log_party",
+    metadata,
+    words("tenant", primary_key=True),
+    words("who", primary_key=True),
+    words("name"),
+    words("kind"),
+    words("issuer"),
+    words("roles"),
+    big("first_at"),
+    big("last_at"),
+    big("last_seq"),
+    Index("log_party_page", "tenant", "last_seq"),
+    Index("log_party_of_kind", "tenant", "kind", "last_seq"),
+)
+"""Whom the log is about, as the newest record of each says; ``name`` is the party's id once it is known."""
+
 saved_view = Table(
     "saved_view",
     metadata,

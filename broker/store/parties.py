@@ -8,10 +8,12 @@ from broker.store.rows import lock, pack, unpack, upsert
 from broker.store.tables import party
 
 
-def note(connection: Connection, tenant: str, party_id: str, roles: Collection[str], issued_at: int) -> None:
+def note(  # noqa: PLR0913, PLR0917 - one argument a column
+    connection: Connection, tenant: str, party_id: str, roles: Collection[str], issued_at: int, key: str = ""
+) -> None:
     """Store what a token issued at ``issued_at`` said; an older one than the last changes nothing.
 
-    Nobody knows which of two tokens of one second is the later: only roles that both say stay.
+    ``key`` is what the token is bound to. Nobody knows which of two tokens of one second is the later: only roles that both say stay.
     """
     lock(connection, "party", tenant, party_id)
     known = connection.execute(select(party).where(party.c.tenant == tenant, party.c.id == party_id)).one_or_none()
@@ -19,7 +21,7 @@ def note(connection: Connection, tenant: str, party_id: str, roles: Collection[s
         return
     if known is not None and known.seen_at == issued_at:
         roles = set(unpack(known.roles)) & set(roles)
-    values = {"roles": pack(sorted(roles)), "seen_at": issued_at}
+    values = {"roles": pack(sorted(roles)), "seen_at": issued_at, "key": key}
     statement = upsert(connection, party).values(tenant=tenant, id=party_id, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["tenant", "id"], set_=values))
 
@@ -30,6 +32,14 @@ def roles_of(connection: Connection, tenant: str, ids: Collection[str]) -> dict[
         select(party.c.id, party.c.roles).where(party.c.tenant == tenant, party.c.id.in_(sorted(ids)))
     )
     return {row.id: frozenset(unpack(row.roles)) for row in rows}
+
+
+def key_of(connection: Connection, tenant: str, party_id: str) -> tuple[str, int] | None:
+    """What somebody's latest token is bound to, and when it was issued; none where they never came themselves."""
+    row = connection.execute(
+        select(party.c.key, party.c.seen_at).where(party.c.tenant == tenant, party.c.id == party_id)
+    ).one_or_none()
+    return (row.key, row.seen_at) if row else None
 
 
 def ids(connection: Connection, tenant: str) -> list[str]:

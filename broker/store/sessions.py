@@ -85,6 +85,18 @@ def of_incident(connection: Connection, tenant: str, incident: str) -> list[str]
     return [row.id for row in found]
 
 
+def open_of(connection: Connection, tenant: str, agent: str, now_s: int, limit: int) -> list[Session]:
+    """The open sessions that serve ``agent``, those that last the longest first."""
+    serving = (session.c.tenant == tenant, session.c.agent == agent, session.c.expires_at > now_s)
+    found = connection.execute(
+        select(session)
+        .where(*serving, session.c.closed_at.is_(None))
+        .order_by(session.c.expires_at.desc(), session.c.id)
+        .limit(limit)
+    )
+    return [session_of(tuple(row)) for row in found]
+
+
 def session_of(row: Sequence[Any]) -> Session:
     """Build the session from a row that begins with the columns of its table."""
     found = dict(zip(_COLUMNS, row, strict=False))

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
+    Text,
     text,
 )
 
@@ -128,6 +129,7 @@ session = Table(
     Column("closed_at", BigInteger),
     Column("tainted", Boolean, nullable=False),
     Index("session_incident", "tenant", "incident"),
+    Index("session_of_agent", "tenant", "agent", "expires_at"),
 )
 
 party = Table(
@@ -137,8 +139,9 @@ party = Table(
     _text("id", primary_key=True),
     _blob("roles"),
     _big("seen_at"),
+    Column("key", Text, nullable=False, server_default=""),
 )
-"""The roles with which somebody was last seen; written when they change."""
+"""The roles with which somebody was last seen, and the key that their token is bound to; written when they change."""
 
 kill_switch = Table(
     "kill_switch",

@@ -186,14 +186,21 @@ class Api:
         return await self.gate(request, "gate.audit.export", arguments)
 
     async def agents(self, request: Request) -> Response:
-        """GET /v1/agents."""
-        return await self.gate(request, "gate.agents.read", {})
+        """GET /v1/agents: what is stopped; ``what=page`` lists parties, ``agent`` tells everything about one."""
+        query = request.query_params
+        said: dict[str, Json] = {name: query[name] for name in ("what", "kind", "after", "agent") if name in query}
+        return await self.gate(request, "gate.agents.read", said | ({"what": "one"} if said.get("agent") else {}))
+
+    async def usage(self, request: Request) -> Response:
+        """GET /v1/usage."""
+        return await self.gate(request, "gate.usage.read", {"window": request.query_params.get("window", "day")})
 
     async def kill(self, request: Request) -> Response:
         """POST /v1/kill: needs a configured role and the log, but no policy answer."""
         body: schemas.KillBody = await self.body(request, schemas.KillBody)
         principal = await self._identity.authenticate(self.credential(request))
-        return json_response(await self._acts.kill(principal, scope=body.scope, target=body.target, reason=body.reason))
+        said = {"scope": body.scope, "target": body.target, "reason": body.reason}
+        return json_response(await self._acts.kill(principal, **said, key=_key(request)))
 
     async def resume(self, request: Request) -> Response:
         """POST /v1/kill/resume: an ordinary decided action."""

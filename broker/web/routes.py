@@ -193,7 +193,8 @@ ROUTES: tuple[Route, ...] = (
         "what redaction makes of a text; nothing of it is kept",
         schemas.RedactionBody,
     ),
-    Route("GET", "/v1/agents", "agents", "gate.agents.read", "pipeline", "who and what is stopped"),
+    Route("GET", "/v1/agents", "agents", "gate.agents.read", "pipeline", "who and what is stopped, and who acts here"),
+    Route("GET", "/v1/usage", "usage", "gate.usage.read", "pipeline", "tokens, money, and what is left of limits"),
     Route(
         "POST",
         "/v1/kill",
@@ -338,6 +339,7 @@ ROUTES: tuple[Route, ...] = (
     _console("GET", "/console/inbox/{id}", "console_approval", "gate.approvals.read", "all of one waiting request"),
     _console("POST", "/console/inbox/{id}/reviews", "console_review", "gate.review.create", "approve or deny"),
     _console("GET", "/console/agents", "console_agents", "gate.agents.read", "what is stopped"),
+    _console("GET", "/console/agents/one", "console_agent", "gate.agents.read", "all that is known of one"),
     _console("GET", "/console/agents/stop", "console_agents_stop", "gate.agents.read", "what stopping would do"),
     _console(
         "POST", "/console/inbox/{id}/acknowledgements", "console_acknowledge", "gate.review.acknowledge", "acknowledge"
@@ -359,6 +361,7 @@ ROUTES: tuple[Route, ...] = (
     _console("GET", "/console/exports", "console_exports", "gate.exports.read", "exports of the log"),
     _console("POST", "/console/exports", "console_exports_create", "gate.exports.create", "make one"),
     _console("GET", "/console/exports/{export}/file", "console_exports_file", "gate.exports.fetch", "its bytes"),
+    _console("GET", "/console/usage", "console_usage", "gate.usage.read", "tokens, money and limits"),
     _console("GET", "/console/redaction", "console_redaction", "gate.redaction.run", "a text to be looked at"),
     _console("POST", "/console/redaction", "console_redaction_look", "gate.redaction.run", "what a model would see"),
     _console("GET", "/console/policies", "console_policies", "gate.policy.read", "revisions of the policy"),

@@ -18,6 +18,7 @@ from broker.web.console.pages.observation import ObservationPage
 from broker.web.console.pages.policies import PolicyPages
 from broker.web.console.pages.redaction import RedactionPage
 from broker.web.console.pages.simulate import SimulatePage
+from broker.web.console.pages.usage import UsagePage
 from broker.web.console.render import Renderer
 from broker.web.console.signin import SignInPages
 from broker.web.console.static import StaticFiles
@@ -33,6 +34,7 @@ PAGES: tuple[type, ...] = (
     ObservationPage,
     PolicyPages,
     SimulatePage,
+    UsagePage,
 )
 """One class a page; each takes the desk and has the handlers that ``web/routes.py`` names."""
 

@@ -87,6 +87,11 @@ def when(context: Context, at: int | None) -> Markup:
     )
 
 
+def clock_text(at: int) -> str:
+    """Seconds since the epoch as absolute UTC to the minute, for places that hold no markup."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def relative(at: int, now: int) -> str:
     """How long ago, or until."""
     if at == now:

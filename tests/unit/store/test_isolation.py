@@ -9,15 +9,28 @@ from typing import Any
 import pytest
 
 from broker.model import Session
-from broker.store import Connection, Store, approvals, counters, gather, kills, leases, parties, sessions, vault
+from broker.store import (
+    Connection,
+    Store,
+    approvals,
+    counters,
+    gather,
+    kills,
+    leases,
+    logusage,
+    parties,
+    sessions,
+    vault,
+)
 from broker.store.kills import Kill
 from tests.stores import fresh_tenant
 from tests.unit.store.drafts import answer_of, proposal_of
 
-MODULES: tuple[ModuleType, ...] = (approvals, counters, gather, kills, leases, parties, sessions, vault)
+MODULES: tuple[ModuleType, ...] = (approvals, counters, gather, kills, leases, logusage, parties, sessions, vault)
 WRITES_OWN_ROW = {
     "approvals.add_review",  # its proposal must stand in the same tenant: test_migrations
     "counters.bump",  # writes the tenant's own counter
+    *("logusage.add", "logusage.forget", "logusage.name"),  # tests/unit/logbook/test_usage.py
     "parties.note",  # writes the tenant's own row: tests/unit/test_parties.py
     "leases.take",  # takes the tenant's own key: below
     "sessions.spend",  # writes the tenant's own counter: below
@@ -36,16 +49,24 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "approvals.move": (lambda c, t: approvals.move(c, t, "apr", "approved", 1), False),
     "approvals.begin": (lambda c, t: approvals.begin(c, t, "apr-2", "a" * 64, 1_500, 60), False),
     "approvals.page": (lambda c, t: approvals.page(c, t, ("waiting", "approved"), 10).items, ()),
+    "logusage.names": (logusage.names, []),
+    "logusage.page": (lambda c, t: logusage.page(c, t, "", -1, 5), []),
+    "logusage.some": (lambda c, t: logusage.some(c, t, ["per_ann"]), {}),
+    "logusage.sums": (lambda c, t: logusage.sums(c, t, 300, 0, 300), []),
+    "logusage.unnamed": (lambda c, t: logusage.unnamed(c, t, ["per_ann"]), {"per_ann"}),
     "parties.ids": (parties.ids, []),
+    "parties.key_of": (lambda c, t: parties.key_of(c, t, "dev:ann"), None),
     "parties.roles_of": (lambda c, t: parties.roles_of(c, t, ["dev:ann"]), {}),
     "kills.is_killed": (lambda c, t: kills.is_killed(c, t, ("dev:agent-1", "", ""), "local"), False),
     "kills.resume": (lambda c, t: kills.resume(c, t, "agent", "dev:agent-1", by="dev:ann", now_s=1), False),
+    "kills.state": (lambda c, t: kills.state(c, t, "agent", "dev:agent-1"), None),
     "kills.pulled": (kills.pulled, ()),
     "kills.stops": (lambda c, t: kills.is_killed(c, t, ("", "", "dev:agent-1"), "local"), False),
     "leases.holds": (lambda c, t: leases.holds(c, t, "h", {"k": 1}, 1), False),
     "leases.renew": (lambda c, t: leases.renew(c, t, "h", {"k": 1}, now_s=1, until=99), False),
     "leases.release": (lambda c, t: leases.release(c, t, "h"), None),
     "sessions.find": (lambda c, t: sessions.find(c, t, "ses"), None),
+    "sessions.open_of": (lambda c, t: sessions.open_of(c, t, "dev:agent-1", 1, 5), []),
     "sessions.of_incident": (lambda c, t: sessions.of_incident(c, t, "inc"), []),
     "sessions.end": (lambda c, t: sessions.end(c, t, "ses", 1), None),
     "sessions.close": (lambda c, t: sessions.close(c, t, "ses", "dev:agent-1", "dev:agent-1", 1), False),
@@ -82,6 +103,9 @@ def plant(connection: Connection, tenant: str) -> None:
     assert approvals.move(connection, tenant, "apr-2", "approved", 1)
     kills.pull(connection, Kill(tenant, "agent", "dev:agent-1", "dev:ann", 1, ""))
     parties.note(connection, tenant, "dev:ann", ["oncall"], 1)
+    asked = {"seq": 0, "at": 1, "who": "per_ann", "party": "human", "issuer": "idp", "roles": ("oncall",)}
+    logusage.add(connection, tenant, [{**asked, "kind": "refusal", "action": "local.logs.search"}])
+    logusage.name(connection, tenant, {"per_ann": "dev:ann"})
     leases.take(connection, tenant, ["k"], holder="h", now_s=1, until=9)
     opened = Session("ses", tenant, "gate", "dev:agent-1", (), 1, 9, incident="inc", tainted=True, named=True)
     sessions.add(connection, opened)

@@ -1,4 +1,4 @@
-"""Figures before and after as coordinates of a small chart; the figures themselves stand in the table beside it."""
+"""Figures as coordinates of a small chart, lines or bars; the figures themselves stand in the table beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +45,40 @@ def chart(before: str | None, after: Sequence[str | None]) -> Chart | None:
             runs[-1].append(Point(round(EDGE + place * step), y, f"{figure:f}"))
     lines = [" ".join(f"{one.x},{one.y}" for one in run) for run in runs if len(run) > 1]
     return Chart([one for run in runs for one in run], lines, round(EDGE + step / 2), f"{low:f}", f"{high:f}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One figure, where it stands in the chart."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Figures from zero up, in their order; ``high`` is the greatest."""
+
+    bars: list[Bar]
+    high: str
+
+
+def bars(figures: Sequence[Decimal | int], texts: Sequence[str], high: str) -> Bars | None:
+    """Whole figures of at least zero and what each says; None where all are zero. ``high`` labels the greatest."""
+    top = max(figures, default=0)
+    if not top:
+        return None
+    step = (WIDTH - 2 * EDGE) / len(figures)
+    made = []
+    for place, (figure, text) in enumerate(zip(figures, texts, strict=True)):
+        # What is not zero is seen.
+        height = max(1, round(float(Decimal(figure) / Decimal(top)) * (HEIGHT - 2 * EDGE))) if figure else 0
+        x = round(EDGE + place * step)
+        made.append(Bar(x, HEIGHT - EDGE - height, max(1, round(step) - 4), height, text))
+    return Bars(made, high)
 
 
 def _figure(text: str | None) -> Decimal | None:

@@ -21,6 +21,7 @@ from broker.web.console.words.redaction import Redaction
 from broker.web.console.words.signin import SignIn
 from broker.web.console.words.simulate import Simulate
 from broker.web.console.words.timebox import TimeBox
+from broker.web.console.words.usage import Usage
 
 agents = Agents()
 approval = Approval()
@@ -40,3 +41,4 @@ redaction = Redaction()
 signin = SignIn()
 simulate = Simulate()
 timebox = TimeBox()
+usage = Usage()

@@ -1,0 +1,113 @@
+"""Rows of ``log_use`` and ``log_party``: what the log's records add up to, and whom they are about.
+
+Part of the index: added in the transaction that takes the records up, so that each record counts once, and made anew
+with it. Sums stand in buckets of three sizes, so that a page adds up a few rows whatever the window.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from broker.store.logtables import log_party, log_use
+from broker.store.rows import upsert
+
+SIZES = (300, 3_600, 86_400)
+"""Seconds of a bucket; each begins at a multiple of its size (UTC)."""
+COUNTS = ("actions", "writes", "refusals", "calls", "uncounted", "tokens_in", "tokens_out")
+MODEL_CALL = "llm.messages.create"
+_OWN = "gate."
+
+
+def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Add up new lines; the caller holds the index's lock and has checked that they follow its end."""
+    sums: defaultdict[tuple[int, int, str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
+    met: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        model, counted = _counted(line)
+        for size in SIZES if counted and line["who"] else ():
+            found = sums[size, line["at"] // size * size, line["who"], model]
+            for name, count in counted.items():
+                found[name] += count
+        if line.get("party"):
+            seen = {"kind": line["party"], "issuer": line["issuer"], "roles": " ".join(line["roles"])}
+            met[line["who"]] = seen | {"last_at": line["at"], "last_seq": line["seq"]}
+    for (size, at, who, model), found in sorted(sums.items()):
+        statement = upsert(connection, log_use).values(tenant=tenant, size=size, at=at, who=who, model=model, **found)
+        more = {name: log_use.c[name] + statement.excluded[name] for name in COUNTS}
+        keys = ["tenant", "size", "at", "who", "model"]
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=more))
+    for who, seen in sorted(met.items()):
+        first = upsert(connection, log_party).values(tenant=tenant, who=who, name="", first_at=seen["last_at"], **seen)
+        connection.execute(first.on_conflict_do_update(index_elements=["tenant", "who"], set_=seen))
+
+
+def _counted(line: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
+    """What one record adds, and under which model; the gate's own acts are no actions of an agent."""
+    if line["kind"] == "refusal":
+        return "", {"refusals": 1}
+    if line["kind"] == "intent" and not line["action"].startswith(_OWN):
+        return "", {"actions": 1, "writes": int(line.get("access") == "write")}
+    if line["kind"] == "outcome" and line["action"] == MODEL_CALL:
+        taken, given = line.get("tokens_in", -1), line.get("tokens_out", -1)
+        tokens = {"tokens_in": max(taken, 0), "tokens_out": max(given, 0), "uncounted": int(taken < 0)}
+        return line.get("model", "") or "none", {"calls": 1, **tokens}
+    return "", {}
+
+
+def forget(connection: Connection, tenant: str) -> None:
+    """Empty it; it is made anew with the index."""
+    for table in (log_use, log_party):
+        connection.execute(delete(table).where(table.c.tenant == tenant))
+
+
+def sums(connection: Connection, tenant: str, size: int, since: int, until: int) -> list[dict[str, Any]]:
+    """Buckets of one size from ``since`` to before ``until``, oldest first: ``at``, ``who``, ``model`` and ``COUNTS``.
+
+    Without a model: what somebody did; with one: the calls of it.
+    """
+    table = log_use.c
+    within = (table.tenant == tenant, table.size == size, table.at >= since, table.at < until)
+    columns = [table.at, table.who, table.model, *(table[name] for name in COUNTS)]
+    found = connection.execute(select(*columns).where(*within).order_by(table.at, table.who, table.model))
+    return [dict(row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's own name for it
+
+
+def unnamed(connection: Connection, tenant: str, refs: Collection[str]) -> set[str]:
+    """Those of ``refs`` whose name is not kept yet."""
+    known = select(log_party.c.who).where(
+        log_party.c.tenant == tenant, log_party.c.who.in_(sorted(refs)), log_party.c.name != ""
+    )
+    return set(refs) - {str(one) for one in connection.execute(known).scalars()}
+
+
+def name(connection: Connection, tenant: str, names: Mapping[str, str]) -> None:
+    """Keep the party ids behind pseudonyms."""
+    for who, party in sorted(names.items()):
+        here = (log_party.c.tenant == tenant, log_party.c.who == who)
+        connection.execute(update(log_party).where(*here).values(name=party))
+
+
+def names(connection: Connection, tenant: str) -> list[str]:
+    """Party ids of everybody on record whose name is known."""
+    found = select(log_party.c.name).where(log_party.c.tenant == tenant, log_party.c.name != "")
+    return [str(one) for one in connection.execute(found).scalars()]
+
+
+def some(connection: Connection, tenant: str, refs: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Parties by pseudonym, each as its newest record says."""
+    found = connection.execute(select(log_party).where(log_party.c.tenant == tenant, log_party.c.who.in_(sorted(refs))))
+    return {row.who: dict(row._mapping) for row in found}  # noqa: SLF001
+
+
+def page(connection: Connection, tenant: str, kind: str, before: int, limit: int) -> list[dict[str, Any]]:
+    """Parties of a kind (empty: any) whose newest record is before the number ``before``, newest first; one more than asked."""
+    table = log_party.c
+    wanted = [
+        table.tenant == tenant,
+        *([table.kind == kind] if kind else []),
+        *([table.last_seq < before] if before >= 0 else []),
+    ]
+    found = connection.execute(select(log_party).where(*wanted).order_by(table.last_seq.desc()).limit(limit + 1))
+    return [dict(row._mapping) for row in found]  # noqa: SLF001

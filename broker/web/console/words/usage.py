@@ -1,0 +1,66 @@
+"""Strings: usage."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class Usage:
+    """Of the page `usage`."""
+
+    title = "Usage and limits"
+    text = "Added up from the records of the log; tokens are the provider's own count."
+    window = "Window"
+    windows: ClassVar[Mapping[str, str]] = {"hour": "An hour", "day": "A day", "week": "A week"}
+    behind = "{behind} records of the log are not added up yet. Reload in a moment."
+    tokens = "Tokens"
+    tokens_chart = "Tokens over time, at most {high} in one step; the same figures stand in the table."
+    money = "Money"
+    money_chart = "Money over time, at most {high} in one step; the same figures stand in the table."
+    money_text = "Tokens times the configured list price. Cached input counts like any other, so a bill may be smaller."
+    money_total = "In this window: {total}."
+    no_prices = "No prices are configured, so what was spent is unknown. An operator sets them under [[usage.prices]]."
+    unpriced = "No price is configured for {models}."
+    prices = "Prices in force"
+    price = "{currency} {amount} a million"
+    acted = "Actions"
+    acted_chart = "Actions over time, at most {high} in one step; the same figures stand in the table."
+    nothing_tokens = "No model was called in this window."
+    nothing_acted = "Nobody acted in this window."
+    no_money_chart = "There is no chart where no amount is known, or where there is more than one currency."
+    by_model = "By agent and model"
+    by_agent = "By agent or person"
+    limits = "What is left of limits"
+    limits_text = (
+        "Read from the counters; looking takes nothing. Listed are the limits of everybody together, and each party's own for "
+        "those who used the most. Limits that are counted by target or by session stand with the session, or nowhere."
+    )
+    step = "From"
+    agent = "Agent or person"
+    model = "Model"
+    calls = "Calls"
+    uncounted = "Without a count"
+    tokens_in = "Tokens in"
+    tokens_out = "Tokens out"
+    amount = "Cost"
+    actions = "Actions"
+    writes = "Writes"
+    refusals = "Refused"
+    limit = "Limit"
+    counts = "Counted for"
+    left = "Left now"
+    left_of = "{left} of {burst} {unit}"
+    allowed = "Allowed"
+    full = "Full again in"
+    state = "State"
+    unknown = "unknown"
+    and_unknown = "{known}, and more that is unknown"
+    nothing_spent = "0"
+    left_out = "{count} more rows are left out; the totals hold them."
+    no_limits = "The active policy names no limits."
+    spent = "spent"
+    little = "little left"
+    enough = "enough"
+    now_full = "it is full"
+    rate = "{most} in {window}"
+    units: ClassVar[Mapping[str, str]] = {"tokens": "tokens", "requests": "requests"}
+    everybody: ClassVar[Mapping[str, str]] = {"tenant": "everybody of this tenant", "global": "everybody at this gate"}
