@@ -35,13 +35,13 @@ from broker.reading import Ask, Reader
 from broker.remedies import Finding, Situations, Times, remedies_for, times_of
 from broker.remedies.measure import Measuring
 from broker.reviewing import Reviewing
-from broker.roster import Roster
 from broker.sessions import Sessions
 from broker.streams import Streams
 from broker.topology import Topology
 from broker.wiring.boxing import acknowledging, boxing
 from broker.wiring.foundations import Foundations
 from broker.wiring.policing import policing
+from broker.wiring.seeing import seeing
 from broker.work import Work
 
 
@@ -226,33 +226,6 @@ class Wiring(Foundations):
         return Limits(self.store)
 
     @cached_property
-    def usage(self) -> Usage:
-        """What is used and what is left."""
-        return Usage(
-            store=self.store,
-            index=self.log_index,
-            names=self.names,
-            limits=self.limits,
-            policy=self.policy,
-            prices=self.settings.usage.prices,
-            clock=self.clock,
-        )
-
-    @cached_property
-    def roster(self) -> Roster:
-        """Who acts here."""
-        return Roster(
-            store=self.store,
-            kills=self.kills,
-            sessions=self.sessions,
-            records=self.records,
-            index=self.log_index,
-            usage=self.usage,
-            policy=self.policy,
-            clock=self.clock,
-        )
-
-    @cached_property
     def lab(self) -> Lab:
         """The redaction lab."""
         return Lab(profiles=ActiveProfiles(self.policy), key=self.keys.secret("id.key"))
@@ -282,6 +255,7 @@ class Wiring(Foundations):
                 **self.lab.acts,
                 **policing(self),
                 **acknowledging(self),
+                **seeing(self),
             },
         )
 
