@@ -97,7 +97,7 @@ def about(seen: Observation, found: Sequence[Found], names: Names, budget: Budge
     asked, place = _of_call(seen, names), _is_place(seen)
     common = asked
     for number, one in enumerate(found):
-        budget.spend(1 + (len(one.node) // 256 if isinstance(one.node, str) else 0))
+        budget.spend(5 + (len(one.node) // 256 if isinstance(one.node, str) else 0))
         here = _of_row(one, asked, names, place=place)
         common = here if number == 0 else common & here
     return frozenset(common - {""})

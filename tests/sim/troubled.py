@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -64,7 +65,7 @@ class Troubled:
             "status": "firing",
             "labels": labels,
             "annotations": {"summary": f"{service} fails"},
-            "startsAt": "2026-01-01T00:00:00Z",
+            "startsAt": datetime.fromtimestamp(self.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "endsAt": "0001-01-01T00:00:00Z",
             "fingerprint": f"{abs(hash((service, severity))):016x}"[:16],
         }
