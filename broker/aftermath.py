@@ -213,8 +213,13 @@ class Aftermath:
             return Wait(POLL_S)
         here = {"action_id": stands.action_id, "status": past.status}
         if past.status not in UNDOABLE:
+            await self.did_not_happen(stands.tenant, stands.action_id)
             return Step("escalated", here | {"reason": "action.failed"})
         return Step("verifying", here)
+
+    async def did_not_happen(self, tenant: str, action_id: str) -> None:
+        """The record says that a write had no effect: it counts neither for caps nor for what helps."""
+        await self._store.write(lambda c: writes.close(c, tenant, action_id, "failed"), durable=False)
 
     def _never_began(self, known: Known) -> bool:
         """Whether nobody can be on the way to the intent any more: the gate died there, or the approval was given back."""

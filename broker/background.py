@@ -228,6 +228,8 @@ class Background:
             except BrokerError as error:
                 detail = error.error_code
         await self._records.recovery(tenant, entry.id, status=status, detail=detail)
+        if status == "not_done":
+            await self._aftermath.did_not_happen(tenant, entry.id)
         self._telemetry.warning("intent.recovered", action=entry.id, status=status)
         if status != "unknown":
             await self._pipeline.let_go(tenant, entry.id)

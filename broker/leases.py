@@ -22,6 +22,8 @@ class Held:
     holder: str
     fences: Mapping[str, int]
     until: int
+    again: bool = False
+    """``holder`` had one of them before: another run of the same action may be at work under them."""
 
 
 class Leases:
@@ -52,7 +54,8 @@ class Leases:
                 remedy="wait for the seconds in Retry-After, then send the request again",
                 retry_after=float(max(1, taken - now)),
             )
-        return Held(tenant, holder, taken, now + seconds)
+        fences, again = taken
+        return Held(tenant, holder, fences, now + seconds, again)
 
     async def check(self, held: Held) -> None:
         """Return if every key is still held; else raises ``Conflict`` (``lease.lost``): the holder must not act."""
@@ -69,6 +72,11 @@ class Leases:
         if not kept:
             raise _lost()
         return replace(held, until=now + seconds)
+
+    async def give_back(self, held: Held) -> None:
+        """Free what was taken for nothing; what another run of the same action may be using stays until its time is over."""
+        if not held.again:
+            await self.release(held.tenant, held.holder, held.fences)
 
     async def release(self, tenant: str, holder: str, keys: Iterable[str] = ()) -> None:
         """Free what ``holder`` still has, of ``keys`` where they are known; a key that was lost stays with its new holder."""

@@ -5,8 +5,9 @@
 refusal at run time: policy cannot ask for something that silently does not happen.
 """
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -75,6 +76,8 @@ class Granted:
     held: Held | None
     undo: Mapping[str, Json] | None = None
     """The request that undoes a write of an incident, as it was planned."""
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Names this run of the action: two replicas may run the same one, and the log lets one of them through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +192,14 @@ class Obligations:
                 )
         except BrokerError:
             if held is not None:
-                await self._leases.release(tenant, holder)
+                await self._leases.give_back(held)
             raise
         return Granted(grant, redact.profile, held, _undoing(asked, plan))
 
     async def undo(self, asked: Asked, granted: Granted) -> None:
         """The intent could not be recorded, so nothing will happen: free what is held, close the approval."""
-        await self.release(granted)
+        if granted.held is not None:
+            await self._leases.give_back(granted.held)
         if asked.proposal is not None:
             await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, "cancelled")
 

@@ -222,6 +222,8 @@ class Pipeline:
         end = FAILED_HERE
         try:
             try:
+                if asked.action.effect is Effect.WRITE:
+                    await self._situations.intended(asked.principal, asked.session, asked.request, granted.run)
                 result = await asked.connector.execute(granted.grant, asked.action)  # (7)
             except BrokerError as error:
                 failure, result = error, Result(ResultStatus.ERROR, None, error.error_code)
@@ -242,10 +244,7 @@ class Pipeline:
         return Answer("done", done_body(asked.request.id, end.status, end.answer, receipt))
 
     async def close(self, asked: Asked, end: End) -> Receipt:
-        """(9) Put the outcome on record; one that cannot be recorded now is tried again until it is, or the next start.
-
-        Raises ``OutcomeOwed``: the effect stands, and nothing is said of it before the record.
-        """
+        """(9) Put the outcome on record, now or later; raises ``OutcomeOwed``: nothing is said of the effect before it."""
         try:
             return await self._close(asked, end)
         except AuditUnavailable:
@@ -263,18 +262,17 @@ class Pipeline:
             answer=end.answer,
         )
         if end.status == "failed":
-            await self._not_done(asked, "failed")
+            await self._not_done(asked)
         if asked.proposal is not None:
             # The record counts; a row that cannot be written now is settled by the background.
             with suppress(BrokerError):
                 await self._approvals.finish(asked.proposal.tenant, asked.proposal.id, finished(end.status))
         return receipt
 
-    async def _not_done(self, asked: Asked, outcome: str) -> None:
+    async def _not_done(self, asked: Asked, run: str = "") -> None:
         """A write in an incident that did not happen counts neither for caps nor for what helps."""
-        if asked.action.effect is Effect.WRITE and asked.session is not None and asked.session.incident:
-            with suppress(BrokerError):
-                await self._situations.close(asked.request, outcome)
+        with suppress(BrokerError):
+            await self._situations.close(asked.session, asked.request, run)
 
     async def _close_later(self, asked: Asked, end: End) -> None:
         """Until the log takes it. A process that ends before leaves an open intent, which the next start closes."""
@@ -289,7 +287,7 @@ class Pipeline:
         try:
             await self._still(place, asked, granted)
             if asked.action.effect is Effect.WRITE:
-                await self._situations.begin(asked.principal, asked.session, asked.request, granted.undo)
+                await self._situations.begin(asked.principal, asked.session, asked.request, granted.undo, granted.run)
             return await self._records.intent(
                 place.principal,
                 asked.request,
@@ -302,7 +300,7 @@ class Pipeline:
             if isinstance(error, Conflict) and error.retry_after is None:
                 raise  # begun before: what is held is that run's
             await self._obligations.undo(asked, granted)
-            await self._not_done(asked, "cancelled")
+            await self._not_done(asked, granted.run)
             raise
 
     async def _still(self, place: Place, asked: Asked, granted: Granted) -> None:

@@ -141,15 +141,21 @@ class Situations:
         )
 
     async def begin(
-        self, principal: Principal, session: Session | None, request: ActionRequest, undo: Mapping[str, Json] | None
+        self,
+        principal: Principal,
+        session: Session | None,
+        request: ActionRequest,
+        undo: Mapping[str, Json] | None,
+        run: str,
     ) -> None:
-        """Put down a write in an incident before it happens, with the request that undoes it.
+        """Put down a write in an incident before it happens, with the request that undoes it, for this ``run`` of it.
 
         Its targets are held by now. What happened after policy was asked counts: raises ``Denied``
         (``incident.wrong_state``) where the incident does not stand on the cited diagnosis any more, or a person has it,
-        and ``Conflict`` (``incident.conflict``) where another incident wrote near the targets.
+        and ``Conflict``: ``incident.conflict`` where another incident wrote near the targets, ``action.running`` where
+        another run of this action is on its way.
         """
-        if session is None or not session.incident or _aside(principal, request):
+        if session is None or not self._counts(principal, session, request):
             return
         resource = {"type": request.resource.type, "id": request.resource.id, "env": request.resource.env}
         plan: dict[str, Json] = {
@@ -157,6 +163,7 @@ class Situations:
             "session": request.session,
             "undo": dict(undo) if undo else None,
             "digest": digest_of(undo),
+            "run": run,
         }
         row = Write(
             tenant=request.tenant,
@@ -173,13 +180,16 @@ class Situations:
         reach = {request.resource.id, *graph.dependents(request.resource.id)}
         near = reach.union(*(graph.dependencies(name) for name in reach))
 
-        def begun(connection: Connection) -> bool:
+        def begun(connection: Connection) -> str:
             stands = incident_rows.find(connection, row.tenant, row.incident, lock="wait")
             if request.diagnosis and not _still_on(stands, request):
                 raise moved()
             return writes.begin(connection, row, near)
 
-        if not await self._store.write(begun, durable=False):
+        why = await self._store.write(begun, durable=False)
+        if why == "held":
+            raise _overtaken(AGAIN_S)
+        if why:
             raise Conflict(
                 "another incident has just written near this target",
                 code="incident.conflict",
@@ -187,9 +197,30 @@ class Situations:
                 retry_after=AGAIN_S,
             )
 
-    async def close(self, request: ActionRequest, outcome: str) -> None:
-        """Put down that a write did not happen (``cancelled``, ``failed``); what did is judged by verification."""
-        await self._store.write(lambda c: writes.close(c, request.tenant, request.id, outcome), durable=False)
+    async def intended(self, principal: Principal, session: Session | None, request: ActionRequest, run: str) -> None:
+        """The intent is on record: the write is this run's from now on. Raises ``Conflict`` where it is another's."""
+        if not self._counts(principal, session, request):
+            return
+        place = (request.tenant, request.resource.env, request.id)
+        if not await self._store.write(lambda c: writes.intend(c, *place, run), durable=False):
+            raise _overtaken(None)
+
+    async def close(self, session: Session | None, request: ActionRequest, run: str = "") -> None:
+        """Put down that a write did not happen: it failed, or this ``run`` of it goes no further.
+
+        What did happen is judged by verification.
+        """
+        if session is None or not session.incident:
+            return
+        place = (request.tenant, request.resource.env, request.id)
+        if run:
+            await self._store.write(lambda c: writes.let_go(c, *place, run), durable=False)
+        else:
+            await self._store.write(lambda c: writes.close(c, request.tenant, request.id, "failed"), durable=False)
+
+    def _counts(self, principal: Principal, session: Session | None, request: ActionRequest) -> bool:
+        """Whether this is a write in an incident that the gate follows."""
+        return session is not None and bool(session.incident) and not _aside(principal, request)
 
     def _around(  # noqa: PLR0913, PLR0917 - one argument a part of the question
         self,
@@ -326,6 +357,16 @@ def moved() -> Denied:
         "the incident does not stand on that diagnosis any more",
         code="incident.wrong_state",
         remedy="read the incident and decide again",
+    )
+
+
+def _overtaken(retry_after: float | None) -> Conflict:
+    """Build the answer to one of two runs of the same action: the other one has it."""
+    return Conflict(
+        "another run of this action is on its way",
+        code="action.running",
+        remedy="ask GET /v1/actions/{id} for its outcome",
+        retry_after=retry_after,
     )
 
 

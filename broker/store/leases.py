@@ -23,11 +23,12 @@ _FREE = Hot(update(lease).where(*_KEY, lease.c.holder == bindparam("h")).values(
 
 def take(  # noqa: PLR0913 - one argument a column
     connection: Connection, tenant: str, keys: Sequence[str], *, holder: str, now_s: int, until: int
-) -> dict[str, int] | int:
+) -> tuple[dict[str, int], bool] | int:
     """Take every key for ``holder`` and return its fence; or take none and return the second at which to try again.
 
-    ``keys`` is sorted. A holder that already has a key gets it again under a higher fence.
+    ``keys`` is sorted. A holder that already has a key gets it again under a higher fence, and is told that it had one.
     """
+    again = False
     fences: dict[str, int] = {}
     busy: list[int] = []
     for key in keys:
@@ -39,12 +40,13 @@ def take(  # noqa: PLR0913 - one argument a column
         [(held_by, fence, held_until)] = found
         if held_until > now_s and held_by != holder:
             busy.append(held_until)
+        again = again or (held_until > now_s and held_by == holder)
         fences[key] = fence + 1
     if busy:
         return max(busy)
     for key in keys:
         _TAKE(connection, {"t": tenant, "k": key, "h": holder, "u": until})
-    return fences
+    return fences, again
 
 
 def holds(connection: Connection, tenant: str, holder: str, fences: Mapping[str, int], now_s: int) -> bool:

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, literal_column, select, update
+from sqlalchemy import Connection, Row, Update, and_, exists, insert, literal_column, select, update
 
 from broker.model import Json
-from broker.store.rows import lock, pack, unpack, upsert
+from broker.store.rows import lock, pack, unpack
 from broker.store.tables import (
     LIVE_INCIDENT_SQL,
     LIVE_SQL,
@@ -22,6 +22,8 @@ UNJUDGED = ("diagnosed", "proposed", "awaiting_approval", "auto_ok", "leased", "
 """States of an incident in which a write without an outcome is still to be judged."""
 LONGEST_S = 86_400
 """No verification lasts longer."""
+HOLD_S = 300
+"""After so long no run can be on the way to its intent any more: its grant ran out long before."""
 MOST = 100
 """Rows that one question reads."""
 
@@ -30,7 +32,21 @@ MOST = 100
 class Write:
     """One write on a target, and what verification found of it (empty until then).
 
-    ``plan``: ``{"resource": {"type","id","env"}, "session", "undo": request or null, "digest": of undo or ""}``.
+    ``plan``: ``{"resource": {"type","id","env"}, "session", "undo": request or null, "digest": of undo or ""}``, and of
+    the run that has it ``"run"`` and whether its intent is on record (``"intended"``). The states of a write, and who moves it:
+
+    ===========  ==================================  =======================================================
+    state        what it means                       what may come next
+    ===========  ==================================  =======================================================
+    (no row)     nobody asked                        held, by ``begin``
+    held         a run is on the way to its intent   intended, by that run; cancelled, by that run, or by the
+                                                     gate once no run can be on the way; held by another run
+                                                     after ``HOLD_S``
+    cancelled    nothing happened                    held, by a later run of the same action
+    intended     the log has the intent              failed, by the outcome or the recovery of that intent;
+                                                     improved, unchanged, worse, unknown, by verification
+    the others   judged                              nothing
+    ===========  ==================================  =======================================================
     """
 
     tenant: str
@@ -42,6 +58,16 @@ class Write:
     at: int
     outcome: str
     plan: Mapping[str, Json]
+
+    @property
+    def run(self) -> str:
+        """The run that has it."""
+        return str(self.plan.get("run", ""))
+
+    @property
+    def state(self) -> str:
+        """Where it stands in the table above; one without a run was put down before runs were told apart."""
+        return self.outcome or ("held" if self.plan.get("intended") is False else "intended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +84,57 @@ class Neighbour:
     """It has written to a target, and that is not judged yet."""
 
 
-def begin(connection: Connection, write: Write, near: Collection[str] = ()) -> bool:
-    """Insert one write before its effect; the same action again changes nothing.
+def begin(connection: Connection, write: Write, near: Collection[str] = ()) -> str:
+    """Hold one write for the run that ``write`` names, before its intent; empty, or why not, and nothing is changed.
 
-    False, and nothing is inserted, while the same incident has another write, or another live incident has written to
-    one of ``near``, and nobody has judged it.
+    ``near`` while the same incident has another write, or another live incident has written to one of ``near``, and
+    nobody has judged it; ``held`` while another run of the same action may be on the way to its intent. What is held
+    afterwards is the latest run's, with its undoing; of an action whose intent is on record nothing changes any more.
     """
     lock(connection, "target_write", write.tenant, write.env)
     if near and (_again(connection, write) or _meets(connection, write, near)):
+        return "near"
+    there = find(connection, write.tenant, write.action_id)
+    if there is None:
+        values = {column.name: getattr(write, column.name) for column in target_write.columns}
+        connection.execute(insert(target_write).values(values | {"plan": pack(_planned(write, intended=False))}))
+    elif there.state == "held" and there.run != write.run and write.at - there.at < HOLD_S:
+        return "held"
+    elif there.state in {"held", "cancelled"}:
+        plan = pack(_planned(write, intended=False))
+        connection.execute(_rows_of(write.tenant, write.action_id).values(at=write.at, outcome="", plan=plan))
+    return ""
+
+
+def intend(connection: Connection, tenant: str, env: str, action_id: str, run: str) -> bool:
+    """The intent of ``run`` is on record: from now on the write is its own. False where another run took it over meanwhile."""
+    lock(connection, "target_write", tenant, env)
+    there = find(connection, tenant, action_id)
+    if there is None or there.run != run or there.state not in {"held", "intended"}:
         return False
-    values = {column.name: getattr(write, column.name) for column in target_write.columns}
-    connection.execute(
-        upsert(connection, target_write).values(values | {"plan": pack(dict(write.plan))}).on_conflict_do_nothing()
-    )
+    connection.execute(_rows_of(tenant, action_id).values(plan=pack(_planned(there, intended=True))))
     return True
+
+
+def let_go(connection: Connection, tenant: str, env: str, action_id: str, run: str) -> None:
+    """``run`` goes no further, and has no intent on record; what another run holds stays."""
+    lock(connection, "target_write", tenant, env)
+    there = find(connection, tenant, action_id)
+    if there is not None and there.run == run and there.state == "held":
+        close(connection, tenant, action_id, "cancelled")
 
 
 def close(connection: Connection, tenant: str, action_id: str, outcome: str) -> None:
     """Put down what became of a write that has no outcome yet."""
-    connection.execute(
-        update(target_write)
-        .where(
-            target_write.c.tenant == tenant,
-            target_write.c.action_id == action_id,
-            target_write.c.outcome == "",
-        )
-        .values(outcome=outcome)
-    )
+    connection.execute(_rows_of(tenant, action_id).where(target_write.c.outcome == "").values(outcome=outcome))
+
+
+def _rows_of(tenant: str, action_id: str) -> Update:
+    return update(target_write).where(target_write.c.tenant == tenant, target_write.c.action_id == action_id)
+
+
+def _planned(write: Write, *, intended: bool) -> dict[str, Json]:
+    return {**write.plan, "run": write.run, "intended": intended}
 
 
 def find(connection: Connection, tenant: str, action_id: str) -> Write | None:

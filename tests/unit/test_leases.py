@@ -170,3 +170,15 @@ def test_racing_holders_of_overlapping_keys_never_hold_one_key_together(
     assert all(before < after for seen in fences.values() for before, after in pairwise(seen))
     if other:
         other._store.close()
+
+
+def test_a_second_run_of_an_action_that_gives_up_leaves_the_first_ones_keys(leases: Leases, tenant: str) -> None:
+    first = acquire(leases, tenant, ["checkout", "payments"], "act_1")
+    second = acquire(leases, tenant, ["checkout", "payments"], "act_1")
+    assert (first.again, second.again) == (False, True)
+    asyncio.run(leases.give_back(second))
+    assert refused(leases, tenant, ["checkout"], "act_2").error_code == "lease.held"
+    asyncio.run(leases.release(tenant, first.holder, first.fences))
+    third = acquire(leases, tenant, ["checkout", "payments"], "act_2")
+    asyncio.run(leases.give_back(third))
+    assert acquire(leases, tenant, ["payments"], "act_3").again is False

@@ -189,7 +189,7 @@ def test_one_tenants_lease_or_vault_key_does_not_block_anothers(store: Store) ->
 
     def both(connection: Connection) -> None:
         for tenant in (owner, stranger):
-            assert leases.take(connection, tenant, ["k"], holder=tenant, now_s=1, until=9) == {"k": 1}
+            assert leases.take(connection, tenant, ["k"], holder=tenant, now_s=1, until=9) == ({"k": 1}, False)
             assert vault.put_key(connection, tenant, "s", tenant.encode()) == tenant.encode()
 
     asyncio.run(store.write(both))
