@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_a_target_s_past_is_its_own_and_in_order(store: Store) -> None:
 def test_a_write_is_put_down_once_and_its_outcome_once(store: Store) -> None:
     add(store, write(1, plan={"undo": {"action": "a"}}))
     for outcome in ("improved", "worse"):
-        asyncio.run(store.write(lambda c, said=outcome: writes.close(c, "default", "act_1", said)))
+        Life(store).close(outcome)
     found = asyncio.run(store.read(lambda c: writes.find(c, "default", "act_1")))
     assert found is not None
     assert (found.outcome, found.state, found.plan["undo"]) == ("improved", "improved", {"action": "a"})
@@ -155,7 +156,10 @@ def test_of_many_runs_at_once_one_holds_the_write_and_only_that_one_may_act(stor
         answers = await asyncio.gather(*map(begun, runs))
         assert sorted(answers) == ["", *["held"] * 7]
         intended = await asyncio.gather(
-            *(store.write(lambda c, run=run: writes.intend(c, "default", "prod", "act_1", run)) for run in runs)
+            *(
+                store.write(partial(writes.intend, tenant="default", env="prod", action_id="act_1", run=run))
+                for run in runs
+            )
         )
         assert [run for run, mine in zip(runs, intended, strict=True) if mine] == [runs[answers.index("")]]
 
