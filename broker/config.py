@@ -59,6 +59,10 @@ class WebSettings(Section):
     """What one party may ask of one replica, permitted or not, in the long run."""
     attempts_burst_max: int = Field(default=300, ge=1)
     """And at once."""
+    polls_per_minute_max: int = Field(default=1200, ge=1)
+    """How often one party may look for work at one replica; a poll that finds some is an attempt, too."""
+    polls_burst_max: int = Field(default=600, ge=1)
+    """And at once."""
 
 
 class IssuerSettings(Section):

@@ -3,8 +3,8 @@
 Reads go to a private clone that is fetched anew first; a repository that cannot be fetched gives no answer rather than an
 old one. ``git.change.revert`` makes the revert in a work tree of its own and pushes it, never by force. A rejected push is
 fetched, made again on the new head and pushed again, as long as it is the same change (``git patch-id``) as the one that
-was planned; a conflict, a refusal or a different change ends it with no effect. The commit carries the trailer
-``Wicketgate-Action``, by which a repeated request and ``status_of`` find it.
+was planned; a conflict, a refusal or a different change ends it with no effect. The commit carries the trailers
+``Wicketgate-Action`` and ``Wicketgate-Seal`` (``seal.py``), by which a repeated request and ``status_of`` know it.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from broker.connectors import git_reads
 from broker.connectors.base import STRICT, EffectStatus
 from broker.connectors.git_clone import Clone, CloneSettings
 from broker.connectors.git_revert import Revert, prepare, push_revert
+from broker.connectors.seal import Seal
 from broker.connectors.server import credential_headers
 from broker.egress import Egress
 from broker.errors import BadRequest, BrokerError, Conflict, NotFound, UpstreamFailed
@@ -72,12 +73,12 @@ class GitSettings:
 class GitConnector:
     """The adapter; one instance for all repositories of one configuration."""
 
-    def __init__(self, settings: GitSettings, egress: Egress, clock: Clock) -> None:
-        """Check the settings; raises ``BadRequest`` naming the field."""
+    def __init__(self, settings: GitSettings, egress: Egress, clock: Clock, seal: Seal) -> None:
+        """Check the settings; raises ``BadRequest`` naming the field. ``seal`` marks the gate's own commits."""
         self.name = settings.name
         self._settings, self._clock = settings, clock
         self._known = {one.id: one for one in settings.repositories}
-        self._clones = {one.id: Clone(self._clone_settings(one), egress, clock) for one in settings.repositories}
+        self._clones = {one.id: Clone(self._clone_settings(one), egress, clock, seal) for one in settings.repositories}
         for one in settings.repositories:
             if not one.branches or not set(one.writable) <= set(one.branches):
                 raise BadRequest(

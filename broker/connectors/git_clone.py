@@ -18,7 +18,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from broker.clock import Clock
-from broker.connectors.git_runner import TRAILER, Git
+from broker.connectors.git_runner import Git
+from broker.connectors.seal import ACTION, FORMAT, Seal
 from broker.egress import Egress
 from broker.egress.addresses import origin_of
 from broker.errors import BadRequest, NotFound, UpstreamFailed
@@ -57,9 +58,10 @@ class Pushed:
 class Clone:
     """One repository. ``lock`` orders what changes the clone: fetches, and a change from its fetch to its push."""
 
-    def __init__(self, settings: CloneSettings, egress: Egress, clock: Clock) -> None:
-        """Check the settings; raises ``BadRequest`` naming the field."""
+    def __init__(self, settings: CloneSettings, egress: Egress, clock: Clock, seal: Seal) -> None:
+        """Check the settings; raises ``BadRequest`` naming the field. ``seal`` marks the gate's own commits."""
         self.settings = settings
+        self.seal = seal
         self.branches = settings.branches
         self._egress, self._clock = egress, clock
         self._origin = _origin(settings)
@@ -159,14 +161,10 @@ class Clone:
         """Commit on ``branch`` that the gate made for ``action_id``, or an empty string."""
         git = await self.git()
         found = await git.text(
-            "log", "-z", "--fixed-strings", f"--grep={TRAILER}: {action_id}", "--committer=<wicketgate@localhost>",
-            f"--format=%H %(trailers:key={TRAILER},valueonly,separator=%x20)", f"refs/heads/{branch}", "--",
+            "log", "-z", "--fixed-strings", f"--grep={ACTION}: {action_id}", "--committer=<wicketgate@localhost>",
+            f"--format={FORMAT}", f"refs/heads/{branch}", "--",
         )  # fmt: skip
-        for entry in filter(None, found.split("\0")):
-            commit, _, trailers = entry.partition(" ")
-            if action_id in trailers.split():
-                return commit
-        return ""
+        return self.seal.found(action_id, found)
 
     @asynccontextmanager
     async def scratch(self, commit: str) -> AsyncIterator[Path]:

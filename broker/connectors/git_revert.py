@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.connectors.git_clone import Clone
-from broker.connectors.git_runner import TRAILER, Git, failed
+from broker.connectors.git_runner import Git, failed
 from broker.errors import Conflict, UpstreamFailed
 
 _RACES: Final = re.compile(r"fetch first|non-fast-forward|stale info|lock|failed to update ref|incorrect old value")
@@ -59,7 +59,7 @@ async def prepare(clone: Clone, branch: str, target: str, work: tuple[str, int, 
     if diff.code != 0:
         raise failed("git could not show what the revert changes")
     named = await git.text("diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree_id)
-    message = f'Revert "{subject}"\n\nThis reverts commit {target}.\n\n{TRAILER}: {action_id}\n'
+    message = f'Revert "{subject}"\n\nThis reverts commit {target}.\n\n{clone.seal.trailers(action_id, head, tree_id)}'
     stamp = {"GIT_AUTHOR_DATE": f"{at_s} +0000", "GIT_COMMITTER_DATE": f"{at_s} +0000"}
     commit = (await git.text("commit-tree", tree_id, "-p", head, stdin=message.encode(), extra=stamp)).strip()
     patch = (await git.text("patch-id", "--stable", stdin=diff.out)).split(" ")[0]

@@ -15,8 +15,6 @@ from typing import Final
 
 from broker.errors import UpstreamFailed
 
-TRAILER: Final = "Wicketgate-Action"
-"""Trailer of every commit that the gate makes: the id of the action."""
 _CLOSED: Final = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.quotePath=false", "core.attributesFile=/dev/null",
     "core.excludesFile=/dev/null", "credential.helper=", "commit.gpgSign=false", "gc.auto=0", "maintenance.auto=false",

@@ -25,6 +25,7 @@ from broker.connectors import local_logs, local_metrics
 from broker.connectors.base import STRICT, EffectStatus
 from broker.connectors.local_git import ConfigFile, GitRepository
 from broker.connectors.local_supervisor import SupervisorClient, nothing_sent, shown, shown_cache
+from broker.connectors.seal import Seal
 from broker.connectors.server import credential_headers
 from broker.egress import Egress, UpstreamSettings, httpx_client
 from broker.errors import BadRequest, BrokerError, Conflict, NotFound
@@ -80,7 +81,7 @@ class LocalSettings:
 class LocalConnector:
     """The adapter; one instance a machine."""
 
-    def __init__(self, settings: LocalSettings, egress: Egress, clock: Clock) -> None:
+    def __init__(self, settings: LocalSettings, egress: Egress, clock: Clock, seal: Seal) -> None:
         """Check the settings; raises ``BadRequest`` naming the field."""
         self.name = settings.name
         self._settings, self._clock = settings, clock
@@ -106,6 +107,7 @@ class LocalConnector:
                 )
         self._git = GitRepository(
             Path(settings.config_repository or "/nonexistent"),
+            seal,
             branch=settings.config_branch,
             timeout_seconds=settings.timeout_seconds,
             bytes_max=settings.config_bytes_max,

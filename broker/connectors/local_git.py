@@ -9,7 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.connectors.git_runner import TRAILER, Git, failed
+from broker.connectors.git_runner import Git, failed
+from broker.connectors.seal import ACTION, FORMAT, Seal
 from broker.errors import Conflict, UpstreamFailed
 
 
@@ -26,8 +27,9 @@ class ConfigFile:
 class GitRepository:
     """One branch of one repository, bare or with a work tree."""
 
-    def __init__(self, folder: Path, *, branch: str, timeout_seconds: float, bytes_max: int) -> None:
-        """``bytes_max`` bounds one file; ``timeout_seconds`` one git command."""
+    def __init__(self, folder: Path, seal: Seal, *, branch: str, timeout_seconds: float, bytes_max: int) -> None:
+        """``bytes_max`` bounds one file; ``timeout_seconds`` one git command; ``seal`` marks the gate's own commits."""
+        self._seal = seal
         self._ref = f"refs/heads/{branch}"
         self._bytes_max = bytes_max
         # A little more than the file, so that one which is too large is refused by name.
@@ -58,7 +60,7 @@ class GitRepository:
     async def write(self, path: str, content: str, *, expected_blob: str, action_id: str, at_s: int) -> ConfigFile:
         """Commit ``content`` if the file is still ``expected_blob``; raises ``Conflict`` (``config.changed``) else.
 
-        The commit carries the trailer ``Wicketgate-Action``, by which ``committed`` finds it again.
+        The commit carries trailers, by which ``committed`` knows it again (``seal.py``).
         """
         async with self._lock:
             now = await self.read(path)
@@ -66,7 +68,7 @@ class GitRepository:
                 raise _changed()
             commit = await self._commit(path, content, now, action_id, at_s)
             try:
-                await self._git("update-ref", "-m", f"{TRAILER}: {action_id}", self._ref, commit, now.head)
+                await self._git("update-ref", "-m", f"{ACTION}: {action_id}", self._ref, commit, now.head)
             except UpstreamFailed as error:
                 if await self.head() != now.head:
                     raise _changed() from None
@@ -76,11 +78,12 @@ class GitRepository:
             return await self.read(path)
 
     async def committed(self, action_id: str) -> str:
-        """Commit id that carries ``action_id``, or an empty string."""
+        """Id of the commit that the gate made for ``action_id``, or an empty string."""
         found = await self._git(
-            "log", "-n", "1", "--fixed-strings", f"--grep={TRAILER}: {action_id}", "--format=%H", self._ref, "--"
-        )
-        return found.strip()
+            "log", "-z", "--fixed-strings", f"--grep={ACTION}: {action_id}",
+            f"--format={FORMAT}", self._ref, "--",
+        )  # fmt: skip
+        return self._seal.found(action_id, found)
 
     async def _commit(self, path: str, content: str, now: ConfigFile, action_id: str, at_s: int) -> str:
         """Write blob, tree and commit: objects that nothing refers to yet."""
@@ -91,7 +94,7 @@ class GitRepository:
             await self._git("update-index", "--add", "--cacheinfo", f"{now.mode},{blob},{path}", extra=index)
             tree = (await self._git("write-tree", extra=index)).strip()
         stamp = {"GIT_AUTHOR_DATE": f"{at_s} +0000", "GIT_COMMITTER_DATE": f"{at_s} +0000"}
-        message = f"config: change {path}\n\n{TRAILER}: {action_id}\n"
+        message = f"config: change {path}\n\n{self._seal.trailers(action_id, now.head, tree)}"
         return (await self._git("commit-tree", tree, "-p", now.head, stdin=message.encode(), extra=stamp)).strip()
 
     async def _follow(self, old: str, new: str) -> None:

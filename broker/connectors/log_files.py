@@ -36,16 +36,25 @@ class Scan:
     cut: list[str] = field(default_factory=list)
 
 
-def scan(paths: Sequence[Path], *, since_s: int, until_s: int, bytes_max: int, stop: threading.Event) -> Scan:
+def scan(  # noqa: PLR0913 - one keyword a bound
+    paths: Sequence[Path],
+    *,
+    since_s: int,
+    until_s: int,
+    bytes_max: int,
+    stop: threading.Event,
+    roots: Sequence[Path] = (),
+) -> Scan:
     """All lines with ``since_s`` <= time <= ``until_s`` of the files (each with its rotated parts), in order of time.
 
-    A line without a time joins the line before it. Raises ``UpstreamFailed`` where a named file cannot be read.
+    A line without a time joins the line before it. Raises ``UpstreamFailed`` where a named file cannot be read, or
+    leads out of ``roots`` (where none are given: out of its own folder).
     """
     found = Scan()
     groups: list[list[LogLine]] = []
     for path in paths:
         with ExitStack() as stack:
-            parts = _opened(path, stack, found.cut)
+            parts = _opened(path, stack, found.cut, roots)
             for name, file in reversed(parts):
                 data, whole, reached = _newest(name, file, since_s, bytes_max - found.read_bytes)
                 found.read_bytes += len(data)
@@ -76,14 +85,14 @@ def tail(file: BinaryIO, from_s: int, bytes_max: int) -> tuple[bytes, bool, bool
     return data, start == 0, reached
 
 
-def opened(path: Path, *, found: bool = False) -> BinaryIO:
-    """Open one plain file; one that was only ``found`` beside a named one is never followed elsewhere.
+def opened(path: Path, *, roots: Sequence[Path] = (), found: bool = False) -> BinaryIO:
+    """Open one plain file of ``roots`` (none: of its own folder); one that was only ``found`` is no link at all.
 
+    Who may write beside a log may not choose by a link what the gate reads: what counts is the file that was opened.
     Raises ``UpstreamFailed`` (``upstream.log_file``).
     """
     try:
-        # Not blocking: a FIFO in the place of a log file must not hold the thread. Who may write into the folder may
-        # not choose by a link what the gate reads.
+        # Not blocking: a FIFO in the place of a log file must not hold the thread.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if found else 0)
         descriptor = os.open(path, flags)
     except OSError:
@@ -91,18 +100,38 @@ def opened(path: Path, *, found: bool = False) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UpstreamFailed(f"{path.name} is not a plain file", sent=False, code="upstream.log_file")
+    if not _beneath(descriptor, path, roots or (path.parent,)):
+        os.close(descriptor)
+        raise UpstreamFailed(
+            f"{path.name} leads out of the folders of logs",
+            sent=False,
+            code="upstream.log_file",
+            remedy="name the file itself, or its folder in `roots` of the connector",
+        )
     return os.fdopen(descriptor, "rb")
 
 
-def _opened(path: Path, stack: ExitStack, cut: list[str]) -> list[tuple[str, BinaryIO]]:
+def _beneath(descriptor: int, path: Path, roots: Sequence[Path]) -> bool:
+    """Whether the opened file lies in one of the folders, whatever its name means by now."""
+    try:
+        real = Path(f"/proc/self/fd/{descriptor}").readlink()
+    except OSError:  # no such place on this system: the name must still mean the file
+        real = Path(os.path.realpath(path))
+        here, opened_as = real.stat(), os.fstat(descriptor)
+        if (here.st_dev, here.st_ino) != (opened_as.st_dev, opened_as.st_ino):
+            return False
+    return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
+
+
+def _opened(path: Path, stack: ExitStack, cut: list[str], roots: Sequence[Path]) -> list[tuple[str, BinaryIO]]:
     """The file and its rotated parts, oldest first; opened again while a rotation changes what the names mean."""
     for _ in range(5):
-        newest = stack.enter_context(opened(path))
+        newest = stack.enter_context(opened(path, roots=roots))
         parts = [(path.name, newest)]
         seen, unread = {_identity(newest)}, list[str]()
         for older in _rotated(path):
             try:
-                file = opened(older, found=True)
+                file = opened(older, roots=roots, found=True)
             except UpstreamFailed as error:
                 # One that is gone was deleted or renamed since the listing: the check below decides.
                 unread += [error.detail] if older.exists() else []
@@ -111,7 +140,7 @@ def _opened(path: Path, stack: ExitStack, cut: list[str]) -> list[tuple[str, Bin
             if _identity(file) not in seen:
                 seen.add(_identity(file))
                 parts.append((older.name, file))
-        with opened(path) as again:
+        with opened(path, roots=roots) as again:
             if _identity(again) == _identity(newest):
                 cut += unread
                 return parts[::-1]

@@ -62,6 +62,8 @@ class FileLogs:
 
     files: tuple[Path, ...]
     timeout_seconds: float
+    roots: tuple[Path, ...] = ()
+    """Folders out of which no file may lead, by a link or otherwise; none: its own."""
 
     async def lines(self, query: LogQuery) -> LogPage:
         """Read in a thread that ends soon after the deadline."""
@@ -73,6 +75,7 @@ class FileLogs:
             until_s=query.until_s,
             bytes_max=query.bytes_max,
             stop=stop,
+            roots=self.roots,
         )
         try:
             async with asyncio.timeout(self.timeout_seconds):
@@ -95,10 +98,11 @@ class FileLogs:
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogsSettings:
-    """``files`` maps a resource id, or ``environment/id``, to its log files."""
+    """``files`` maps a resource id, or ``environment/id``, to its log files; ``roots`` are folders that they may lead to."""
 
     name: str
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    roots: tuple[str, ...] = ()
     region: str = ""
     timeout_seconds: float = 10.0
     concurrency: int = 2
@@ -119,8 +123,11 @@ class LogsConnector:
         for id_, files in settings.files.items():
             if not files or not all(name.startswith("/") for name in files):
                 raise BadRequest(f"field `files.{id_}` must list absolute paths", code="config.path")
+        if not all(name.startswith("/") for name in settings.roots):
+            raise BadRequest("field `roots` must list absolute paths", code="config.path")
         self._sources: dict[str, LogSource] = {
-            id_: FileLogs(tuple(map(Path, files)), settings.timeout_seconds) for id_, files in settings.files.items()
+            id_: FileLogs(tuple(map(Path, files)), settings.timeout_seconds, tuple(map(Path, settings.roots)))
+            for id_, files in settings.files.items()
         }
         self._sources.update(sources or {})
         self._slots = asyncio.Semaphore(settings.concurrency)

@@ -15,6 +15,7 @@ from broker.connectors.logs import LogsConnector, LogsSettings
 from broker.connectors.notify import NotifyConnector, NotifySettings
 from broker.connectors.prometheus import PrometheusConnector, PrometheusSettings
 from broker.connectors.replay import ReplayConnector, ReplaySettings
+from broker.connectors.seal import Seal
 from broker.egress import Egress
 from broker.errors import BadRequest
 from broker.model import Json
@@ -65,14 +66,17 @@ def read_settings(adapter: str, name: str, table: Mapping[str, Json]) -> Connect
 
 
 def build_connector(  # noqa: PLR0911 - one an adapter
-    settings: ConnectorSettings, egress: Egress, clock: Clock
+    settings: ConnectorSettings, egress: Egress, clock: Clock, seal: Seal
 ) -> Connector:
-    """Make the connector of ``settings``; raises ``BadRequest`` naming the field that is wrong."""
+    """Make the connector of ``settings``; raises ``BadRequest`` naming the field that is wrong.
+
+    ``seal`` marks commits that are the gate's.
+    """
     match settings:
         case HttpSettings():
             return HttpConnector(settings, egress)
         case LocalSettings():
-            return LocalConnector(settings, egress, clock)
+            return LocalConnector(settings, egress, clock, seal)
         case LlmSettings():
             return LlmConnector(settings, egress)
         case ReplaySettings():
@@ -82,6 +86,6 @@ def build_connector(  # noqa: PLR0911 - one an adapter
         case PrometheusSettings():
             return PrometheusConnector(settings, egress)
         case GitSettings():
-            return GitConnector(settings, egress, clock)
+            return GitConnector(settings, egress, clock, seal)
         case LogsSettings():
             return LogsConnector(settings)

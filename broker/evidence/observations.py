@@ -7,7 +7,11 @@ from typing import Protocol
 
 import orjson
 
+from broker.errors import BadRequest
 from broker.model import Json, ResultStatus
+
+BYTES_MAX = 33_554_432
+"""Of the results that one submission cites, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,14 @@ class Shelf:
     kept_s: int
     well_of: Well = lambda _: ()
     loaded: dict[str, Observation | Absent] = field(default_factory=dict)
+    bytes: int = 0
+    """Of all that was loaded."""
 
     async def get(self, observation: str) -> Observation | Absent:
-        """The observation, or why not; another tenant's and another incident's are alike ``observation.foreign``."""
+        """The observation, or why not; another tenant's and another incident's are alike ``observation.foreign``.
+
+        Raises ``BadRequest`` (``evidence.too_large``) where all of a submission together would be more than can be judged.
+        """
         if observation not in self.loaded:
             self.loaded[observation] = await self._load(observation)
         return self.loaded[observation]
@@ -98,6 +107,14 @@ class Shelf:
         if reason := self._unfit(kept):
             return Absent(reason)
         assert kept.status is not None
+        packed = orjson.dumps(kept.value, option=orjson.OPT_SORT_KEYS)
+        self.bytes += len(packed)
+        if self.bytes > BYTES_MAX:
+            raise BadRequest(
+                f"the claims cite more than {BYTES_MAX} bytes of results together",
+                code="evidence.too_large",
+                remedy="cite fewer observations, or ask narrower queries and cite those",
+            )
         return Observation(
             id=observation,
             action=kept.action,
@@ -108,7 +125,7 @@ class Shelf:
             at=kept.at,
             status=kept.status,
             value=kept.value,
-            digest=hashlib.sha256(orjson.dumps(kept.value, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+            digest=hashlib.sha256(packed).hexdigest(),
             well=self.well_of(kept.action),
         )
 

@@ -35,6 +35,8 @@ from broker.policy.schema import compile_schema
 VERSION_MIN = (1, 20, 1)
 """1.20.0 panics on a comparison of floats."""
 _SLICES = 10
+HARD = 4
+"""Times the timeout, by the clock."""
 _PARAMETERS = {"provenance": "true", "strict-builtin-errors": "true"}
 
 
@@ -103,7 +105,8 @@ class _Patience:
 
     A plain deadline also counts the time in which the gate's own event loop was busy with other requests, and then
     refuses an answer that lies in the socket already. So the time is cut into slices, and a slice counts once, however
-    late the loop comes to it; between two slices the loop reads its sockets.
+    late the loop comes to it; between two slices the loop reads its sockets. ``HARD`` times the seconds by the clock are
+    the end of it in any case: a gate so busy is one that cannot decide.
     """
 
     def __init__(self, bound: asyncio.Timeout, seconds: float) -> None:
@@ -111,11 +114,12 @@ class _Patience:
         self._slice = seconds / _SLICES
         self._left = _SLICES
         self._loop = asyncio.get_running_loop()
+        self._hard = self._loop.time() + HARD * seconds
         self._timer = self._loop.call_later(self._slice, self._tick)
 
     def _tick(self) -> None:
         self._left -= 1
-        if self._left:
+        if self._left and self._loop.time() < self._hard:
             self._timer = self._loop.call_later(self._slice, self._tick)
         else:
             self._bound.reschedule(self._loop.time())

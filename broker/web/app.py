@@ -97,7 +97,9 @@ def build(gate: Wiring) -> App:
     settings, telemetry = gate.settings, gate.telemetry
     api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
     models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
-    incidents = IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, settings=settings)
+    incidents = IncidentApi(
+        api=api, acts=gate.incident_acts, identity=gate.identity, polls=gate.polls, settings=settings
+    )
     streaming = Streaming.of(gate)
     logs = LogApi(api=api, identity=gate.identity, content=gate.exports.content)
     events = EventsApi(api=api, streaming=streaming)

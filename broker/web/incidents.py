@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.attempts import Attempts
 from broker.config import Settings
 from broker.errors import LimitExceeded
 from broker.identity import Verifier
@@ -24,11 +25,14 @@ PART_MAX = 200
 class IncidentApi:
     """Handlers by name; ``web/routes.py`` gives each its path and its action."""
 
-    def __init__(self, *, api: Api, acts: IncidentActs, identity: Verifier, settings: Settings) -> None:
-        """``api`` takes every ask down the one path; ``acts`` says whether anything is due."""
+    def __init__(
+        self, *, api: Api, acts: IncidentActs, identity: Verifier, polls: Attempts, settings: Settings
+    ) -> None:
+        """``api`` takes every ask down the one path; ``acts`` says whether anything is due, ``polls`` who asks too often."""
         self._api = api
         self._acts = acts
         self._identity = identity
+        self._polls = polls
         self._settings = settings
 
     async def alertmanager(self, request: Request) -> Response:
@@ -122,6 +126,13 @@ class IncidentApi:
         body: schemas.ClaimWorkBody = await self._api.body(request, schemas.ClaimWorkBody)
         # A sender's proof counts once: it is for the act itself.
         principal = await self._identity.recognise(self._api.credential(request))
+        if over := self._polls.take(principal.tenant, principal.acting.id):
+            raise LimitExceeded(
+                "this party looks for work too often",
+                code="work.polls",
+                remedy="poll again after the seconds in Retry-After; a worker waits two seconds where nothing is due",
+                retry_after=over.retry_after,
+            )
         if not await self._acts.is_due(principal.tenant, body.kinds):
             return Response(status_code=204)
         claimed = await self._api.own_act(request, "gate.work.claim", body.model_dump())

@@ -14,6 +14,7 @@ from broker.background import Background
 from broker.catalog import Action
 from broker.connectors.base import Connector
 from broker.connectors.registry import build_connector, read_settings
+from broker.connectors.seal import Seal
 from broker.datafolder import alone
 from broker.errors import BrokerError
 from broker.evidence import Diagnosis, Evidence
@@ -260,12 +261,24 @@ class Wiring(Foundations):
         )
 
     @cached_property
+    def polls(self) -> Attempts:
+        """Counts who looks for work."""
+        web = self.settings.web
+        bounds = {"attempts_per_minute_max": web.polls_per_minute_max, "attempts_burst_max": web.polls_burst_max}
+        return Attempts(self.clock, self.telemetry, web.model_copy(update=bounds))
+
+    @cached_property
+    def _seal(self) -> Seal:
+        """Marks the gate's own commits."""
+        return Seal(self.keys.secret("commits.key"))
+
+    @cached_property
     def connectors(self) -> Mapping[str, Connector]:
         """Adapters to outside systems by name, and the gate's own."""
         made: dict[str, Connector] = {self.acts.name: self.acts}
         for one in self.settings.connectors:
             made[one.name] = build_connector(
-                read_settings(one.adapter, one.name, one.settings), self.egress, self.clock
+                read_settings(one.adapter, one.name, one.settings), self.egress, self.clock, self._seal
             )
         return made
 

@@ -17,6 +17,7 @@ from broker.errors import BadRequest, BrokerError
 from broker.model import Grant, Resource
 from tests.parts import ROOT, corpus
 from tests.sim.upstream import UpstreamSim, traps, whole
+from tests.unit.connectors.cases import SEAL
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 SECRET = "provider-secret-7f3a"
@@ -50,7 +51,7 @@ async def act(
 ) -> Any:
     catalog, name = Catalog.from_manifests(MANIFESTS), action.partition(".")[0]
     adapter, table = settings[name]
-    connector = build_connector(read_settings(adapter, name, table), egress, SeededClock())
+    connector = build_connector(read_settings(adapter, name, table), egress, SeededClock(), SEAL)
     request = catalog.request(
         action_id="act_1",
         tenant="default",

@@ -140,3 +140,19 @@ def test_a_flooded_call_lets_its_severe_alerts_in_and_is_to_be_sent_again(tmp_pa
             assert logged.count("escalated") == 1
 
     asyncio.run(main())
+
+
+def test_who_looks_for_work_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra="[web]\npolls_per_minute_max = 60\npolls_burst_max = 3\n") as it:
+            agent, other = await it.agent(), await it.agent("agent-2")
+            body = {"kinds": ["incident"], "hold_seconds": 60}
+            answers = [await post(it, agent, "/v1/work/claim", body) for _ in range(5)]
+            assert [one.status_code for one in answers] == [204, 204, 204, 429, 429]
+            assert answers[-1].json()["code"] == "work.polls"
+            assert int(answers[-1].headers["retry-after"]) >= 1
+            assert (await post(it, other, "/v1/work/claim", body)).status_code == 204
+            it.clock.advance(2)
+            assert (await post(it, agent, "/v1/work/claim", body)).status_code == 204
+
+    asyncio.run(main())

@@ -1,10 +1,13 @@
-"""A small recorded case on disk."""
+"""A small recorded case on disk, and the seal of the gate's commits."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from broker.connectors.seal import Seal
+
+SEAL = Seal(b"k" * 32)
 SINCE, UNTIL = 1_770_000_000, 1_770_000_900
 
 

@@ -16,6 +16,7 @@ from broker.errors import BadRequest, NotFound, UpstreamFailed
 from broker.model import Resource, Result, ResultStatus
 from tests.parts import ROOT
 from tests.sim.git_remote import START_S, Remote
+from tests.unit.connectors.cases import SEAL
 
 MANIFEST = (ROOT / "policies/manifests/git.yaml").read_text()
 SHOP = Resource(type="repository", id="shop", env="prod", region="eu-west-1")
@@ -48,7 +49,7 @@ async def world(tmp_path: Path, asked: Any, **more: Any) -> AsyncIterator[World]
     clock = SeededClock((START_S + 3600) * 1_000_000_000)
     one = GitRepositorySettings(id="shop", url=str(remote.folder), writable=("main",))
     settings = GitSettings(**{"name": "git", "repositories": (one,), "fresh_seconds": 0.0, **more})
-    adapter = GitConnector(settings, Egress(), clock)
+    adapter = GitConnector(settings, Egress(), clock, SEAL)
     try:
         yield World(adapter, remote, clock, asked(MANIFEST))
     finally:
@@ -307,7 +308,7 @@ def test_a_repository_can_be_named_with_its_environment(tmp_path: Path, asked: A
         for env, remote in remotes.items():
             remote.commit(env, {"readme": env})
         known = tuple(GitRepositorySettings(id=f"{env}/shop", url=str(one.folder)) for env, one in remotes.items())
-        adapter = GitConnector(GitSettings(name="git", repositories=known), Egress(), SeededClock())
+        adapter = GitConnector(GitSettings(name="git", repositories=known), Egress(), SeededClock(), SEAL)
         for env in ("prod", "staging", "dev"):
             resource = Resource(type="repository", id="shop", env=env)
             grant, declared = asked(MANIFEST).grant("git.history.list", resource, WINDOW)
@@ -332,5 +333,5 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
         (GitRepositorySettings(id="a", url="-oProxyCommand=x"), "config.base_url"),
     ):
         with pytest.raises(BadRequest) as caught:
-            GitConnector(GitSettings(name="git", repositories=(one,)), Egress(), SeededClock())
+            GitConnector(GitSettings(name="git", repositories=(one,)), Egress(), SeededClock(), SEAL)
         assert caught.value.error_code == code

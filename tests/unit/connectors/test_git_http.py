@@ -18,6 +18,7 @@ from broker.model import Resource, Result, ResultStatus
 from tests.parts import ROOT, free_port
 from tests.sim.git_http import GitServer, git_server
 from tests.sim.git_remote import START_S, Remote
+from tests.unit.connectors.cases import SEAL
 
 MANIFEST = (ROOT / "policies/manifests/git.yaml").read_text()
 SHOP = Resource(type="repository", id="shop", env="prod", region="eu-west-1")
@@ -64,7 +65,7 @@ async def world(
             }
         )
         settings = GitSettings(name="git", repositories=(one,), fresh_seconds=0.0, timeout_seconds=10.0)
-        adapter = GitConnector(settings, Egress(resolve=resolve), SeededClock((START_S + 3600) * 1_000_000_000))
+        adapter = GitConnector(settings, Egress(resolve=resolve), SeededClock((START_S + 3600) * 1_000_000_000), SEAL)
         try:
             yield World(adapter, remote, server, asked(MANIFEST), names)
         finally:

@@ -17,6 +17,7 @@ from broker.errors import BadRequest, Conflict, NotFound, UpstreamFailed
 from broker.model import Plan, Resource, Result, ResultStatus
 from tests.parts import ROOT
 from tests.sim.git_remote import START_S, Remote
+from tests.unit.connectors.cases import SEAL
 
 MANIFEST = (ROOT / "policies/manifests/git.yaml").read_text()
 SHOP = Resource(type="repository", id="shop", env="prod", region="eu-west-1")
@@ -49,7 +50,7 @@ class World:
 def connector(remote: Remote, **more: Any) -> GitConnector:
     one = GitRepositorySettings(id="shop", url=str(remote.folder), writable=("main",))
     settings = GitSettings(**{"name": "git", "repositories": (one,), **more})
-    return GitConnector(settings, Egress(), SeededClock((START_S + 7200) * 1_000_000_000))
+    return GitConnector(settings, Egress(), SeededClock((START_S + 7200) * 1_000_000_000), SEAL)
 
 
 @asynccontextmanager
@@ -106,7 +107,7 @@ def test_a_revert_is_one_commit_on_the_branch_that_names_its_action(tmp_path: Pa
             assert here.remote.show("checkout.toml") == GOOD.strip()
             assert here.remote.run("rev-parse", "main^", folder=here.remote.folder) == here.bad
             message = here.remote.run("log", "-1", "--format=%B", "main", folder=here.remote.folder)
-            assert message.endswith("Wicketgate-Action: act_one")
+            assert "\nWicketgate-Action: act_one\nWicketgate-Seal: " in message
             assert f"This reverts commit {here.bad}." in message
             assert await here.status("act_one") == "done"
             assert await here.status("act_on") == "not_done"
@@ -158,6 +159,27 @@ def test_a_trailer_that_somebody_else_wrote_is_not_ours(tmp_path: Path, asked: A
             here.remote.environment = {"GIT_COMMITTER_EMAIL": "wicketgate@localhost"}
             here.remote.commit("Wicketgate-Action: act_one in the middle\n\ntext", {"readme": "3\n"})
             assert await here.status("act_one") == "not_done"
+            # In the gate's own name, and with the trailers as the gate writes them: all but the key.
+            here.remote.commit("x\n\nWicketgate-Action: act_one\nWicketgate-Seal: " + "0" * 64, {"readme": "4\n"})
+            assert await here.status("act_one") == "not_done"
+            with pytest.raises(NotFound):
+                await here.plan(made_by="act_one")
+
+    asyncio.run(main())
+
+
+def test_a_seal_fits_no_other_commit_and_no_other_action(tmp_path: Path, asked: Any) -> None:
+    async def main() -> None:
+        async with world(tmp_path, asked) as here:
+            await here.revert(here.bad)
+            assert await here.status("act_one") == "done"
+            genuine = here.remote.run("log", "-1", "--format=%B", "main", folder=here.remote.folder)
+            assert "Wicketgate-Seal: " in genuine
+            here.remote.environment = {"GIT_COMMITTER_EMAIL": "wicketgate@localhost"}
+            here.remote.run("fetch", "-q", "origin")
+            here.remote.run("reset", "-q", "--hard", "origin/main")
+            here.remote.commit(genuine.replace("act_one", "act_two"), {"readme": "5\n"})
+            assert await here.status("act_two") == "not_done"
 
     asyncio.run(main())
 
@@ -371,7 +393,7 @@ def test_a_work_tree_beside_the_repository_follows_or_stops_the_push(tmp_path: P
             if dirty:
                 (live / "checkout.toml").write_text("by hand\n")
             one = GitRepositorySettings(id="shop", url=str(live), writable=("main",))
-            adapter = GitConnector(GitSettings(name="git", repositories=(one,)), Egress(), SeededClock())
+            adapter = GitConnector(GitSettings(name="git", repositories=(one,)), Egress(), SeededClock(), SEAL)
             grant, declared = here.asked.grant("git.change.revert", SHOP, {"branch": "main", "commit": here.bad})
             if dirty:
                 with pytest.raises(UpstreamFailed) as caught:

@@ -22,6 +22,7 @@ from broker.model import Resource, Result
 from tests.parts import require
 from tests.sim.supervisor import Supervisor
 from tests.sim.upstream import UpstreamSim, whole
+from tests.unit.connectors.cases import SEAL
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 CHECKOUT = Resource(type="process", id="checkout", env="prod", region="eu-west-1")
@@ -116,7 +117,9 @@ async def world(
             }
         )
         (tmp_path / "old.log").touch()
-        yield World(LocalConnector(settings, egress, clock), supervisor, sim, log, repository, clock, asked(MANIFEST))
+        yield World(
+            LocalConnector(settings, egress, clock, SEAL), supervisor, sim, log, repository, clock, asked(MANIFEST)
+        )
         await egress.aclose()
 
 
@@ -349,7 +352,7 @@ def test_a_write_on_a_file_that_changed_is_a_conflict_and_changes_nothing(run: R
 def test_of_many_writers_exactly_one_wins(run: Run, asked: Any, tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path, asked, bare=True) as machine:
-            other = LocalConnector(machine.adapter._settings, Egress(), machine.clock)
+            other = LocalConnector(machine.adapter._settings, Egress(), machine.clock, SEAL)
             blob = (await machine.act("local.config.read", CONFIG)).value["blob"]
             grants = [
                 machine.asked.grant(
@@ -417,7 +420,7 @@ def test_a_hand_edited_work_tree_is_never_overwritten_and_the_commit_stands(
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", "-x", ".git/config", "", "a//b"])
 def test_a_configured_path_that_leaves_the_repository_stops_the_start(path: str) -> None:
     with pytest.raises(BadRequest, match="config_files"):
-        LocalConnector(LocalSettings(supervisor_socket="/s", config_files={"a": path}), Egress(), SeededClock())
+        LocalConnector(LocalSettings(supervisor_socket="/s", config_files={"a": path}), Egress(), SeededClock(), SEAL)
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------

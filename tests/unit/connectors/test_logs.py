@@ -296,3 +296,43 @@ def test_an_older_part_that_is_a_link_is_not_followed(tmp_path: Path, asked: Any
     result = it.ask("lines.search")
     assert [line["text"].split(" ", 1)[1] for line in result.value["lines"]] == ["its own line"]
     assert result.status is ResultStatus.TRUNCATED, "what is left out is said"
+
+
+def test_a_log_file_that_is_a_link_leads_nowhere_else(tmp_path: Path, asked: Any) -> None:
+    it = World(tmp_path, asked)
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.write_text(stamped(AT + 1, "somebody else's secret"))
+    it.log.unlink(missing_ok=True)
+    it.log.symlink_to(elsewhere)
+    with pytest.raises(UpstreamFailed, match="leads out of the folders"):
+        it.ask("lines.search")
+    it.log.unlink()
+    (tmp_path / "today.log").write_text(stamped(AT + 2, "its own line"))
+    it.log.symlink_to(tmp_path / "today.log")
+    assert [line["text"].split(" ", 1)[1] for line in it.ask("lines.search").value["lines"]] == ["its own line"]
+
+
+def test_a_link_may_lead_to_a_folder_that_the_settings_name(tmp_path: Path) -> None:
+    log, other = tmp_path / "a" / "checkout.log", tmp_path / "b" / "real.log"
+    for path in (log, other):
+        path.parent.mkdir()
+    other.write_text(stamped(AT, "elsewhere"))
+    log.symlink_to(other)
+
+    def read(*roots: Path) -> list[str]:
+        found = log_files.scan(
+            [log], since_s=AT - 9, until_s=AT + 9, bytes_max=4096, stop=threading.Event(), roots=roots
+        )
+        return [line.text for line in found.lines]
+
+    with pytest.raises(UpstreamFailed):
+        read()
+    with pytest.raises(UpstreamFailed):
+        read(tmp_path / "a")
+    assert len(read(tmp_path / "b")) == 1
+    # A folder that only begins like the root is another one.
+    (tmp_path / "b").rename(tmp_path / "bb")
+    log.unlink()
+    log.symlink_to(tmp_path / "bb" / "real.log")
+    with pytest.raises(UpstreamFailed):
+        read(tmp_path / "b")

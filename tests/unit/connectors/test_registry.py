@@ -15,6 +15,7 @@ from broker.connectors.prometheus import PrometheusConnector
 from broker.connectors.registry import build_connector, read_settings
 from broker.egress import Egress
 from broker.errors import BadRequest
+from tests.unit.connectors.cases import SEAL
 
 
 def test_each_adapter_is_built_from_its_table(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_each_adapter_is_built_from_its_table(tmp_path: Path) -> None:
         "git": ({"repositories": [{"id": "shop", "url": "/srv/shop.git", "writable": ["main"]}]}, GitConnector),
     }
     for adapter, (table, kind) in tables.items():
-        connector = build_connector(read_settings(adapter, "one", table), Egress(), SeededClock())
+        connector = build_connector(read_settings(adapter, "one", table), Egress(), SeededClock(), SEAL)
         assert (type(connector), connector.name) == (kind, "one")
 
 

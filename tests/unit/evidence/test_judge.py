@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from audit.log import Log
@@ -338,3 +339,16 @@ def test_the_work_on_one_submission_is_bounded(room: Room) -> None:
 def test_a_resource_matches_the_component_by_the_inventory(labels: dict[str, str], theirs: bool) -> None:
     assert matches("checkout", Resource("repository", "shop", "prod", "eu-west-1", labels)) is theirs
     assert not matches("", Resource("process", "", "prod"))
+
+
+def test_results_that_are_too_much_together_are_refused_by_name(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        session = await room.session()
+        one, other = [await room.observe(session) for _ in range(2)]
+        monkeypatch.setattr("broker.evidence.observations.BYTES_MAX", len(orjson.dumps(SHOP)) + 10)
+        assert (await room.judge(high(one), high(one))).claims[0]["verdict"] == "verified"
+        with pytest.raises(BadRequest) as refused:
+            await room.judge(high(one), high(other))
+        assert refused.value.error_code == "evidence.too_large"
+
+    room.run(story)
