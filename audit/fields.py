@@ -35,6 +35,7 @@ TEXT: Final = {
     "hex32": r"[0-9a-f]{32}",
     "tenant": r"[a-z0-9][a-z0-9-]{0,62}",
     "origin": r"[a-z0-9][a-z0-9.-]*(?:/[a-z0-9][a-z0-9.-]*)*",
+    "b64": r"[A-Za-z0-9_-]{1,2048}",
     "version": re.escape(VERSION),
 }
 PATTERNS: Final = {name: re.compile(pattern, re.ASCII) for name, pattern in TEXT.items()}
@@ -42,6 +43,7 @@ HINTS: Final = {
     "code": "a short word of catalog, policy or configuration; free text belongs in the payload",
     "keyed": "pass names through audit.record.pseudonym",
     "stamp": "nanoseconds as a decimal string",
+    "b64": "base64url without padding, of bytes that a machine made",
 }
 
 
@@ -118,6 +120,23 @@ body.approval.quorum count public
 body.approval.given count public
 body.approval.expires_ns stamp public
 body.approval.rule code public
+body.approval.signature flag public
+body.signature.credential b64 pseudonym
+body.signature.authenticator_data b64 public
+body.signature.client_data b64 public
+body.signature.value b64 public
+body.authenticator.verb code public
+body.authenticator.credential b64 pseudonym
+body.authenticator.key b64 pseudonym
+body.authenticator.model code public
+body.authenticator.owner keyed keyed
+body.breakglass.id id pseudonym
+body.breakglass.verb code public
+body.breakglass.actions code* public
+body.breakglass.targets count public
+body.breakglass.people keyed* keyed
+body.breakglass.until_ns stamp public
+body.breakglass.review_due_ns stamp public
 body.grant.id id pseudonym
 body.grant.digest digest commitment
 body.grant.expires_ns stamp public
@@ -216,6 +235,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "session_open": Kind(("body.actor", "body.session")),
     "session_close": Kind(("body.session",)),
     "policy": Kind(("body.policy.digest", "body.policy.verb")),
+    "authenticator": Kind(("body.actor", "body.authenticator.verb", "body.authenticator.credential")),
+    "breakglass": Kind(("body.breakglass.id", "body.breakglass.verb")),
     "kill": Kind(("body.actor", "body.kill.scope")),
     "resume": Kind(("body.actor", "body.kill.scope")),
     "erasure": Kind(("body.erasure.key",)),

@@ -1,4 +1,4 @@
-"""Reads records one by one, in order, and notes what does not fit: form, chain, streams, intents, payloads."""
+"""Reads records one by one, in order, and notes what does not fit: form, chain, streams, intents, signed approvals, payloads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from audit.errors import RecordInvalid
 from audit.merkle import EMPTY_ROOT
 from audit.payload import Opened, commitment
 from audit.record import CLOSING, read
+from audit.signed import Signatures
 
 
 class Verdict(StrEnum):
@@ -73,6 +74,7 @@ class Ledger:
         self._unknown: dict[str, int] = {}
         self._commits: dict[str, _Committed] = {}
         self._erased: dict[str, int] = {}
+        self._signed = Signatures()
 
     def take(self, index: int, entry: bytes, leaf: bytes) -> None:
         """Read the next record. One that cannot be read is noted and skipped."""
@@ -88,6 +90,7 @@ class Ledger:
         self._streamed(index, record, leaf)
         self._related(index, record)
         self._committed(index, record)
+        self._signed.take(index, record)
 
     def checks(self) -> list[Check]:
         """Return the verdicts after the last record."""
@@ -96,6 +99,7 @@ class Ledger:
             self._chain.check(f"{self._count} records, each names the hash of the one before it"),
             self._stream_check.check(f"{len(self._streams)} streams without a gap"),
             self._intents(),
+            self._signatures(),
             self._payload_verdict(),
         ]
 
@@ -151,6 +155,13 @@ class Ledger:
             detail = f"{len(self._open)} without an outcome, the first is {about} in record {index}"
             return Check("intents", Verdict.ATTENTION, detail, index)
         return Check("intents", Verdict.OK, "every intent has its outcome")
+
+    def _signatures(self) -> Check:
+        if self._signed.wrong is not None:
+            index, problem = self._signed.wrong
+            return Check("signatures", Verdict.FAILED, f"record {index}: {problem}", index)
+        said = f"{self._signed.count} signed approvals hold" if self._signed.count else "no approval had to be signed"
+        return Check("signatures", Verdict.OK, said)
 
     def _payload_verdict(self) -> Check:
         total = len(self._commits)

@@ -11,7 +11,8 @@
  9. Every record carries its number, its log and the hash of the record before it.        chain
 10. Every stream (session, incident) is numbered without a gap.                           streams
 11. Every intent has an outcome.                                                          intents
-12. Every payload given fits its commitment; erased ones are named.                       payloads
+12. Every approval that policy wants signed is signed, by an authenticator in force.          signatures
+13. Every payload given fits its commitment; erased ones are named.                       payloads
 
 A property for which nothing was given from outside says `not checked`: a log's own key cannot prove that nobody
 with that key rewrote it, and only an older checkpoint shows that records were removed. It always ends: each file
@@ -35,7 +36,7 @@ from audit.source import Source, bundle, tile
 __all__ = ["Check", "Known", "Report", "Verdict", "verify", "verify_proof"]
 
 
-_NAMES: Final = ("signer", "append-only", "canonical", "chain", "streams", "intents", "payloads")
+_NAMES: Final = ("signer", "append-only", "canonical", "chain", "streams", "intents", "signatures", "payloads")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ import orjson
 from broker.answers import Past, action_of_observation, answer_of, brief, full, listed, receipt_body
 from broker.approvals import Answer as Review
 from broker.approvals import Approvals, Due, Proposal
+from broker.authenticator_acts import Signing
+from broker.authenticators import UNSIGNED
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import EffectStatus
@@ -61,6 +63,7 @@ class Acts:
         budgets: Mapping[str, int],
         approved: Due,
         beside: Beside,
+        signing: Signing,
         more: Mapping[str, Act] = MappingProxyType({}),
     ) -> None:
         """``approved`` takes proposals whose quorum is met; the background resumes them. ``more`` are acts of other rooms."""
@@ -77,6 +80,7 @@ class Acts:
         self._budgets = budgets
         self._approved = approved
         self._beside = beside
+        self._signing = signing
         self.changed = asyncio.Condition()
         """Notified when an action of this process changed its state."""
         self._acts: Mapping[str, Act] = {
@@ -291,18 +295,22 @@ class Acts:
     async def _read_approvals(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         if arguments.get("approval"):
             found = await self._approvals.get(principal.tenant, arguments["approval"])
-            return full(found) | (await self._beside(principal, found) if arguments.get("detail") else {})
+            more = await self._beside(principal, found) if arguments.get("detail") else {}
+            return full(found) | more | {"signing": await self._signing.wanted(principal, found)}
         states = OPEN_STATES if arguments.get("state") in (None, "", "open") else (arguments["state"],)
         page = await self._approvals.page(principal.tenant, states, after=arguments.get("after", ""))
         return {"approvals": [listed(one) for one in page.items], "after": page.after}
 
     async def _review(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """Store one person's answer; at quorum the request is decided again, elsewhere and afresh."""
+        signed, groups = await self._signing.given(principal, arguments) or (UNSIGNED, {})
         answer = Review(
             verdict=arguments["verdict"],
             digest=arguments["digest"],
             reason=arguments["reason"],
             narrow=arguments.get("narrow") or None,
+            signature=signed.text,
+            redeem=signed.redeem,
         )
         proposal = await self._approvals.review(principal, arguments["approval"], answer, rebind=self._rebind)
         await self._records.review(
@@ -315,6 +323,7 @@ class Acts:
             quorum=proposal.quorum,
             session=proposal.session,
             reason=arguments["reason"],
+            signed=groups,
         )
         if proposal.state == "approved":
             self._approved.add(proposal)

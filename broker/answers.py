@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from broker.errors import BadRequest, Conflict, Denied, LimitExceeded, NotFound, Receipt, UpstreamFailed
+from broker.errors import BadRequest, Conflict, Denied, LimitExceeded, NotFound, Receipt, StepUpRequired, UpstreamFailed
 from broker.model import Decision, Json, Plan, Redacted, Result, ResultStatus
 from broker.store.approvals import Proposal
 
@@ -70,6 +70,7 @@ def decision_body(decision: Decision) -> dict[str, Json]:
         "tier": decision.tier,
         "reasons": [{"code": reason.code, "remedy": reason.remedy} for reason in decision.reasons],
         "obligations": sorted({type(duty).__name__.lower() for duty in decision.obligations}),
+        **({"breakglass": decision.breakglass} if decision.breakglass else {}),
     }
 
 
@@ -194,6 +195,7 @@ def full(proposal: Proposal) -> dict[str, Json]:
         "rollback_digest": proposal.rollback_digest,
         "roles": list(proposal.roles),
         "separation": proposal.separation,
+        "signature": proposal.signature,
         "policy_revision": proposal.policy_revision,
         "reviews": reviews,
         "time_box": box_body(proposal),
@@ -217,7 +219,8 @@ def refused(decision: Decision) -> Denied | Conflict:
 
 
 _RAISED_AGAIN = {
-    kind.__name__: kind for kind in (BadRequest, Conflict, Denied, LimitExceeded, NotFound, UpstreamFailed)
+    kind.__name__: kind
+    for kind in (BadRequest, Conflict, Denied, LimitExceeded, NotFound, StepUpRequired, UpstreamFailed)
 }
 
 

@@ -160,6 +160,17 @@ class KillSettings(Section):
     """Who may stop every tenant at once."""
 
 
+class BreakglassSettings(Section):
+    """What two people may open for a while."""
+
+    minutes_max: int = Field(default=30, ge=1, le=480)
+    """How long one lasts at most."""
+    confirm_minutes: int = Field(default=10, ge=1, le=120)
+    """How long it waits for the second person."""
+    review_hours: int = Field(default=24, ge=1, le=720)
+    """How long after its end somebody must have looked back at it."""
+
+
 class IncidentSettings(Section):
     """How alerts become incidents."""
 
@@ -286,6 +297,7 @@ class Settings(Section):
     sessions: SessionSettings = SessionSettings()
     redaction: RedactionSettings = RedactionSettings()
     kill: KillSettings = KillSettings()
+    breakglass: BreakglassSettings = BreakglassSettings()
     incidents: IncidentSettings = IncidentSettings()
     events: EventSettings = EventSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -24,6 +24,11 @@ def decision_group(decision: Decision) -> dict[str, Json]:
     }
 
 
+def breakglass_group(used: str) -> dict[str, Json]:
+    """The break-glass that a decision rests on, as records carry it; empty for nearly every decision."""
+    return {"breakglass": {"id": used, "verb": "used"}} if used else {}
+
+
 def model_group(request: ActionRequest, grant: Grant) -> dict[str, Json]:
     """What a model call's record says: never content."""
     return {

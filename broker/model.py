@@ -16,6 +16,10 @@ Json = Any
 T = TypeVar("T")
 
 
+BREAKGLASS_USED = "breakglass.used"
+"""Policy's reason for permitting what otherwise waits; its parameters are ``id`` and ``until_s``."""
+
+
 class PartyKind(StrEnum):
     """What stands behind an identity."""
 
@@ -253,6 +257,12 @@ class Decision:
     policy_digest: str
     engine: str
     input_digest: str
+
+    @property
+    def breakglass(self) -> str:
+        """The break-glass that spared this decision an approval; empty for nearly every one."""
+        found = (reason.params.get("id", "") for reason in self.reasons if reason.code == BREAKGLASS_USED)
+        return str(next(found, ""))
 
     @property
     def permitted(self) -> bool:

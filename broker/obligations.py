@@ -13,6 +13,7 @@ import orjson
 
 from broker import modelwire, provenance
 from broker.approvals import Approvals, Proposal
+from broker.breakglass import BreakGlass
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
@@ -125,6 +126,7 @@ class Obligations:
         leases: Leases,
         sessions: Sessions,
         redactor: Redactor,
+        breakglass: BreakGlass,
         clock: Clock,
     ) -> None:
         """Each collaborator owns one kind of duty."""
@@ -133,6 +135,7 @@ class Obligations:
         self._leases = leases
         self._sessions = sessions
         self._redactor = redactor
+        self._breakglass = breakglass
         self._clock = clock
 
     async def before(self, asked: Asked) -> Granted | Pending | Planned:  # noqa: C901, PLR0912 - one case a kind
@@ -326,6 +329,12 @@ class Obligations:
             return False
         return {**shown, "arguments": arguments} == raw
 
+    async def _ends(self, asked: Asked) -> int:
+        """Until when the grant may be used: for a minute, and no longer than the break-glass that it rests on."""
+        until = seconds(self._clock) + GRANT_SECONDS
+        used = asked.decision.breakglass
+        return min(until, await self._breakglass.until(asked.request.tenant, used)) if used else until
+
     async def _grant(self, asked: Asked, redact: Redact, cap: Cap | None, plan: Plan | None) -> Grant:
         """Mint the grant; only here do pseudonyms become real values, in arguments that policy named."""
         arguments: dict[str, Json] = dict(asked.request.arguments)
@@ -337,7 +346,7 @@ class Obligations:
             id=asked.request.id,
             request=asked.request,
             policy_revision=asked.decision.policy_revision,
-            expires_at=seconds(self._clock) + GRANT_SECONDS,
+            expires_at=await self._ends(asked),
             plan_fingerprint=plan.fingerprint if plan else "",
             approval=asked.proposal.id if asked.proposal else "",
             rule=_by_silence(asked),

@@ -381,16 +381,16 @@ class Pipeline:
     async def _decide(self, place: Place) -> Decision:
         """(3) Policy's input from trusted state only, (4) and its answer."""
         declared = self._policy.catalog.find(place.request.action)
-        session = place.gathered.session
         situation = await self._situations.of(
-            place.principal, session, place.request, declared, asking=place.asking, look=self._look
+            place.principal, place.gathered.session, place.request, declared, asking=place.asking, look=self._look
         )
         sheet = build_input(
             principal=place.principal,
-            session=session,
+            session=place.gathered.session,
             request=place.request,
             action=declared,
             endpoint=self._endpoint(place),
+            breakglass=place.gathered.breakglass,
             killed=place.gathered.killed,
             usage=place.gathered.usage,
             approvals=await self._reviews(place),

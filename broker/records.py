@@ -9,6 +9,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -21,8 +22,8 @@ from broker.answers import Past, observation_id
 from broker.catalog import Action
 from broker.clock import Clock
 from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
-from broker.leaves import decision_group, model_group, receipt_of, ruled, word
-from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, Result
+from broker.leaves import breakglass_group, decision_group, model_group, receipt_of, ruled, word
+from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, RequireApproval, Result
 from broker.remedies import digest_of
 
 __all__ = ["Entry", "Records"]
@@ -59,6 +60,7 @@ class Records:
             "decision": decision_group(decision),
             "grant": {"id": grant.id, "expires_ns": str(grant.expires_at * 1_000_000_000)},
             "redaction": {"profile": redacted.profile, "counts": dict(redacted.counts)},
+            **breakglass_group(decision.breakglass),
         }
         body["action"] |= {
             "connector": declared.connector,
@@ -111,6 +113,7 @@ class Records:
             "outcome": outcome,
             "redaction": {"profile": redacted.profile, "counts": dict(redacted.counts)},
         }
+        body |= breakglass_group((answer or {}).get("decision", {}).get("breakglass", ""))
         if result is not None and "tokens_in" in result.units:
             body["llm"] = {name: result.units[name] for name in ("tokens_in", "tokens_out") if name in result.units}
         kept = (
@@ -133,10 +136,7 @@ class Records:
         except log_errors.DuplicateEvent:
             # Somebody gave this action up and closed its intent; what really happened follows.
             late = replace(draft, id=f"{request.id}.outcome.late")
-        try:
-            return await self._append(principal.tenant, late)
-        except log_errors.DuplicateEvent as already:
-            return receipt_of(already.receipt)
+        return await self._once(principal.tenant, late)
 
     async def refusal(
         self, principal: Principal, request: ActionRequest, error: BrokerError, decision: Decision | None = None
@@ -144,7 +144,7 @@ class Records:
         """Say no on the record; a refused request has no effect and may be sent again."""
         body = self._request_body(principal, request) | {"error": error.error_code}
         if decision is not None:
-            body["decision"] = decision_group(decision)
+            body |= {"decision": decision_group(decision), **breakglass_group(decision.breakglass)}
         stamp = secrets.token_hex(8)
         payload = {"who": [party.id for party in principal.parties], "detail": error.detail, "reason": request.reason}
         draft = self._draft(
@@ -170,6 +170,7 @@ class Records:
                 "digest": approval["digest"],
                 "quorum": approval["quorum"],
                 "expires_ns": str(approval["expires_at"] * 1_000_000_000),
+                "signature": any(isinstance(one, RequireApproval) and one.signature for one in decision.obligations),
             },
         }
         if plan is not None and plan.rollback is not None:
@@ -183,10 +184,7 @@ class Records:
         draft = self._draft(
             "proposal", f"{approval['id']}.proposal", body, request.session, payload=payload, keyed=principal
         )
-        try:
-            return await self._append(principal.tenant, draft)
-        except log_errors.DuplicateEvent as already:
-            return receipt_of(already.receipt)
+        return await self._once(principal.tenant, draft)
 
     async def review(  # noqa: PLR0913 - one keyword a group of fields
         self,
@@ -202,8 +200,9 @@ class Records:
         reason: str,
         rule: str = "",
         decision: Decision | None = None,
+        signed: Mapping[str, Json] = MappingProxyType({}),
     ) -> Receipt:
-        """One person's answer to a proposal; or that silence counted as one, by ``rule`` and ``decision``."""
+        """One person's answer to a proposal; ``signed`` = the groups ``policy``, ``plan`` and ``signature`` of a signed one."""
         body: dict[str, Any] = {
             "actor": self._actor(principal),
             "session": session or None,
@@ -217,6 +216,7 @@ class Records:
             }
             | ruled(rule),
             "decision": decision_group(decision) if decision else None,
+            **signed,
         }
         event = f"{approval}.review.{self.ref(principal.tenant, 'per', principal.subject.id)}.{digest[:12]}.{verdict}"
         draft = self._draft(
@@ -228,10 +228,7 @@ class Records:
             payload={"who": [principal.subject.id], "reason": reason},
             keyed=principal,
         )
-        try:
-            return await self._append(principal.tenant, draft)
-        except log_errors.DuplicateEvent as already:
-            return receipt_of(already.receipt)
+        return await self._once(principal.tenant, draft)
 
     async def kill(  # noqa: PLR0913 - one keyword a field
         self, principal: Principal, kind: str, *, scope: str, target: str, reason: str, event: str, error: str = ""
@@ -252,6 +249,15 @@ class Records:
             payload={"who": [principal.subject.id], "target": target, "reason": reason},
             keyed=principal,
         )
+        return await self._once(principal.tenant, draft)
+
+    async def of_person(
+        self, principal: Principal, kind: str, told: Mapping[str, Json], *, event: str, **said: Json
+    ) -> Receipt:
+        """What a person did with an authenticator or a break-glass (``kind``), once an ``event``; ``said`` is the payload."""
+        body: dict[str, Json] = {"actor": self._actor(principal), kind: dict(told)}
+        whole = {"who": [principal.subject.id], **said}
+        draft = self._draft(kind, event, body, "", payload=whole, keyed=principal)
         return await self._once(principal.tenant, draft)
 
     async def incident(  # noqa: PLR0913 - one keyword a field
@@ -285,10 +291,7 @@ class Records:
             payload=orjson.dumps({"who": [by], "body": dict(body)}),
             payload_key=session or incident,
         )
-        try:
-            return await self._append(tenant, draft)
-        except log_errors.DuplicateEvent as already:
-            return receipt_of(already.receipt)
+        return await self._once(tenant, draft)
 
     async def recovery(self, tenant: str, action_id: str, *, status: str, detail: str) -> Receipt:
         """Close an intent that a crash left open: ``status`` is ``unknown``, ``done`` or ``not_done``."""
@@ -465,6 +468,7 @@ class Records:
             about=about,
             payload=orjson.dumps(payload),
             payload_key=key,
+            streams=(body["breakglass"]["id"],) if "breakglass" in body else (),
         )
 
     async def _append(self, tenant: str, draft: Draft) -> Receipt:
@@ -472,7 +476,7 @@ class Records:
         return receipt_of(await self._raw_append(tenant, draft))
 
     async def _once(self, tenant: str, draft: Draft) -> Receipt:
-        """As ``_append``; again is the same record."""
+        """Append what may come again: the second time it is the same record."""
         try:
             return await self._append(tenant, draft)
         except log_errors.DuplicateEvent as already:

@@ -20,7 +20,7 @@ from broker.store.work import ATTEMPTS_MAX, HOLD_MAX_S, WorkRow
 
 AGENTS_KIND = "incident"
 """The one kind that agents claim."""
-GATE_KINDS = ("baseline", "follow", "verify", "rollback", "notify", "learn", "export", "time_box")
+GATE_KINDS = ("baseline", "follow", "verify", "rollback", "notify", "learn", "export", "breakglass", "time_box")
 SETTLED = frozenset({"mitigated", "noise", "learning"})
 """Live states in which nobody needs to be called because the gate's own work fails."""
 

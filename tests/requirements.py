@@ -43,6 +43,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     # -- what needs more than a sign-in
     _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
     _("policy:patience", "broker/policy/opa.py", "an answer that lies in the socket of a busy gate counts; a gate busy without end gives up by the clock", "unit/policy/test_patience.py"),
+    # -- what needs more than a sign-in
+    _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
+    _("breakglass:life", "broker/breakglass.py", "two people open it, it ends by itself, everybody sees it, its records are one stream, somebody looks back", "unit/test_breakglass.py", "e2e/test_breakglass.py"),
+    _("signature:browser", "WebAuthn level 2", "a browser's authenticator signs by keyboard; another decision's signature is refused", "browser/test_signing.py"),
     # -- incidents
     _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py", "unit/incidents/test_linking.py", "unit/incidents/test_floods.py"),
     _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py", "unit/incidents/test_excluded.py"),

@@ -1,11 +1,12 @@
 """Who may review what, and whether an answer fits the proposal as it stands."""
 
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from broker.errors import BadRequest, Conflict, Denied, StepUpRequired
 from broker.model import Json, PartyKind, Principal
+from broker.store import Connection
 from broker.store.approvals import Proposal, Review
 
 
@@ -19,7 +20,9 @@ class Answer:
     narrow: Mapping[str, Json] | None = None
     """Arguments to replace by narrower values; approves the narrowed request."""
     signature: str = ""
-    """A signature over the digest that the caller has verified, where the proposal asks for one."""
+    """A signature over this answer that the caller has verified, where the proposal asks for one."""
+    redeem: Callable[[Connection], None] = field(default=lambda _connection: None, repr=False)
+    """Makes the signature count, once, in the transaction that stores the answer; raises where it counted before."""
 
 
 def may_review(found: Proposal, reviewer: Principal, now: int) -> None:
@@ -56,7 +59,17 @@ def fits(found: Proposal, answer: Answer) -> None:
             remedy="read the proposal again and review what it shows now",
         )
     if found.signature and answer.verdict == "approve" and not answer.signature:
-        raise StepUpRequired("approving this needs a signature", code="approval.signature")
+        raise StepUpRequired(
+            "approving this needs a signature",
+            code="approval.signature",
+            remedy=f"open /console/inbox/{found.id} in the console and sign there with your security key",
+        )
+    if found.signature and answer.narrow is not None:
+        raise BadRequest(
+            "field `narrow` does not go with a signature, which is over the request as it stands",
+            code="approval.narrow_signed",
+            remedy="approve the request as it stands, or deny it and say how it should be smaller",
+        )
 
 
 def answers_once(found: Proposal, reviewer: Principal, verdict: str, digest: str) -> None:

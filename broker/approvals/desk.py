@@ -98,7 +98,8 @@ class Approvals:
 
         Raises ``NotFound``; ``Denied`` for somebody who may not review this (not a person, no role, their own
         request); ``StepUpRequired`` for a sign-in that ran out or a missing signature; ``Conflict`` for another digest,
-        an expired or closed proposal or a second answer; ``BadRequest`` for a wrong verdict or an edit that widens.
+        an expired or closed proposal or a second answer; ``BadRequest`` for a wrong verdict or an edit that widens;
+        and what ``answer.redeem`` raises.
         """
         now = seconds(self._clock)
 
@@ -108,6 +109,7 @@ class Approvals:
                 raise _absent()
             found = found.at(now)
             checks.may_review(found, reviewer, now)
+            answer.redeem(connection)
             checks.fits(found, answer)
             digest = _narrow(connection, found, answer, rebind, now)
             checks.answers_once(found, reviewer, answer.verdict, digest)

@@ -6,6 +6,7 @@ import click
 
 from broker.cli import exits
 from broker.cli.act import act, agents, approvals
+from broker.cli.breakglass import breakglass
 from broker.cli.caller import JSON_WANTED
 from broker.cli.incidents import incidents
 from broker.cli.investigate import investigate
@@ -46,6 +47,7 @@ for command in (
     agents,
     approvals,
     audit,
+    breakglass,
     configuration,
     demo,
     doctor,

@@ -81,7 +81,7 @@ def list_approvals(caller: Caller, state: str) -> None:
     caller.show(None, columns([{**one, "ends": _ends(one["time_box"], one["expires_at"])} for one in found], BRIEF))
 
 
-_ONLY_SHOWN = ("arguments", "reason", "plan", "roles", "separation", "policy_revision", "reviews")
+_ONLY_SHOWN = ("arguments", "reason", "plan", "roles", "separation", "policy_revision", "reviews", "signature")
 """Fields that a list leaves out, so that nobody reads an absent plan as an empty one."""
 
 
@@ -169,6 +169,7 @@ def _sheet(found: "ApprovalDetail") -> list[str]:
         f"plan       {pretty(dict(found.plan))}",
         f"needs      {found.quorum} of {', '.join(found.roles) or '-'}; until {when(found.expires_at)}",
         f"unanswered {_ends(found.time_box, found.expires_at)}",
+        *(["signature  wanted: sign it in the console, /console/inbox/" + found.id] if found.signature else []),
         *(f"review     {one.get('verdict')} by {one.get('reviewer')}" for one in found.reviews),
         f"digest     {found.digest}",
     ]

@@ -81,13 +81,14 @@ class NotifyConnector:
         digest = hashlib.sha256(orjson.dumps(dict(request.arguments), option=orjson.OPT_SORT_KEYS)).hexdigest()
         return Plan(f"tell {request.resource.id}", digest, affected=(request.resource.id,))
 
-    async def execute(self, grant: Grant, action: Action) -> Result:  # noqa: ARG002 - the contract's
+    async def execute(self, grant: Grant, action: Action) -> Result:
         """Send once; any 2xx is delivery. Raises ``UpstreamFailed``."""
         receiver = self._receivers.get(grant.request.resource.id)
         if receiver is None:
             raise NotFound("no such receiver is configured", code="notify.unknown_receiver")
         now = seconds(self._clock)
-        message = {"type": f"incident.{grant.arguments['kind']}", "timestamp": now, "data": dict(grant.arguments)}
+        about = action.name.split(".")[1]
+        message = {"type": f"{about}.{grant.arguments['kind']}", "timestamp": now, "data": dict(grant.arguments)}
         body = orjson.dumps(message)
         answer = await receiver.upstream.request(
             "POST", receiver.target, headers=signed(receiver.secret, grant.id, now, body), body=body

@@ -29,6 +29,7 @@ NO_EVIDENCE = {
 }
 NO_INCIDENT = {"id": "", "state": "", "severity": 0, "env": "", "others": []}
 NO_TARGET = {"dependents": [], "writes_hour": 0, "last_write_s": -1, "ineffective": 0, "oscillating": False}
+NO_BREAKGLASS = {"id": "", "actions": [], "targets": [], "people": [], "until_s": 0, "overdue": False}
 NO_WORK = {"given": False, "valid": False}
 NO_ROLLBACK = {"of": "", "valid": False}
 NO_TIME_BOX = {"counts": False, "told": False, "acknowledged": [], "over": False, "today": 0}
@@ -67,6 +68,7 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
     now: int,
     dry_run: bool = False,
     situation: Situation = CALM,
+    breakglass: Mapping[str, Json] = NO_BREAKGLASS,
 ) -> dict[str, Any]:
     """One input document. ``now`` in seconds; ``approvals`` as ``approvals.facts`` gives them."""
     return {
@@ -95,6 +97,7 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
             "target": situation.target,
             "work": situation.work,
             "rollback": situation.rollback,
+            "breakglass": breakglass,
             "time_box": situation.time_box,
             "usage": {"actions_today": usage.get("actions_today", 0), "writes_today": usage.get("writes_today", 0)},
             "approvals": list(approvals),

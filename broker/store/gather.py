@@ -1,12 +1,12 @@
 """The hot path's one query: everything of the gate's own state that a decision needs, from one snapshot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, bindparam, exists, literal, select
 
-from broker.model import Session
-from broker.store import approvals, kills
+from broker.model import Json, Session
+from broker.store import approvals, breakglass, kills
 from broker.store.approvals import Proposal
 from broker.store.counters import DAY_S
 from broker.store.hot import Hot
@@ -24,6 +24,8 @@ class Gathered:
     """``actions_today`` and ``writes_today`` of the acting party; advisory."""
     proposal: Proposal | None
     """The live proposal of the action, else its newest, as it stands now."""
+    breakglass: Mapping[str, Json] = field(default_factory=dict)
+    """``breakglass.facts`` of the tenant."""
 
 
 _asked = select(literal(1).label("one")).subquery()
@@ -83,4 +85,5 @@ def gather(  # noqa: PLR0913 - one argument a fact
         killed=bool(killed),
         usage={"actions_today": actions or 0, "writes_today": writes or 0},
         proposal=proposal.at(now_s) if proposal else None,
+        breakglass=breakglass.facts(breakglass.owed(connection, tenant, now_s), now_s),
     )

@@ -122,6 +122,8 @@ class Api:
         }
         if body.narrow is not None:
             arguments["narrow"] = body.narrow
+        if body.assertion is not None:
+            arguments["assertion"] = body.assertion.model_dump(exclude_none=True)
         return await self.gate(request, "gate.review.create", arguments, reason=body.reason)
 
     async def acknowledge(self, request: Request) -> Response:

@@ -17,6 +17,7 @@ from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
 from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web.api import Api, json_response
+from broker.web.breakglass import BreakglassApi
 from broker.web.console import HOME, console
 from broker.web.events import EventsApi, Streaming
 from broker.web.guard import App, Guard, GuardSettings, Receive, Scope, Send
@@ -115,7 +116,7 @@ def build(gate: Wiring) -> App:
     )
     hot: dict[tuple[str, str], Endpoint] = {}
     bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
-    parts = (health, bundles, models, incidents, events, logs, LabApi(api=api, lab=gate.lab), api)
+    parts = (BreakglassApi(api), health, bundles, models, incidents, events, logs, LabApi(api=api, lab=gate.lab), api)
     desk, pages = console(gate)
 
     async def refuse(route: Route | None, error: BrokerError, request: Request) -> Response:

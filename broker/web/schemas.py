@@ -16,6 +16,7 @@ INLINE_BYTES_MAX = 131_072
 
 
 DIGEST = "^[0-9a-f]{64}$"
+BASE64URL = "^[A-Za-z0-9_-]+$"
 LabelName = Annotated[str, Field(min_length=1, max_length=64)]
 LabelText = Annotated[str, Field(max_length=256)]
 AlertName = Annotated[str, Field(min_length=1, max_length=128)]
@@ -86,6 +87,26 @@ class ActionBody(Body):
     work: WorkBody | None = None
 
 
+class AssertedBody(Body):
+    """``response`` of an ``AuthenticationResponseJSON``; each text is base64url without padding."""
+
+    clientDataJSON: str = Field(pattern=BASE64URL, max_length=2048)  # noqa: N815 - the specification's name
+    authenticatorData: str = Field(pattern=BASE64URL, max_length=2048)  # noqa: N815
+    signature: str = Field(pattern=BASE64URL, max_length=256)
+    userHandle: str | None = Field(default=None, max_length=128)  # noqa: N815
+
+
+class AssertionBody(Body):
+    """What ``navigator.credentials.get()`` gave, as its ``toJSON()`` writes it."""
+
+    id: str = Field(pattern=BASE64URL, max_length=512)
+    rawId: str = Field(pattern=BASE64URL, max_length=512)  # noqa: N815
+    type: Literal["public-key"]
+    response: AssertedBody
+    authenticatorAttachment: str | None = Field(default=None, max_length=64)  # noqa: N815
+    clientExtensionResults: dict[str, Any] | None = Field(default=None, max_length=16)  # noqa: N815
+
+
 class ReviewBody(Body):
     """POST /v1/approvals/{id}/reviews."""
 
@@ -93,6 +114,8 @@ class ReviewBody(Body):
     digest: str = Field(pattern=DIGEST)
     reason: str = Field(default="", max_length=4096)
     narrow: dict[str, Any] | None = Field(default=None, max_length=64)
+    assertion: AssertionBody | None = None
+    """The reviewer's signature, where policy wants one."""
 
 
 class AcknowledgementBody(Body):
@@ -157,6 +180,30 @@ class RollbackBody(Body):
 
     digest: str = Field(pattern=DIGEST)
     reason: str = Field(default="", max_length=4096)
+
+
+class TargetBody(Body):
+    """One target, whole."""
+
+    type: str = Field(min_length=1, max_length=64)
+    id: str = Field(min_length=1, max_length=256)
+    env: str = Field(min_length=1, max_length=64)
+
+
+class BreakglassBody(Body):
+    """POST /v1/breakglass: what for, and for whom; 0 minutes are as many as the gate's configuration lets it."""
+
+    actions: list[str] = Field(min_length=1, max_length=16)
+    targets: list[TargetBody] = Field(min_length=1, max_length=16)
+    people: list[str] = Field(default_factory=list, max_length=8)
+    minutes: int = Field(default=0, ge=0, le=480)
+    reason: str = Field(min_length=1, max_length=4096)
+
+
+class ReasonBody(Body):
+    """POST /v1/breakglass/{id}/confirm, end, review: why, or what was found."""
+
+    reason: str = Field(min_length=1, max_length=4000)
 
 
 class KillBody(Body):

@@ -11,6 +11,7 @@ from broker.aftermath import Aftermath
 from broker.approvals import Approvals
 from broker.attempts import Attempts
 from broker.background import Background
+from broker.breakglass import BreakGlass
 from broker.catalog import Action
 from broker.connectors.base import Connector
 from broker.connectors.registry import build_connector, read_settings
@@ -43,6 +44,7 @@ from broker.wiring.boxing import acknowledging, boxing
 from broker.wiring.foundations import Foundations
 from broker.wiring.policing import policing
 from broker.wiring.seeing import seeing
+from broker.wiring.strong import alarming, signing, strong
 from broker.work import Work
 
 
@@ -232,6 +234,11 @@ class Wiring(Foundations):
         return Lab(profiles=ActiveProfiles(self.policy), key=self.keys.secret("id.key"))
 
     @cached_property
+    def breakglass(self) -> BreakGlass:
+        """What two people open for a while."""
+        return BreakGlass(self.store, self.clock, self.settings.breakglass)
+
+    @cached_property
     def acts(self) -> Acts:
         """The gate's own acts."""
         bounds = self.settings.sessions
@@ -249,7 +256,9 @@ class Wiring(Foundations):
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
             approved=self.approved,
             beside=self.reviewing.beside,
+            signing=signing(self),
             more={
+                **strong(self),
                 **self.incident_acts.acts,
                 **self.log_acts.acts,
                 **self.health.acts,
@@ -333,6 +342,7 @@ class Wiring(Foundations):
             leases=Leases(self.store, self.clock),
             sessions=self.sessions,
             redactor=self.redactor,
+            breakglass=self.breakglass,
             clock=self.clock,
         )
         return Pipeline(
@@ -436,6 +446,7 @@ class Wiring(Foundations):
                 "rollback": self.aftermath.follow,
                 "learn": self.aftermath.learn,
                 "notify": self.notices.notify,
+                **alarming(self),
                 "export": self.exports.step,
                 **boxing(self),
             },

@@ -150,6 +150,8 @@ class ApprovalDetail(Answer):
     plan: Mapping[str, Json] = Field(default_factory=dict)
     roles: tuple[str, ...] = ()
     separation: str = ""
+    signature: bool = False
+    """Approving it needs the reviewer's signature, which a browser makes: the console."""
     policy_revision: str = ""
     reviews: tuple[Mapping[str, Json], ...] = ()
 

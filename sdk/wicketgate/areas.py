@@ -213,6 +213,45 @@ class Agents(Area):
         return dict(await self._post("/v1/kill/resume", {"scope": scope, "target": target, "reason": reason}))
 
 
+class Breakglass(Area):
+    """``/v1/breakglass``: what two people open for a while. Each answer is one whole, as it stands then."""
+
+    async def list(self) -> Sequence[Mapping[str, Json]]:
+        """The newest, newest first."""
+        return tuple((await self._get("/v1/breakglass"))["breakglass"])
+
+    async def open(
+        self,
+        actions: Sequence[str],
+        targets: Sequence[Mapping[str, str]],
+        *,
+        people: Sequence[str] = (),
+        minutes: int = 0,
+        reason: str,
+    ) -> Mapping[str, Json]:
+        """Ask for it; nothing is open until another person confirms. Targets are ``{"type", "id", "env"}``."""
+        asked = {
+            "actions": [*actions],
+            "targets": [dict(one) for one in targets],
+            "people": [*people],
+            "minutes": minutes,
+            "reason": reason,
+        }
+        return dict(await self._post("/v1/breakglass", asked))
+
+    async def confirm(self, breakglass: str, *, reason: str) -> Mapping[str, Json]:
+        """Open what somebody else asked for."""
+        return dict(await self._post(f"/v1/breakglass/{breakglass}/confirm", {"reason": reason}))
+
+    async def end(self, breakglass: str, *, reason: str) -> Mapping[str, Json]:
+        """End it before its time."""
+        return dict(await self._post(f"/v1/breakglass/{breakglass}/end", {"reason": reason}))
+
+    async def review(self, breakglass: str, *, reason: str) -> Mapping[str, Json]:
+        """Look back at one that is over; ``reason`` is what was found."""
+        return dict(await self._post(f"/v1/breakglass/{breakglass}/review", {"reason": reason}))
+
+
 class Incidents(Area):
     """``/v1/incidents``: what is wrong, what was found, and what people and agents did about it.
 

@@ -24,6 +24,7 @@ from wicketgate.areas import (
     Agents,
     Approvals,
     Audit,
+    Breakglass,
     Incidents,
     Observations,
     Policies,
@@ -81,6 +82,7 @@ class Gate:
         self.policies = Policies(self.wire)
         self.audit = Audit(self.wire)
         self.agents = Agents(self.wire)
+        self.breakglass = Breakglass(self.wire)
         self.incidents = Incidents(self.wire)
         self.work = Work(self.wire)
 

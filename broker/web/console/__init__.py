@@ -9,10 +9,12 @@ from broker.web.console.desk import HOME, Desk
 from broker.web.console.pages.agents import AgentsPage
 from broker.web.console.pages.approval import ApprovalPage
 from broker.web.console.pages.audit import AuditPages
+from broker.web.console.pages.breakglass import BreakglassPage
 from broker.web.console.pages.exports import ExportsPage
 from broker.web.console.pages.health import HealthPage
 from broker.web.console.pages.inbox import InboxPage
 from broker.web.console.pages.incidents import IncidentPages
+from broker.web.console.pages.keys import KeysPage
 from broker.web.console.pages.live import LivePage
 from broker.web.console.pages.observation import ObservationPage
 from broker.web.console.pages.policies import PolicyPages
@@ -27,10 +29,12 @@ from broker.wiring import Wiring
 
 PAGES: tuple[type, ...] = (
     ApprovalPage,
+    BreakglassPage,
     InboxPage,
     AuditPages,
     HealthPage,
     IncidentPages,
+    KeysPage,
     ObservationPage,
     PolicyPages,
     SimulatePage,
@@ -65,6 +69,7 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
         url=url,
         grants=lambda: gate.policy.active.content.config.get("grants") if gate.policy.active else None,
         development=gate.development is not None,
+        opened=gate.breakglass.owed,
     )
     pages = tuple(page(desk) for page in PAGES)
     return desk, (

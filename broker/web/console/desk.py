@@ -6,7 +6,7 @@ A page has nothing else: no store, no connector, no clock. Each ``ask`` goes dow
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from broker.breakglass import Breakglass
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, BrokerError, Denied, StepUpRequired, Unauthenticated
 from broker.identity import Credential, Verifier
@@ -85,6 +86,7 @@ class Desk:
         url: str,
         grants: Callable[[], Mapping[str, Any] | None],
         development: bool,
+        opened: Callable[[str], Awaitable[Sequence[Breakglass]]],
     ) -> None:
         """``key`` makes the forms' tokens; ``grants()`` are those of the active bundle; ``url`` the gate's address."""
         self._pipeline = pipeline
@@ -94,6 +96,7 @@ class Desk:
         self._key = key
         self._grants = grants
         self._development = development
+        self._opened = opened
         self.cookie = cookie
         self.secure = url.startswith("https:")
 
@@ -185,7 +188,8 @@ class Desk:
     ) -> Response:
         """``template`` around the view model ``page``, for the person who is signed in."""
         visit = await self.visit(request)
-        answer = self._renderer.page(template, self._context(request, visit, page, title), status)
+        context = {**self._context(request, visit, page, title), "glass": await self._glass(visit)}
+        answer = self._renderer.page(template, context, status)
         if request.cookies.get(NOTICE_COOKIE) and request.method == "GET":
             answer.delete_cookie(NOTICE_COOKIE, path=HOME, secure=self.secure, httponly=True, samesite="lax")
         return answer
@@ -218,7 +222,7 @@ class Desk:
             visit: Visit | None = await self.visit(request)
         except BrokerError:
             visit = None
-        context = self._context(request, visit, page, words.problem.title)
+        context = {**self._context(request, visit, page, words.problem.title), "glass": await self._glass(visit)}
         answer = self._renderer.page("problem.html", context, status_of(error))
         if error.retry_after is not None:
             answer.headers["Retry-After"] = str(max(1, round(error.retry_after)))
@@ -242,11 +246,26 @@ class Desk:
             "now": seconds(self._clock),
             "me": _me(who) if who else None,
             "csrf": visit.csrf if visit else "",
+            "glass": [],
             "nav": nav.entries(who, grants, path) if who else [],
             "may": lambda action: nav.why_not(who, grants, action) if who else words.common.sign_in,
             "told": self._notice(request) if who else "",
             "development": self._development,
         }
+
+    async def _glass(self, visit: Visit | None) -> list[Breakglass]:
+        """Break-glasses that everybody is told of: what is open, and what nobody has looked back at in time.
+
+        A page without an answer of the database is a page of its own trouble, and says that instead.
+        """
+        if visit is None:
+            return []
+        try:
+            found = await self._opened(visit.principal.tenant)
+        except BrokerError:
+            return []
+        now = seconds(self._clock)
+        return [one for one in found if one.state == "open" or one.overdue(now)]
 
     def _notice(self, request: Request) -> str:
         """What ``see_other`` told, if this gate said it."""

@@ -20,6 +20,7 @@ ORDER: tuple[tuple[str, str], ...] = (
     ("/console/simulate", labels.simulate),
     ("/console/usage", labels.usage),
     ("/console/redaction", labels.redaction),
+    ("/console/keys", labels.keys),
     ("/console/health", labels.health),
 )
 

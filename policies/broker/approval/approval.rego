@@ -5,6 +5,7 @@
 #   owners: [security]
 package broker.approval
 
+import data.broker.breakglass
 import data.broker.risk
 
 # METADATA
@@ -23,14 +24,11 @@ chosen := rule if {
 }
 
 # METADATA
-# title: Actions that cannot be undone need a signed approval at tier 3
+# title: What is a person's work is approved by a signature
 # scope: document
 default signature := false
 
-signature if {
-	risk.tier == 3
-	input.action.reversibility in data.config.approval.signature_for
-}
+signature if risk.tier == 3
 
 # METADATA
 # title: The duty to have it approved
@@ -40,6 +38,8 @@ obligation := {
 	"expires_s": chosen.expires_s,
 	"separation": chosen.separation,
 	"signature": signature,
+} if {
+	not breakglass.covers
 }
 
 # METADATA
@@ -48,6 +48,8 @@ obligation := {
 settled if risk.tier < 2
 
 settled if obligation
+
+settled if breakglass.covers
 
 # METADATA
 # title: All reviews of all approvals that fit this request

@@ -8,6 +8,7 @@ package broker.main
 import data.broker.allowlist
 import data.broker.approval
 import data.broker.bounds
+import data.broker.breakglass
 import data.broker.denylist
 import data.broker.guardrails
 import data.broker.limits
@@ -74,6 +75,7 @@ permitted if {
 configured if {
 	data.config.approval
 	data.config.bounds
+	data.config.breakglass
 	data.config.denylist
 	data.config.disclosure
 	data.config.environments
@@ -95,6 +97,7 @@ denials contains object.union(reason, {"rule": concat(".", ["broker", area])}) i
 	some area, reasons in {
 		"allowlist": allowlist.deny,
 		"approval": approval.deny,
+		"breakglass": breakglass.deny,
 		"denylist": denylist.deny,
 		"guardrails": guardrails.deny,
 		"limits": limits.deny,
@@ -117,6 +120,15 @@ grounds contains object.union(reason, {"rule": "broker.allowlist"}) if some reas
 #   reason: approval.required
 grounds contains {"code": "approval.required", "rule": "broker.approval", "params": {"tier": risk.tier}} if {
 	obligations.approval
+}
+
+# METADATA
+# title: Two people opened a break-glass that covers the request
+# custom:
+#   reason: breakglass.used
+grounds contains {"code": "breakglass.used", "rule": "broker.breakglass", "params": params} if {
+	breakglass.covers
+	params := {"id": input.context.breakglass.id, "until_s": input.context.breakglass.until_s}
 }
 
 # METADATA

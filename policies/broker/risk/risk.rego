@@ -5,6 +5,7 @@
 #   owners: [security]
 package broker.risk
 
+import data.broker.breakglass
 import data.broker.lib
 import data.broker.remedies
 
@@ -136,6 +137,8 @@ factors contains "remedy.undoing" if undoing
 
 factors contains "facts.unknown" if not known
 
+factors contains "breakglass.open" if breakglass.covers
+
 # METADATA
 # title: Nobody can say how risky this is
 # custom:
@@ -149,4 +152,5 @@ deny contains {"code": "risk.unknown", "params": {}} if tier == 4
 deny contains {"code": "risk.manual_only", "params": {}} if {
 	tier == 3
 	lib.machine_involved
+	not breakglass.covers
 }

@@ -41,6 +41,28 @@ def _decision(tier: int, *obligations: str) -> dict[str, Any]:
     return {**made, **POLICY, "input_digest": DIGEST}
 
 
+def _strong() -> list[tuple[str, str | None, Mapping[str, Any]]]:
+    """A key that somebody signs with, and a break-glass."""
+    return [
+        (
+            "authenticator",
+            None,
+            {
+                "actor": JANE,
+                "authenticator": {"verb": "registered", "credential": "Y3JlZA", "key": "a2V5", "owner": JANE["ref"]},
+            },
+        ),
+        (
+            "breakglass",
+            None,
+            {
+                "actor": JANE,
+                "breakglass": {"id": "bgl_1", "verb": "opened", "actions": [RESTART["name"]], "targets": 1},
+            },
+        ),
+    ]
+
+
 def drafts() -> list[Draft]:
     """The story: an agent asks for a restart, a human approves, it runs; then policy, keys, kill and erasure."""
     approval = {"id": "apr_1", "digest": DIGEST, "quorum": 1}
@@ -95,6 +117,7 @@ def drafts() -> list[Draft]:
                 "event": {"kind": "note", "seq": 1, "by": JANE["ref"], "from": "triaging", "to": "noise"},
             },
         ),
+        *_strong(),
     ]
     made = []
     for number, (kind, about, body) in enumerate(bodies):

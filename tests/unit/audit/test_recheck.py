@@ -42,6 +42,7 @@ def test_an_honest_store_agrees_with_itself(store: Store, tmp_path: Path, connec
         "chain": Verdict.OK,
         "streams": Verdict.OK,
         "intents": Verdict.ATTENTION,
+        "signatures": Verdict.OK,
         "payloads": Verdict.OK,
     }
 

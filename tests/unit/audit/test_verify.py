@@ -52,6 +52,7 @@ def test_an_honest_log_is_verified(tmp_path: Path, size: int) -> None:
         "chain": Verdict.OK,
         "streams": Verdict.OK,
         "intents": Verdict.OK,
+        "signatures": Verdict.OK,
         "payloads": Verdict.OK,
     }
 

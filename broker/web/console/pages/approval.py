@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,11 +14,13 @@ from broker.web.console import words
 from broker.web.console.desk import Desk, Told
 from broker.web.console.pages.difference import Line, difference, pretty
 from broker.web.console.pages.inbox import PAGE, target_of
+from broker.web.console.pages.keys import answer_of
 from broker.web.console.pages.log_lines import LineView
 from broker.web.console.pages.narrowing import Narrow, fields_of, read
 from broker.web.console.pages.timebox import BoxView, Ending
 from broker.web.problem import status_of
 
+ON_THE_PAGE = ("approval.", "signature.")
 _VERDICTS = {"verified": "good", "diagnosed": "good", "refuted": "bad", "inconclusive": "warn", "unverifiable": "warn"}
 _STATES = {"approved": "good", "done": "good", "denied": "bad", "failed": "bad", "waiting": "warn", "unknown": "warn"}
 
@@ -88,6 +91,8 @@ class ApprovalView:
     reviews: list[Answered]
     given: int
     narrow: list[Narrow]
+    sign: str
+    """What the reviewer's authenticator is asked where policy wants a signature (JSON), or empty."""
     approve_off: str
     """Why this person cannot approve it; empty where they can."""
     deny_off: str
@@ -120,7 +125,8 @@ class ApprovalView:
             reviews=reviews,
             given=len({one.reviewer for one in reviews if one.verdict == "approve" and one.counts}),
             narrow=fields_of(arguments, value["bounds"]),
-            approve_off=off or _answered(reviews, me) or (words.approval.signature if value["signature"] else ""),
+            sign=_sign(value),
+            approve_off=off or _answered(reviews, me) or (words.approval.signature if _keyless(value) else ""),
             deny_off=off,
             receipt=told.receipt,
             ending=Ending.of(value),
@@ -156,10 +162,12 @@ class ApprovalPage:
                 )
             if verdict == "approve" and (narrow := read(pairs)):
                 arguments["narrow"] = narrow
+            if verdict == "approve" and said.get("credential"):
+                arguments["assertion"] = answer_of(said["credential"])
             await self._desk.ask(request, "gate.review.create", arguments, reason=reason, key=said.get("key", ""))
         except BrokerError as error:
             presence = isinstance(error, StepUpRequired) and error.error_code != "approval.signature"
-            if presence or not error.error_code.startswith("approval.") or error.error_code == "approval.not_found":
+            if presence or not error.error_code.startswith(ON_THE_PAGE) or error.error_code == "approval.not_found":
                 raise
             return await self._show(request, error)
         told = words.approval.approved if verdict == "approve" else words.approval.denied
@@ -196,6 +204,15 @@ def _off(value: Mapping[str, Any]) -> str:
         return words.approval.closed.format(state=words.approval.states.get(value["state"], value["state"]))
     why = value["why_not"]
     return words.approval.four_eyes.format(detail=why["detail"], remedy=why["remedy"]) if why else ""
+
+
+def _sign(value: Mapping[str, Any]) -> str:
+    return "" if not value["signing"] else orjson.dumps({"way": "get", **value["signing"]}).decode()
+
+
+def _keyless(value: Mapping[str, Any]) -> bool:
+    """Whether a signature is wanted of somebody who has nothing to sign with."""
+    return bool(value["signature"]) and not (value["signing"] or {}).get("allowCredentials")
 
 
 def _answered(reviews: Sequence[Answered], me: str) -> str:

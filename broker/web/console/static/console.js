@@ -11,7 +11,45 @@
   });
   addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+    for (const form of document.querySelectorAll("form[data-webauthn]")) form.elements.credential.value = "";
   });
+
+  // A form to be signed asks the authenticator first, and is sent with its answer (WebAuthn level 2).
+  const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (one) => one.charCodeAt(0));
+  const text = (raw) => btoa(String.fromCharCode(...new Uint8Array(raw))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+  const known = (all) => (all ?? []).map((one) => ({ ...one, id: bytes(one.id) }));
+  const authenticate = async ({ way, ...asked }) => {
+    const publicKey = { ...asked, challenge: bytes(asked.challenge), allowCredentials: known(asked.allowCredentials), excludeCredentials: known(asked.excludeCredentials) };
+    if (way === "create") publicKey.user = { ...asked.user, id: bytes(asked.user.id) };
+    const made = await navigator.credentials[way]({ publicKey });
+    const response = { clientDataJSON: text(made.response.clientDataJSON) };
+    if (way === "create") {
+      response.attestationObject = text(made.response.attestationObject);
+      response.transports = made.response.getTransports?.() ?? [];
+    } else {
+      response.authenticatorData = text(made.response.authenticatorData);
+      response.signature = text(made.response.signature);
+    }
+    return { id: made.id, rawId: text(made.rawId), type: made.type, response };
+  };
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.dataset.webauthn || form.elements.credential.value) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (form.dataset.asking) return;
+    form.dataset.asking = "1";
+    const status = form.querySelector("[data-failed]");
+    status.textContent = "";
+    try {
+      form.elements.credential.value = JSON.stringify(await authenticate(JSON.parse(form.dataset.webauthn)));
+      form.requestSubmit();
+    } catch (error) {
+      status.textContent = `${status.dataset.failed} (${error.name})`;
+    } finally {
+      delete form.dataset.asking;
+    }
+  }, true);
 
   // What is disabled stays reachable by keyboard, says why, and does nothing.
   document.addEventListener("click", (event) => {

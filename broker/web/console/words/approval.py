@@ -85,7 +85,13 @@ class Approval:
     narrow_text = "You can only make it less. What you change makes another version, which you approve."
     four_eyes = "Four eyes: {detail}. {remedy}."
     signature = (
-        "This needs a signature of your security key over the digest, which this console cannot take: use another."
+        "This needs a signature, and you have no security key in force: register one on the page of security keys and "
+        "have it confirmed."
+    )
+    sign = "Sign and approve"
+    sign_text = (
+        "Policy wants this signed: your security key signs the digest above with the plan, the rollback, the policy and "
+        "your name. The signature stays in the record."
     )
     reason_needed = "a denial needs a reason that the requester can learn from"
     reason_remedy = "say what should be different"

@@ -8,6 +8,7 @@ class Nav:
     live = "Live"
     incidents = "Incidents"
     agents = "Agents"
+    keys = "Security keys"
     audit = "Audit"
     policies = "Policies"
     simulate = "Simulate"
