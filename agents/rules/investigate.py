@@ -14,7 +14,7 @@ from agents.rules.reading import Line, lines, series, target
 from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.verdict import Evidence, changed_first, conclude, ruled_out
-from agents.rules.view import Seen, View
+from agents.rules.view import Facts, Seen, View
 from agents.rules.walk import Place, onset, passed_on, places
 
 RANKED_MAX = 5
@@ -156,10 +156,20 @@ def _owned(scope: Scope, seen: Seen) -> list[Line]:
     """The answer's lines, each at the component that it belongs to."""
     listing = any(word in seen.query.action for word in _LISTING) or seen.query.signal == "state"
     found = []
+    earlier = handled(scope.facts)
     for line in lines(seen):
+        if line.at is not None and line.at <= earlier:
+            continue
         owner = scope.of_line(line, listing=listing)
         found.append(line if owner == line.component else replace(line, component=owner))
     return found
+
+
+def handled(facts: Facts) -> int:
+    """When the last incident like this one was over, unix seconds; 0 for none. What was said before it belongs to that."""
+    starts = facts.alert.get("starts_at")
+    ends = (one.get("at") for one in facts.memory if one.get("service", facts.service) == facts.service)
+    return max((at for at in ends if type(at) is int and type(starts) is int and at < starts), default=0)
 
 
 def _is_over_by_itself(value: object) -> bool:

@@ -292,6 +292,24 @@ def test_calls_that_succeed_tell_nothing() -> None:
     assert not any("calls to" in str(one["text"]) for one in finding.symptoms)
 
 
+def test_what_was_said_before_the_last_incident_was_over_belongs_to_that_one() -> None:
+    """The same trouble a second time: the lines that are cited are those of now, or the cause would come after its symptom."""
+    word = "connection pool exhausted: 8 of 8 in use"
+    old = [(BEGIN + place, "error", f"{word} at {place}") for place in range(3)]
+    new = [(FAULT_AT + place, "error", f"{word} at {place + 100}") for place in range(3)]
+    answers = leak() | {("local.logs.search", "payments", ""): log(*old, *new)}
+    past = {"component": "payments", "fault": "pool-leak", "outcome": "mitigated", "at": BEGIN + 60}
+
+    def cited(facts: Facts) -> set[str]:
+        return {str(one["value"]) for one in found(answers, facts).ranked[0].claims if word in str(one.get("value"))}
+
+    again = replace(shop(memory=[past]), alert={"starts_at": FAULT_AT + 5})
+    assert cited(again) == {new[0][2]}
+    assert cited(replace(again, memory=())) == {old[0][2]}
+    later = {**past, "at": FAULT_AT + 60}
+    assert cited(replace(again, memory=[later])) == {old[0][2]}, "what ended after the alert began is no earlier one"
+
+
 def test_two_causes_that_are_equally_good_convict_neither() -> None:
     answers = leak() | {
         ("local.metrics.range", "inventory", METRIC): errors("inventory", own=2),
