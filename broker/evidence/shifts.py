@@ -16,7 +16,7 @@ BEFORE_MIN, AFTER_MIN = 2, 2
 """Points before and after a change, at least."""
 TIMES_NOISE, TIMES_NOISE_OF_FEW, FEW = Decimal(4), Decimal(8), 12
 """The change, in what the series moves anyhow; in a series of fewer than so many points it must be clearer."""
-_BASE, _NOISY = 5, Decimal(3)
+_BASE, _NOISY = 3, Decimal(3)
 _TENTH, _HALF = Decimal("0.1"), Decimal("0.5")
 
 
@@ -47,7 +47,7 @@ def shift(points: Sequence[Point], *, counter: bool) -> Shift | None:
     beyond = sum(1 for level in new if (level > max(old) if now > was else level < min(old)))
     if 2 * beyond <= len(new) or moved < EXACT.multiply(factor, noise):
         return None
-    began = _first_off(levels, at, max(EXACT.multiply(moved, _TENTH), EXACT.multiply(_NOISY, noise)))
+    began = _first_off(levels, at, EXACT.multiply(moved, _TENTH))
     return Shift(series[began][0], series[began - 1][0])
 
 
@@ -85,8 +85,11 @@ def _farthest(levels: Sequence[Decimal]) -> int | None:
 
 
 def _first_off(levels: Sequence[Decimal], at: int, bound: Decimal) -> int:
-    """The first point of the way to the new level: off by more than ``bound`` from where the series began, and on."""
-    base, first = _median(levels[: min(at, _BASE)]), at
+    """The first point of the way to the new level: off from where the series began by more than ``bound``, and on."""
+    first, begin = at, levels[: min(at, _BASE)]
+    base = _median(begin)
+    usual = min(EXACT.abs(EXACT.subtract(after, before)) for before, after in pairwise(begin))
+    bound = max(bound, EXACT.multiply(_NOISY, usual))
     while first > 1 and EXACT.abs(EXACT.subtract(levels[first - 1], base)) > bound:
         first -= 1
     return first
