@@ -40,7 +40,7 @@ def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, Claim]]]:
                 ),
             )
             signs.append(_sign(seen, component, stage, words, 800))
-        elif often:
+        if often:
             made = claim(
                 seen.observation,
                 f"{path}.{counted}",
