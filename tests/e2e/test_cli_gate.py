@@ -2,9 +2,12 @@
 
 import base64
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.sim.running_gate import CODE, RunningGate, running_gate, supervised
@@ -136,3 +139,39 @@ def test_a_gate_that_is_not_there_ends_with_four(gate: RunningGate) -> None:
     done = gate.command("agents", "list", "--url", nowhere, environment={"WICKETGATE_TOKEN": "t", "WICKETGATE_URL": ""})
     assert done.returncode == 4, done.stderr
     assert gate.command("agents", "list", "--as", "agent", "--url", nowhere).returncode == 3
+
+
+def test_an_incident_is_shown_and_written_as_a_case_that_can_be_replayed(gate: RunningGate, tmp_path: Path) -> None:
+    def client(who: str) -> httpx.Client:
+        token = gate.command("token", "--as", who).stdout.strip()
+        return httpx.Client(base_url=gate.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    def post(who: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = who.post(path, json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
+        assert answer.status_code in {200, 201}, answer.text
+        return dict(answer.json())
+
+    with client("oncall") as oncall, client("agent") as agent:
+        report = {"title": "checkout fails", "service": "checkout", "env": "prod", "severity": "high"}
+        incident = post(oncall, "/v1/incidents", report)["incident"]
+        held = post(agent, "/v1/work/claim", {"kinds": ["incident"], "hold_seconds": 60})
+        asked = {
+            "session": held["session"],
+            "action": "local.process.status",
+            "resource": {"type": "process", "id": "checkout", "env": "prod"},
+            "arguments": {},
+            "reason": "is it there",
+            "work": {"id": held["work"], "fence": held["fence"]},
+        }
+        post(agent, "/v1/actions", asked)
+    shown = gate.command("incidents", "show", incident, "--as", "oncall")
+    assert "checkout fails" in shown.stdout, shown.stderr
+    told = gate.command("incidents", "show", incident, "--part", "timeline", "--as", "oncall")
+    assert "local.process.status" in told.stdout.replace("\\", ""), told.stderr
+    folder = tmp_path / "case"
+    done = gate.command("incidents", "record", incident, str(folder), "--as", "oncall", "--json")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert json.loads(done.stdout)["observations"] == 1
+    assert json.loads((folder / "case.json").read_text())["alert"]["service"] == "checkout"
+    [line] = (folder / "observations.jsonl").read_text().splitlines()
+    assert (json.loads(line)["action"], json.loads(line)["args"]) == ("local.process.status", {"target": "checkout"})

@@ -113,6 +113,8 @@ class IncidentGate(SimGate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.polled = threading.Event()
+        """Set once somebody has asked for work."""
         self._kept: dict[str, tuple[str, Answer]] = {}
         self._turn = threading.RLock()
 
@@ -141,6 +143,7 @@ class IncidentGate(SimGate):
             case ("POST", "v1", "incidents", _, "diagnoses"):
                 return self._diagnose(asked.json())
             case ("POST", "v1", "work", "claim"):
+                self.polled.set()
                 return self._claim()
             case ("POST", "v1", "work", _, verb):
                 return self._held(verb, asked.json())
