@@ -75,14 +75,16 @@ class Telemetry:
         """Count one request of a party that asks too often; most of these are not on record one by one."""
         self._attempts.inc()
 
-    def crash(self, place: str, error: BaseException) -> None:
-        """Report an unexpected failure by class and place in our code, without its text."""
+    def crash(self, place: str, error: BaseException, reference: str = "") -> None:
+        """Report an unexpected failure by class and place in our code, without its text; ``reference`` was told the caller."""
         self._crashes.labels(place).inc()
         frames = [
             f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
             for frame in traceback.extract_tb(error.__traceback__)[-4:]
         ]
-        self._logger.error("gate.crashed", place=place, error=type(error).__name__, at=" < ".join(reversed(frames)))
+        told = {"reference": reference} if reference else {}
+        at = " < ".join(reversed(frames))
+        self._logger.error("gate.crashed", place=place, error=type(error).__name__, at=at, **told)
 
     def gauge(self, name: str, text: str, value: float) -> None:
         """Set a gauge, making it at first use."""

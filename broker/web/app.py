@@ -25,7 +25,7 @@ from broker.web.incidents import IncidentApi
 from broker.web.lab import LabApi
 from broker.web.llm import ModelApi, provider_error
 from broker.web.logbook import LogApi
-from broker.web.problem import problem
+from broker.web.problem import REFERENCE, failed, problem
 from broker.web.routes import ROUTES, Route, Table
 from broker.wiring import DEV_PATH, Wiring
 
@@ -105,6 +105,11 @@ def build(gate: Wiring) -> App:
     logs = LogApi(api=api, identity=gate.identity, content=gate.exports.content)
     events = EventsApi(api=api, streaming=streaming)
     health = Health(gate.missing, gate.clock, telemetry)
+
+    async def crashed(request: Request, _: Exception) -> Response:
+        """The answer to an unexpected failure; the guard sees the failure itself and reports it."""
+        return await refuse(None, failed(request.scope), request)
+
     app = FastAPI(
         title="Wicketgate",
         version="1",
@@ -112,7 +117,7 @@ def build(gate: Wiring) -> App:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers={Exception: _crashed, BrokerError: _refused, 404: _absent, 405: _method},
+        exception_handlers={Exception: crashed, BrokerError: _refused, 404: _absent, 405: _method},
     )
     hot: dict[tuple[str, str], Endpoint] = {}
     bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
@@ -122,7 +127,11 @@ def build(gate: Wiring) -> App:
     async def refuse(route: Route | None, error: BrokerError, request: Request) -> Response:
         """``error`` as whoever asked reads it: a page, the provider's form, or problem+json."""
         if is_console(request.scope["path"]):
-            return await desk.refusal(request, error)
+            try:
+                return await desk.refusal(request, error)
+            except Exception as broken:  # noqa: BLE001 - the process edge: where no page can be made, plain words are said
+                telemetry.crash("console", broken, request.scope.get(REFERENCE, ""))
+                return desk.plainly(error)
         return provider_error(error) if route is not None and route.wire == "provider" else problem(error)
 
     for route in ROUTES:
@@ -238,8 +247,3 @@ async def _absent(_: Request, __: Exception) -> Response:
 
 async def _method(_: Request, __: Exception) -> Response:
     return problem(BadRequest("this route does not take this method", code="http.method", remedy="see /openapi.json"))
-
-
-async def _crashed(_: Request, __: Exception) -> Response:
-    """The answer to an unexpected failure; the guard sees the failure itself and reports it."""
-    return problem(BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed"))

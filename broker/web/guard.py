@@ -18,6 +18,7 @@ from starlette.responses import Response
 from broker.config import WebSettings
 from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailable
 from broker.telemetry import Telemetry
+from broker.web.problem import REFERENCE, failed
 from broker.web.routes import Route, Table
 
 Scope = MutableMapping[str, Any]
@@ -116,9 +117,10 @@ class Guard:
                 scope, await self._refuse(route, error, scope), methods if error.error_code == _METHOD else ()
             )
         except Exception as error:  # noqa: BLE001 - the process edge: nothing of it may reach the caller
-            self._telemetry.crash("web", error)
-            failed = BrokerError("an unexpected failure; it is in the gate's telemetry", code="gate.failed")
-            await sender.refuse(scope, await self._refuse(route, failed, scope))
+            told = failed(scope)
+            self._telemetry.crash("web", error, scope[REFERENCE])
+            if not sender.begun:
+                await sender.refuse(scope, await self._refuse(route, told, scope))
         finally:
             self._busy -= 1
 
@@ -250,6 +252,11 @@ class _Sender:
                 *(pair for pair in _SECURITY_HEADERS if pair[0] not in names),
             ]
         await self._send(message)
+
+    @property
+    def begun(self) -> bool:
+        """Whether an answer is on its way."""
+        return self._begun
 
     async def refuse(self, scope: Scope, response: Response, methods: tuple[str, ...] = ()) -> None:
         """Answer with a refusal; a response that has begun can only be broken off by the server."""

@@ -1,6 +1,7 @@
 """Errors as problem+json (RFC 9457): the only place that maps the error tree to HTTP statuses."""
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import orjson
@@ -51,6 +52,20 @@ SPECIAL: Mapping[str, int] = {
     "upstream.timeout": 504,
 }
 """Codes whose HTTP status says more than their class's."""
+
+
+REFERENCE = "wicketgate.reference"
+"""Where a request's ASGI scope keeps the name under which telemetry has its unexpected failure."""
+
+
+def failed(scope: MutableMapping[str, Any]) -> BrokerError:
+    """The refusal of a request at which something of ours failed; one reference a request, and nothing of the failure."""
+    reference = scope.setdefault(REFERENCE, secrets.token_hex(8))
+    return BrokerError(
+        f"something failed unexpectedly; the gate's telemetry has it under {reference}",
+        code="gate.failed",
+        remedy="try again; if it fails again, give the operator the reference",
+    )
 
 
 def status_of(error: BrokerError) -> int:

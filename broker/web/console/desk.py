@@ -228,6 +228,10 @@ class Desk:
             answer.headers["Retry-After"] = str(max(1, round(error.retry_after)))
         return answer
 
+    def plainly(self, error: BrokerError) -> HTMLResponse:
+        """A refusal in plain words, for when no template can be filled."""
+        return self._renderer.plain(words.problem.failed, error.detail, error.error_remedy, status_of(error))
+
     def _to_sign_in(self, request: Request) -> Response:
         """To the sign-in and back; a part of a page that is refreshed takes its page along."""
         to = SIGN_IN + "?to=" + quote(_back(request), safe="")
@@ -346,6 +350,7 @@ def _problem(error: BrokerError, again: str) -> ProblemView:
         401: words.problem.again,
         403: words.problem.refused,
         404: words.problem.not_found,
+        500: words.problem.failed,
         503: words.problem.unavailable,
     }
     reasons = [(one.remedy or error.error_remedy, one.code) for one in error.reasons]

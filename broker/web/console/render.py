@@ -21,6 +21,12 @@ _PERMISSIONS = (
 )
 
 
+_PLAIN = Markup(
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{0}</title></head>'
+    "<body><main><h1>{0}</h1><p>{1}</p><p>{2}</p></main></body></html>"
+)
+
+
 class Renderer:
     """One environment a process; templates are compiled once."""
 
@@ -50,6 +56,10 @@ class Renderer:
         nonce = secrets.token_urlsafe(18)
         body = self._environment.get_template(template).render({**context, "nonce": nonce})
         return HTMLResponse(body, status, self.headers(nonce))
+
+    def plain(self, heading: str, detail: str, remedy: str, status: int) -> HTMLResponse:
+        """A page of words alone: no template, no stylesheet, no script."""
+        return HTMLResponse(_PLAIN.format(heading, detail, remedy), status, self.headers())
 
     def fragment(self, template: str, context: Mapping[str, Any]) -> str:
         """Markup without a page around it."""

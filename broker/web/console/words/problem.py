@@ -9,6 +9,7 @@ class Problem:
     not_found = "Not found"
     again = "Sign in again to go on"
     again_text = "This needs your presence: sign in again, and you come back to the same page."
+    failed = "Something failed at the gate"
     unavailable = "Not possible right now"
     why = "Why"
     what_next = "What to do next"
