@@ -10,6 +10,7 @@ from tests.e2e.console.test_reviewing import proposed as restart
 from tests.e2e.console.test_reviewing_words import OWN, written
 from tests.e2e.test_incidents import alert, claim, finish, opened, post, send
 from tests.e2e.test_remedies import QUICK, mended, proposed
+from tests.sim.policies import HOSTILE_CHANGES, built, folder_of, sent
 from tests.sim.troubled import Counters, Troubled
 from tests.sim.world import World
 
@@ -56,6 +57,9 @@ async def a_day(it: World) -> dict[str, Any]:
     stopped = {"scope": "agent", "target": "dev:agent-2", "reason": ATTACK[:1_000]}
     answer = await it.client.post("/v1/kill", json=stopped, headers={**oncall, **it.key()})
     assert answer.status_code == 200, answer.text
+    bundle = built(it, folder_of(it.folder / "next-policy", HOSTILE_CHANGES), "7000000000")
+    waiting = await sent(it, await it.person("security"), bundle, ATTACK[:1_000])
+    assert waiting.status_code == 202, waiting.text
     await it.gate.background.sweep()
     await it.gate.background.work_off()
     return kept

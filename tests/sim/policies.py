@@ -15,6 +15,15 @@ from tests.sim.world import World
 
 HOSTILE = "\u202e</pre><script>alert(1)</script><img src=x onerror=alert(1) hx-get=/console/signout> p\u0430yment"
 
+HOSTILE_CHANGES: Mapping[str, tuple[str, str]] = {
+    "broker/main/main.rego": ("# title: The decision", f"# title: |\n#   {HOSTILE}"),
+    "broker/risk/risk.rego": ("", f"\n# {HOSTILE}\nhostile := `{HOSTILE}`\n"),
+    "broker/main/main_test.rego": ("", f"\n# {HOSTILE}\ntest_hostile if `{HOSTILE}` == 1\n"),
+    "config/reasons/data.yaml": ("", f"hostile.code: {{title: '{HOSTILE}', remedy: '{HOSTILE}'}}\n"),
+    "golden/gate/acts.yaml": ("name: a security engineer simulates a policy", f"name: '{HOSTILE}'"),
+}
+"""The text wherever a bundle may hold text: words, code, tests, values, names."""
+
 
 def folder_of(tmp: Path, changes: Mapping[str, tuple[str, str]]) -> Path:
     """The project's policy with ``changes`` (path -> old and new text), as a folder of its own."""

@@ -52,6 +52,7 @@ def test_a_second_person_puts_it_into_force_and_back_and_nobody_does_alone(tmp_p
                 path = await asked(it, ann, bundle.digest, "activate", "k-1")
                 own = (await ann.open(path)).text
                 assert "Four eyes" in own, "why the asker cannot approve"
+                assert f'href="{PAGE}/{bundle.digest}/difference"' in own, "what it changes is one step away"
                 refused = await reviewed(ann, path)
                 assert refused.status_code == 403
                 assert it.gate.policy.active.digest == first  # type: ignore[union-attr]

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.sim.policies import HOSTILE, built, folder_of, sent
+from tests.sim.policies import HOSTILE_CHANGES, built, folder_of, sent
 from tests.sim.visitor import signed_in
 from tests.sim.world import world
 
@@ -80,15 +80,7 @@ def test_results_are_run_and_a_broken_golden_a_false_test_and_a_lock_out_show(tm
 def test_hostile_text_in_a_bundle_stays_text_on_every_page(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
-            said = HOSTILE.replace('"', "")
-            changes = {
-                "broker/main/main.rego": ("# title: The decision", f"# title: |\n#   {said}"),
-                "broker/risk/risk.rego": ("", f"\n# {said}\nhostile := `{said}`\n"),
-                "broker/main/main_test.rego": ("", f"\n# {said}\ntest_hostile if `{said}` == 1\n"),
-                "config/reasons/data.yaml": ("", f"hostile.code: {{title: '{said}', remedy: '{said}'}}\n"),
-                "golden/gate/acts.yaml": ("name: a security engineer simulates a policy", f"name: '{said}'"),
-            }
-            bundle = built(it, folder_of(tmp_path / "hostile", changes), f"7000000002-{'x' * 60}")
+            bundle = built(it, folder_of(tmp_path / "hostile", HOSTILE_CHANGES), f"7000000002-{'x' * 60}")
             await it.gate.bundles.keep_bundle(bundle.digest, bundle.archive, bundle.signature)
             one = f"{PAGE}/{bundle.digest}"
             paths = ["", "/results", "/difference"]
