@@ -20,7 +20,8 @@ TEXTS = [
 @pytest.mark.parametrize("rego", [True, False])
 def test_the_pieces_joined_are_the_text(text: str, rego: bool) -> None:
     lines = lines_of(text, rego=rego)
-    joined = "\n".join("".join(piece for _, piece in line.pieces) for line in lines)
+    joined = "\n".join(line.indent + "".join(piece for _, piece in line.pieces) for line in lines)
+    assert {one for line in lines for one in line.indent} <= {"\t", " "}
     assert joined == text.removesuffix("\n") if len(text) > 1 else joined in ("", text)
     assert [line.number for line in lines] == list(range(1, len(lines) + 1))
 

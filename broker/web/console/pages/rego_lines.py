@@ -28,9 +28,13 @@ _KINDS = {"comment": "comment", "text": "text", "raw": "text", "template": "text
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, from 1; each piece with its kind, which is empty where it is nothing special."""
+    """One line, from 1; each piece with its kind, which is empty where it is nothing special.
+
+    ``indent`` is the tabs and spaces before the first piece: at the margin a tab hides nothing.
+    """
 
     number: int
+    indent: str
     pieces: tuple[tuple[str, str], ...]
 
 
@@ -46,7 +50,14 @@ def lines_of(text: str, *, rego: bool) -> list[Line]:
                 _add(found[-1], shown, part)
     if len(found) > 1 and not found[-1]:
         found.pop()
-    return [Line(number, tuple(line)) for number, line in enumerate(found, 1)]
+    return [_line(number, line) for number, line in enumerate(found, 1)]
+
+
+def _line(number: int, line: list[tuple[str, str]]) -> Line:
+    kind, first = line[0] if line else ("", "")
+    rest = first.lstrip("\t ")
+    begun = [(kind, rest)] if rest else []
+    return Line(number, first[: len(first) - len(rest)], (*begun, *line[1:]))
 
 
 def _add(line: list[tuple[str, str]], kind: str, part: str) -> None:
