@@ -40,8 +40,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy's part; the server has no deadline before a body"),
     _("in:shapes", "JSON Schema 2020-12", "the quick yes of a compiled schema is never a yes where the exact check says no", "unit/test_shapes.py"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
-    # -- what needs more than a sign-in
-    _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
     _("policy:patience", "broker/policy/opa.py", "an answer that lies in the socket of a busy gate counts; a gate busy without end gives up by the clock", "unit/policy/test_patience.py"),
     # -- what needs more than a sign-in
     _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
