@@ -7,7 +7,7 @@ the real port is. What the browser's thread wants of the world it hands over wit
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,38 @@ T = TypeVar("T")
 WAIT_SECONDS = 120.0
 
 
+class Wire:
+    """The connections between the browser and the server; ``cut`` breaks all that stand, as a proxy's restart does."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> asyncio.Server:
+        """Listen on a free port."""
+        return await asyncio.start_server(self._join, "127.0.0.1", 0)
+
+    async def cut(self) -> int:
+        """Abort every connection; how many there were."""
+        ends, self._ends = self._ends, set()
+        for one in ends:
+            one.transport.abort()
+        return len(ends) // 2
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._ends |= {writer, back}
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        self._ends -= {writer, back}
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while piece := await source.read(65_536):
+                sink.write(piece)
+                await sink.drain()
+        sink.close()
+
+
 @dataclass
 class LivedIn:
     """The world, its loop and the port of its server."""
@@ -26,6 +58,7 @@ class LivedIn:
     it: World
     loop: asyncio.AbstractEventLoop
     port: int
+    wire: Wire
     url: str = URL
     kept: dict[str, Any] = field(default_factory=dict)
     """What the scenes left for the tests: ids by name."""
@@ -65,9 +98,14 @@ def lived_in(
         async with world(folder, extra=extra) as it:
             kept = await scene(it)
             async with served(it.app) as port:
-                ready.append(LivedIn(it, asyncio.get_running_loop(), port, kept=kept))
+                wire = Wire(port)
+                listener = await wire.open()
+                outside = int(listener.sockets[0].getsockname()[1])
+                ready.append(LivedIn(it, asyncio.get_running_loop(), outside, wire, kept=kept))
                 started.set()
                 await stop.wait()
+                await wire.cut()
+                listener.close()
 
     def body() -> None:
         try:

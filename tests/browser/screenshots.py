@@ -12,11 +12,15 @@ from pathlib import Path
 
 from broker.web.routes import ROUTES
 from tests.browser.chrome import THEMES, Visited, chromium
+from tests.browser.palette import small
 from tests.parts import ROOT
-from tests.sim.running_gate import running_gate, wicketgate
+from tests.sim.running_gate import RunningGate, running_gate, wicketgate
 
 FOLDER = ROOT / "docs" / "screenshots"
 PERSONA = "security"
+LOOKED_AT = 4
+TALLEST = 1_200
+"""Pixels of a picture's height; what stands below is cut."""
 SKIPPED = re.compile(r"/(?:static|stream|leaf|proof|file|fragments)(?:/|$)")
 """Files, streams and parts of pages."""
 
@@ -35,9 +39,10 @@ def main() -> None:
         config = next(iter(sorted(data.glob("**/gate.toml"))), None)
         toml = config.read_text(encoding="utf-8") if config else ""
         with running_gate(folder, toml) as gate, chromium() as chrome:
+            known = _decided(gate)
             for theme in THEMES:
                 with chrome.window(gate, PERSONA, theme=theme) as window:
-                    _pictures(window, given.out, theme)
+                    _pictures(window, given.out, theme, known)
 
 
 def _demo(data: Path) -> Path:
@@ -47,32 +52,53 @@ def _demo(data: Path) -> Path:
     return data
 
 
-def _pictures(window: Visited, out: Path, theme: str) -> None:
+def _decided(gate: RunningGate) -> list[str]:
+    """Pages of requests that were decided: nothing leads to them once nothing waits."""
+    with gate.client(PERSONA) as api:
+        found = api.get("/v1/approvals", params={"state": "done"})
+        found.raise_for_status()
+        return [f"/console/inbox/{one['id']}" for one in found.json()["approvals"]]
+
+
+def _pictures(window: Visited, out: Path, theme: str, known: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    blank = window.context.new_page()
     paths = [
         one.path
         for one in ROUTES
         if one.method == "GET" and one.access == "console" and not one.stream and not SKIPPED.search(one.path)
     ]
-    links: set[str] = set()
+    links = set(known)
     for path in sorted(paths, key=lambda one: one.count("{")):
-        address = path if "{" not in path else _known(path, links)
+        address = path if "{" not in path else _known(window, path, links)
         if not address or path == "/console":
             continue
         answer = window.page.goto(address)
+        named = next((one for one in sorted(links) if one.startswith(f"{path}?")), "")
+        if answer is not None and answer.status == 400 and named:  # a page of what its query names
+            answer = window.page.goto(named)
         if answer is None or answer.status != 200:
             print(f"no picture of {address}: status {answer.status if answer else 'none'}")
             continue
         window.page.wait_for_load_state("load")
         links |= set(window.page.eval_on_selector_all("a[href]", "all => all.map(one => one.getAttribute('href'))"))
         name = re.sub(r"\{\w+\}", "one", path.removeprefix("/console/")).replace("/", "-")
-        window.page.screenshot(path=out / f"{name}-{theme}.png", full_page=True)
+        height = window.page.evaluate("document.scrollingElement.scrollHeight")
+        window.page.set_viewport_size({"width": 1280, "height": min(max(height, 600), TALLEST)})
+        picture = window.page.screenshot()
+        (out / f"{name}-{theme}.png").write_bytes(small(blank, picture))
+        window.page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def _known(path: str, links: set[str]) -> str:
-    """The first link that has the form of ``path``, or empty."""
+def _known(window: Visited, path: str, links: set[str]) -> str:
+    """Of the first links that have the form of ``path``, the one with the most to see; or empty."""
     form = re.compile(re.sub(r"\\\{\w+\\\}", "[^/?#]+", re.escape(path)) + r"\Z")
-    return next((one for one in sorted(links) if form.match(one)), "")
+    fitting = [one for one in sorted(links) if form.match(one)][:LOOKED_AT]
+    heights: dict[str, int] = {}
+    for one in fitting if len(fitting) > 1 and "results" not in path else []:
+        window.page.goto(one)
+        heights[one] = window.page.evaluate("document.scrollingElement.scrollHeight")
+    return max(fitting, key=lambda one: heights.get(one, 0), default="")
 
 
 if __name__ == "__main__":

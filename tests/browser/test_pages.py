@@ -13,7 +13,7 @@ PAGES = [
     and route.method == "GET"
     and not route.stream
     and "{" not in route.path
-    and route.path != "/console/agents/stop"  # the second step of a form
+    and route.path not in {"/console/agents/stop", "/console/agents/one"}  # of what the query names
     and "/fragments/" not in route.path
 ]
 

@@ -18,7 +18,7 @@ from tests.parts import free_port
 from tests.sim.supervisor import Supervisor
 
 CODE = "TESTCODE42"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 
 

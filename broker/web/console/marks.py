@@ -73,6 +73,8 @@ def _is_alike(one: str, *, latin: bool) -> bool:
     if one.isascii():
         return False
     styled = unicodedata.normalize("NFKC", one)
+    if one == "\u2026":  # three dots are three dots
+        return False
     if _ALIKE.match(one) or (styled != one and styled.isascii()):
         return True
     # Scripts without letters like Latin ones (Han, Arabic, …) are category Lo; nothing in them is taken for ASCII.
