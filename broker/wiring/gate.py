@@ -1,213 +1,43 @@
-"""The parts of a gate that act: sessions, incidents, the one path, background work, and its life."""
+"""The one path through a gate, the gate's own acts and work, and its life."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import Any
 
 from broker.acts import Acts
 from broker.aftermath import Aftermath
-from broker.approvals import Approvals
+from broker.alarms import Alarms
 from broker.attempts import Attempts
+from broker.authenticator_acts import Signing
 from broker.background import Background
-from broker.breakglass import BreakGlass
-from broker.catalog import Action
+from broker.breakglass_acts import WORK
 from broker.connectors.base import Connector
 from broker.connectors.registry import build_connector, read_settings
 from broker.connectors.seal import Seal
 from broker.datafolder import alone
 from broker.errors import BrokerError
-from broker.evidence import Diagnosis, Evidence
 from broker.health import Health
-from broker.incident_acts import IncidentActs
-from broker.incidents import Incident, Incidents
-from broker.kept import KeptInLog
-from broker.killswitch import KillSwitch
-from broker.lab import Lab
 from broker.leases import Leases
-from broker.limits import Limits
-from broker.logbook import Exports, Feed, Lines, LogActs, LogIndex, Names
 from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
 from broker.pipeline import Pipeline
-from broker.profiles import ActiveProfiles
+from broker.policy.bundle import Bundle
+from broker.policy_acts import PolicyActs
 from broker.reading import Ask, Reader
-from broker.remedies import Finding, Situations, Times, remedies_for, times_of
+from broker.remedies import Situations
 from broker.remedies.measure import Measuring
 from broker.reviewing import Reviewing
-from broker.sessions import Sessions
+from broker.simulating import Simulating
 from broker.streams import Streams
-from broker.topology import Topology
-from broker.wiring.boxing import acknowledging, boxing
-from broker.wiring.foundations import Foundations
-from broker.wiring.policing import policing
-from broker.wiring.seeing import seeing
-from broker.wiring.strong import alarming, signing, strong
-from broker.work import Work
+from broker.timeboxes import TimeBoxes
+from broker.wiring.rooms import Rooms
 
 
-class Wiring(Foundations):
+class Wiring(Rooms):
     """A gate of ``settings``. Raises ``BadRequest`` that names the wrong setting when a part is first asked for."""
-
-    # -- the path -----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def sessions(self) -> Sessions:
-        """Runs of agents."""
-        return Sessions(self.store, self.clock)
-
-    @cached_property
-    def approvals(self) -> Approvals:
-        """Proposals and reviews."""
-        return Approvals(self.store, self.clock)
-
-    @cached_property
-    def kills(self) -> KillSwitch:
-        """What is stopped."""
-        who, gate = self.settings.kill, self.settings.gate
-        tenant = gate.operator_tenant or gate.default_tenant
-        return KillSwitch(
-            self.store, self.clock, roles=who.roles, roles_for_all=who.roles_for_all, operator_tenant=tenant
-        )
-
-    # -- incidents ----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def topology(self) -> Topology:
-        """What depends on what."""
-        return Topology.of(self.settings)
-
-    @cached_property
-    def work(self) -> Work:
-        """What is due."""
-        return Work(self.store, self.clock)
-
-    @cached_property
-    def incidents(self) -> Incidents:
-        """From alerts to their end."""
-        return Incidents(self.store, self.clock, self.sessions, self.topology, self.settings.incidents)
-
-    @cached_property
-    def kept(self) -> KeptInLog:
-        """Past results."""
-        return KeptInLog(self.records)
-
-    @cached_property
-    def evidence(self) -> Evidence:
-        """Judges claims."""
-        return Evidence(self.store, self.clock, results=self.kept, signal_of=self._signal_of, well_of=self._well_of)
-
-    @cached_property
-    def incident_acts(self) -> IncidentActs:
-        """What people and agents do about incidents."""
-        return IncidentActs(
-            incidents=self.incidents,
-            work=self.work,
-            evidence=self.evidence,
-            kept=self.kept,
-            topology=self.topology,
-            sessions=self.sessions,
-            records=self.records,
-            settings=self.settings.incidents,
-            remedies=self._remedies,
-        )
-
-    # -- what people read out of the log ------------------------------------------------------------------------------
-
-    @cached_property
-    def names(self) -> Names:
-        """Who is behind a pseudonym."""
-        return Names(self.store, self.records, self.clock)
-
-    @cached_property
-    def lines(self) -> Lines:
-        """Records as lists show them."""
-        return Lines(self.records, self.sessions.incident_of)
-
-    @cached_property
-    def feed(self) -> Feed:
-        """The log as it grows."""
-        return Feed(self.records, self.lines, self.settings.events, self.telemetry)
-
-    @cached_property
-    def log_index(self) -> LogIndex:
-        """Finds records."""
-        return LogIndex(
-            store=self.store,
-            records=self.records,
-            lines=self.lines,
-            names=self.names,
-            clock=self.clock,
-            telemetry=self.telemetry,
-        )
-
-    @cached_property
-    def exports(self) -> Exports:
-        """Files made of the log."""
-        return Exports(
-            records=self.records,
-            lines=self.lines,
-            index=self.log_index,
-            names=self.names,
-            store=self.store,
-            work=self.work,
-            clock=self.clock,
-            folder=self.settings.gate.data / "exports",
-        )
-
-    @cached_property
-    def log_acts(self) -> LogActs:
-        """What people do with the log."""
-        return LogActs(
-            feed=self.feed,
-            index=self.log_index,
-            records=self.records,
-            lines=self.lines,
-            names=self.names,
-            store=self.store,
-            clock=self.clock,
-            exports=self.exports,
-        )
-
-    async def _log_upkeep(self) -> None:
-        """The index up to the log, and no bytes of exports beyond their time."""
-        await self.log_index.run()
-        await self.exports.sweep()
-
-    def _signal_of(self, action: str) -> str:
-        """The signal class of an action's result."""
-        declared = self.policy.catalog.find(action)
-        return declared.signal if declared else ""
-
-    def _well_of(self, action: str) -> Sequence[Mapping[str, Json]]:
-        """What its manifest says of a result that is well."""
-        declared = self.policy.catalog.find(action)
-        return declared.well if declared else ()
-
-    def _remedies(self, incident: Incident, found: Diagnosis | None) -> list[dict[str, Json]]:
-        """The catalogue of remedies, filled in with what was found."""
-        finding = Finding(
-            tenant=incident.tenant,
-            env=incident.env,
-            service=incident.service,
-            component=str(found.cause["component"]) if found else "",
-            fault=str(found.cause["fault"]) if found else "",
-            claims=found.claims if found else (),
-        )
-        graph = self.topology.graph(incident.tenant, incident.env)
-        return remedies_for(self.policy.catalog, graph, self.settings.resource, finding)
-
-    def _times(self, action: Action) -> Times:
-        """When a remedy is measured: as its manifest says, or as configured here."""
-        chosen = self.settings.incidents
-        return times_of(
-            action,
-            settle=chosen.verify_settle_seconds,
-            window=chosen.verify_window_seconds,
-            interval=chosen.verify_interval_seconds,
-        )
 
     @cached_property
     def health(self) -> Health:
@@ -222,21 +52,6 @@ class Wiring(Foundations):
             clock=self.clock,
             missing=self.missing,
         )
-
-    @cached_property
-    def limits(self) -> Limits:
-        """Counts against limits."""
-        return Limits(self.store)
-
-    @cached_property
-    def lab(self) -> Lab:
-        """The redaction lab."""
-        return Lab(profiles=ActiveProfiles(self.policy), key=self.keys.secret("id.key"))
-
-    @cached_property
-    def breakglass(self) -> BreakGlass:
-        """What two people open for a while."""
-        return BreakGlass(self.store, self.clock, self.settings.breakglass)
 
     @cached_property
     def acts(self) -> Acts:
@@ -256,16 +71,19 @@ class Wiring(Foundations):
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
             approved=self.approved,
             beside=self.reviewing.beside,
-            signing=signing(self),
+            signing=Signing(desk=self.authenticators, approvals=self.approvals, records=self.records, clock=self.clock),
             more={
-                **strong(self),
+                **self.authenticator_acts.acts,
+                **self.breakglass_acts.acts,
                 **self.incident_acts.acts,
                 **self.log_acts.acts,
                 **self.health.acts,
                 **self.lab.acts,
-                **policing(self),
-                **acknowledging(self),
-                **seeing(self),
+                **self.policies.acts,
+                **self.simulating.acts,
+                **self.timebox_acts.acts,
+                **self.usage.acts,
+                **self.roster.acts,
             },
         )
 
@@ -290,6 +108,34 @@ class Wiring(Foundations):
                 read_settings(one.adapter, one.name, one.settings), self.egress, self.clock, self._seal
             )
         return made
+
+    @cached_property
+    def policies(self) -> PolicyActs:
+        """What people read and try of the policy."""
+        return PolicyActs(
+            policy=self.policy,
+            bundles=self.bundles,
+            kills=self.kills,
+            asks=self._asks,
+        )
+
+    def _asks(self, principal: Principal, bundle: Bundle) -> Mapping[str, Mapping[str, Json]]:
+        # The two rooms need each other: this is looked up when it is asked.
+        return self.simulating.asks(principal, bundle)
+
+    @cached_property
+    def simulating(self) -> Simulating:
+        """One request explained."""
+        return Simulating(
+            policy=self.policy,
+            bundle=self.policies.bundle,
+            kills=self.kills,
+            records=self.records,
+            sessions=self.sessions,
+            inventory=self.settings.resource,
+            connectors=lambda: self.connectors,
+            clock=self.clock,
+        )
 
     @cached_property
     def reader(self) -> Reader:
@@ -417,6 +263,37 @@ class Wiring(Foundations):
         )
 
     @cached_property
+    def time_boxes(self) -> TimeBoxes:
+        """Telling people of a time box, and coming back at its end."""
+        return TimeBoxes(
+            pipeline=self.pipeline,
+            approvals=self.approvals,
+            boxes=self.boxes,
+            approved=self.approved,
+            incidents=self.incidents,
+            sessions=self.sessions,
+            records=self.records,
+            notices=self.notices,
+            work=self.work,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            receivers=self.settings.incidents.notify,
+            url=self.settings.url,
+        )
+
+    @cached_property
+    def alarms(self) -> Alarms:
+        """Telling people's systems of a break-glass."""
+        return Alarms(
+            pipeline=self.pipeline,
+            desk=self.breakglass,
+            work=self.work,
+            clock=self.clock,
+            receivers=self.settings.incidents.notify,
+            url=self.settings.url,
+        )
+
+    @cached_property
     def background(self) -> Background:
         """Due work of this process."""
         return Background(
@@ -446,9 +323,9 @@ class Wiring(Foundations):
                 "rollback": self.aftermath.follow,
                 "learn": self.aftermath.learn,
                 "notify": self.notices.notify,
-                **alarming(self),
                 "export": self.exports.step,
-                **boxing(self),
+                "time_box": self.time_boxes.step,
+                WORK: self.alarms.tell,
             },
         )
 
