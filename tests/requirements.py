@@ -88,6 +88,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:policies", "broker/web/console", "revisions, what each says, proves and changes; put into force by two people; refusals with their reason; hostile text stays text", "e2e/console/test_policy_pages.py", "e2e/console/test_policy_change.py", "unit/console/test_rego_lines.py"),
     _("console:simulate", "broker/web/console", "a request explained by any revision, as it would really be decided; nothing is executed by asking", "e2e/console/test_simulate_page.py"),
     _("console:browser", "WCAG 2.2 AA", "each page in a real browser, light and dark: no report of its policy, no violation", "browser/test_pages.py", "browser/test_full_pages.py"),
+    _("console:slow-storage", "broker/web/console", "a page of a locked database ends in time, says what to do, and nothing was done", "e2e/console/test_slow_storage.py"),
     _("console:keyboard", "WCAG 2.2 AA", "from the sign-in to the fixed service without a mouse; the focus is seen, in order, never caught", "browser/test_by_keyboard.py"),
     _("console:corporate", "OpenID Connect", "sign-in, step-up and both logouts against the certified provider", "e2e/console/test_corporate_sign_in.py"),
     _("console:rest", "broker/web/console", "the redaction lab, usage, break-glass, WebAuthn for tier 3", gap="not built yet"),

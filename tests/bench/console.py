@@ -91,7 +91,7 @@ def _loads(window: Visited, path: str) -> int:
     answered: list[dict[str, Any]] = []
     kept: set[str] = set()
     wire = window.context.new_cdp_session(window.page)
-    wire.on("Network.responseReceived", answered.append)
+    wire.on("Network.responseReceived", lambda one: answered.append(one))  # noqa: PLW0108 - it marks what it is given
     wire.on("Network.requestServedFromCache", lambda one: kept.add(one["requestId"]))
     wire.send("Network.enable")
     window.page.goto(path)
