@@ -40,11 +40,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:slow-headers", "broker/web", "a client that sends headers slowly is cut off", gap="the proxy's part; the server has no deadline before a body"),
     _("in:shapes", "JSON Schema 2020-12", "the quick yes of a compiled schema is never a yes where the exact check says no", "unit/test_shapes.py"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
-    _("policy:patience", "broker/policy/opa.py", "an answer that lies in the socket of a busy gate counts; a gate busy without end gives up by the clock", "unit/policy/test_patience.py"),
     # -- what needs more than a sign-in
     _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
     _("breakglass:life", "broker/breakglass.py", "two people open it, it ends by itself, everybody sees it, its records are one stream, somebody looks back", "unit/test_breakglass.py", "e2e/test_breakglass.py"),
     _("signature:browser", "WebAuthn level 2", "a browser's authenticator signs by keyboard; another decision's signature is refused", "browser/test_signing.py"),
+    _("policy:patience", "broker/policy/opa.py", "an answer that lies in the socket of a busy gate counts; a gate busy without end gives up by the clock", "unit/policy/test_patience.py"),
     # -- incidents
     _("incident:intake", "broker/incidents", "alerts are counted, linked, ended and bounded; never two incidents for one alert, never an alert lost", "unit/incidents/test_intake.py", "unit/incidents/test_linking.py", "unit/incidents/test_floods.py"),
     _("incident:states", "broker/incidents", "states move along one table, in the database too; each change is one event; people act and are seen", "unit/incidents/test_states.py", "unit/incidents/test_people.py", "unit/incidents/test_excluded.py"),
@@ -88,8 +88,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:policies", "broker/web/console", "revisions, what each says, proves and changes; put into force by two people; refusals with their reason; hostile text stays text", "e2e/console/test_policy_pages.py", "e2e/console/test_policy_change.py", "unit/console/test_rego_lines.py"),
     _("console:simulate", "broker/web/console", "a request explained by any revision, as it would really be decided; nothing is executed by asking", "e2e/console/test_simulate_page.py"),
     _("console:browser", "WCAG 2.2 AA", "each page in a real browser, light and dark: no report of its policy, no violation", "browser/test_pages.py", "browser/test_full_pages.py"),
-    _("console:slow-storage", "broker/web/console", "a page of a locked database ends in time, says what to do, and nothing was done", "e2e/console/test_slow_storage.py"),
     _("console:open-pages", "broker/web/console", "an approval that expires under the cursor is refused, and the page says so", "browser/test_bad_days.py"),
+    _("console:slow-storage", "broker/web/console", "a page of a locked database ends in time, says what to do, and nothing was done", "e2e/console/test_slow_storage.py"),
     _("console:keyboard", "WCAG 2.2 AA", "from the sign-in to the fixed service without a mouse; the focus is seen, in order, never caught", "browser/test_by_keyboard.py"),
     _("console:corporate", "OpenID Connect", "sign-in, step-up and both logouts against the certified provider", "e2e/console/test_corporate_sign_in.py"),
     _("console:rest", "broker/web/console", "the redaction lab, usage, break-glass, WebAuthn for tier 3", gap="not built yet"),

@@ -19,6 +19,8 @@ from broker.policy.input import prepare
 from broker.policy.regorus import Bounds, RegorusHost, syntax_trees
 from broker.policy.schema import compile_schema
 
+CONFIGURED = ".config"
+"""The name under which an area reads its own configuration: a value, no rule that holds."""
 _TITLE = re.compile(r"#\s*title:\s*(.+)")
 
 
@@ -106,6 +108,8 @@ async def _rules(content: Content) -> dict[str, tuple[str, int, str, tuple[str, 
             if shape != "function" and not arguments:
                 package = rego.path_of(tree["package"]["refr"])
                 name = ".".join(["data", *map(str, package), str(rego.path_of(reference)[0])])
+                if name.endswith(CONFIGURED):
+                    continue
                 line = rego.line_of(reference)
                 file, first, title, reads = rules.get(name, (path, line, _title(lines, line), ()))
                 rules[name] = (file, first, title, tuple(sorted({*reads, *_reads(rule)})))

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
+from jinja2 import TemplateError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -129,7 +130,7 @@ def build(gate: Wiring) -> App:
         if is_console(request.scope["path"]):
             try:
                 return await desk.refusal(request, error)
-            except Exception as broken:  # noqa: BLE001 - the process edge: where no page can be made, plain words are said
+            except (TemplateError, OSError) as broken:  # where no page can be made, plain words are said
                 telemetry.crash("console", broken, request.scope.get(REFERENCE, ""))
                 return desk.plainly(error)
         return provider_error(error) if route is not None and route.wire == "provider" else problem(error)

@@ -9,17 +9,21 @@ import data.broker.breakglass
 import data.broker.risk
 
 # METADATA
+# title: What is configured here
+config := data.config.approval
+
+# METADATA
 # title: The action has an approval of its own
-special if data.config.approval.actions[input.action.name]
+special if config.actions[input.action.name]
 
 # METADATA
 # title: The approval that the action, else its tier, asks for
 # scope: document
-chosen := data.config.approval.actions[input.action.name]
+chosen := config.actions[input.action.name]
 
 chosen := rule if {
 	not special
-	some rule in data.config.approval.tiers
+	some rule in config.tiers
 	rule.tier == risk.tier
 }
 

@@ -8,12 +8,16 @@ package broker.bounds
 import data.broker.lib
 
 # METADATA
+# title: What is configured here
+config := data.config.bounds
+
+# METADATA
 # title: Bounds on arguments
-constrain := {"arguments": data.config.bounds.arguments[input.action.name]}
+constrain := {"arguments": config.arguments[input.action.name]}
 
 # METADATA
 # title: Size of the answer
-cap := object.get(data.config.bounds.cap.actions, input.action.name, data.config.bounds.cap.otherwise)
+cap := object.get(config.cap.actions, input.action.name, config.cap.otherwise)
 
 # METADATA
 # title: What a write holds
@@ -23,7 +27,7 @@ held contains concat("/", [input.resource.type, input.resource.env, input.resour
 
 held contains concat("/", [kind, input.resource.env, name]) if {
 	input.context.incident.id != ""
-	some kind in data.config.bounds.lease_types_in_incidents
+	some kind in config.lease_types_in_incidents
 	some name in names
 }
 
@@ -38,6 +42,6 @@ names contains name if some name in input.context.target.dependents
 # title: A write holds its target alone
 lease := {"keys": held, "seconds": seconds} if {
 	lib.writing
-	seconds := object.get(data.config.bounds.lease_seconds, input.action.connector, data.config.bounds.lease_seconds.otherwise)
+	seconds := object.get(config.lease_seconds, input.action.connector, config.lease_seconds.otherwise)
 	seconds > 0
 }

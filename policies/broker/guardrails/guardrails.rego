@@ -8,15 +8,19 @@ package broker.guardrails
 import data.broker.lib
 
 # METADATA
+# title: What is configured here
+config := data.config.guardrails
+
+# METADATA
 # title: A person may look and resume while everything stands still
 survives_stop if {
-	input.action.name in data.config.guardrails.while_stopped
+	input.action.name in config.while_stopped
 	not lib.machine_involved
 }
 
 # METADATA
 # title: Acts that carry their purpose elsewhere
-reason_waived if input.action.name in data.config.guardrails.without_reason
+reason_waived if input.action.name in config.without_reason
 
 # METADATA
 # title: A write belongs into a session
@@ -24,11 +28,11 @@ session_bound if lib.writing
 
 # METADATA
 # title: So do the actions that configuration names
-session_bound if input.action.name in data.config.guardrails.in_session
+session_bound if input.action.name in config.in_session
 
 # METADATA
 # title: Writes that come before a session
-session_waived if input.action.name in data.config.guardrails.without_session
+session_waived if input.action.name in config.without_session
 
 # METADATA
 # title: An agent's write that cites a diagnosis
@@ -92,7 +96,7 @@ deny contains {"code": "kill.resume_self", "params": {"party": party.id}} if {
 # custom:
 #   reason: identity.person_required
 deny contains {"code": "identity.person_required", "params": {}} if {
-	input.action.name in data.config.guardrails.persons_only
+	input.action.name in config.persons_only
 	lib.machine_involved
 }
 
@@ -101,7 +105,7 @@ deny contains {"code": "identity.person_required", "params": {}} if {
 # custom:
 #   reason: identity.presence_not_fresh
 deny contains {"code": "identity.presence_not_fresh", "params": {"seconds": seconds}} if {
-	seconds := data.config.guardrails.presence_seconds[input.action.name]
+	seconds := config.presence_seconds[input.action.name]
 	input.subject.auth_age_s > seconds
 }
 
@@ -110,7 +114,7 @@ deny contains {"code": "identity.presence_not_fresh", "params": {"seconds": seco
 # custom:
 #   reason: identity.presence_unknown
 deny contains {"code": "identity.presence_unknown", "params": {"seconds": seconds}} if {
-	seconds := data.config.guardrails.presence_seconds[input.action.name]
+	seconds := config.presence_seconds[input.action.name]
 	input.subject.auth_age_s < 0
 }
 
@@ -182,5 +186,5 @@ deny contains {"code": "evidence.refuted", "params": {"refuted": input.context.e
 deny contains {"code": "evidence.too_thin", "params": {"needs": needs}} if {
 	cites
 	some needs in ["sources", "verified"]
-	input.context.evidence[needs] < data.config.guardrails.evidence[needs]
+	input.context.evidence[needs] < config.evidence[needs]
 }

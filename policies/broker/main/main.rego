@@ -5,20 +5,6 @@
 #   owners: [security]
 package broker.main
 
-import data.broker.allowlist
-import data.broker.approval
-import data.broker.bounds
-import data.broker.breakglass
-import data.broker.denylist
-import data.broker.guardrails
-import data.broker.limits
-import data.broker.models
-import data.broker.redaction
-import data.broker.remedies
-import data.broker.residency
-import data.broker.risk
-import data.broker.timebox
-
 # METADATA
 # title: The only entrypoint
 # description: Total. Exactly one of permit and deny; a permit without all its parts is a deny.
@@ -37,7 +23,7 @@ default decision := {
 decision := {
 	"schema": "broker.decision/v1",
 	"effect": "permit",
-	"risk": {"tier": risk.tier, "factors": risk.factors},
+	"risk": {"tier": data.broker.risk.tier, "factors": data.broker.risk.factors},
 	"reasons": grounds,
 	"obligations": obligations,
 	"advice": advice,
@@ -48,7 +34,7 @@ decision := {
 decision := {
 	"schema": "broker.decision/v1",
 	"effect": "deny",
-	"risk": {"tier": risk.tier, "factors": risk.factors},
+	"risk": {"tier": data.broker.risk.tier, "factors": data.broker.risk.factors},
 	"reasons": denials,
 	"obligations": {},
 	"advice": {},
@@ -62,8 +48,8 @@ permitted if {
 	input.schema == "broker.input/v1"
 	configured
 	count(denials) == 0
-	allowlist.complete
-	approval.settled
+	data.broker.allowlist.complete
+	data.broker.approval.settled
 	obligations.limits
 	obligations.redact
 	obligations.cap
@@ -72,53 +58,43 @@ permitted if {
 # METADATA
 # title: No area of the configuration is missing
 # description: Denials that read a list would be silent without it.
-configured if {
-	data.config.approval
-	data.config.bounds
-	data.config.breakglass
-	data.config.denylist
-	data.config.disclosure
-	data.config.environments
-	data.config.grants
-	data.config.guardrails
-	data.config.limits
-	data.config.models
-	data.config.providers
-	data.config.remedies
-	data.config.residency
-	data.config.risk
-	data.config.roles
-	data.config.tenants
+configured if count(needed - object.keys(data.config)) == 0
+
+# METADATA
+# title: Areas of the configuration that decisions rest on
+needed := {
+	"approval", "bounds", "breakglass", "denylist", "disclosure", "environments", "grants", "guardrails",
+	"limits", "models", "providers", "remedies", "residency", "risk", "roles", "tenants",
 }
 
 # METADATA
 # title: Every denial of every area, with the area that gave it
 denials contains object.union(reason, {"rule": concat(".", ["broker", area])}) if {
 	some area, reasons in {
-		"allowlist": allowlist.deny,
-		"approval": approval.deny,
-		"breakglass": breakglass.deny,
-		"denylist": denylist.deny,
-		"guardrails": guardrails.deny,
-		"limits": limits.deny,
-		"models": models.deny,
-		"remedies": remedies.deny,
-		"residency": residency.deny,
-		"risk": risk.deny,
-		"timebox": timebox.deny,
+		"allowlist": data.broker.allowlist.deny,
+		"approval": data.broker.approval.deny,
+		"breakglass": data.broker.breakglass.deny,
+		"denylist": data.broker.denylist.deny,
+		"guardrails": data.broker.guardrails.deny,
+		"limits": data.broker.limits.deny,
+		"models": data.broker.models.deny,
+		"remedies": data.broker.remedies.deny,
+		"residency": data.broker.residency.deny,
+		"risk": data.broker.risk.deny,
+		"timebox": data.broker.timebox.deny,
 	}
 	some reason in reasons
 }
 
 # METADATA
 # title: Why a permitted request is permitted
-grounds contains object.union(reason, {"rule": "broker.allowlist"}) if some reason in allowlist.granted
+grounds contains object.union(reason, {"rule": "broker.allowlist"}) if some reason in data.broker.allowlist.granted
 
 # METADATA
 # title: A person has to approve
 # custom:
 #   reason: approval.required
-grounds contains {"code": "approval.required", "rule": "broker.approval", "params": {"tier": risk.tier}} if {
+grounds contains {"code": "approval.required", "rule": "broker.approval", "params": {"tier": data.broker.risk.tier}} if {
 	obligations.approval
 }
 
@@ -127,28 +103,28 @@ grounds contains {"code": "approval.required", "rule": "broker.approval", "param
 # custom:
 #   reason: breakglass.used
 grounds contains {"code": "breakglass.used", "rule": "broker.breakglass", "params": params} if {
-	breakglass.covers
+	data.broker.breakglass.covers
 	params := {"id": input.context.breakglass.id, "until_s": input.context.breakglass.until_s}
 }
 
 # METADATA
 # title: Duties of a permit
-obligations["limits"] := limits.applicable if count(limits.applicable) > 0
+obligations["limits"] := data.broker.limits.applicable if count(data.broker.limits.applicable) > 0
 
-obligations["redact"] := redaction.obligation
+obligations["redact"] := data.broker.redaction.obligation
 
-obligations["cap"] := bounds.cap
+obligations["cap"] := data.broker.bounds.cap
 
-obligations["constrain"] := bounds.constrain
+obligations["constrain"] := data.broker.bounds.constrain
 
-obligations["residency"] := residency.obligation
+obligations["residency"] := data.broker.residency.obligation
 
-obligations["lease"] := bounds.lease if not input.context.dry_run
+obligations["lease"] := data.broker.bounds.lease if not input.context.dry_run
 
-obligations["approval"] := object.union(approval.obligation, timebox.boxed) if not input.context.dry_run
+obligations["approval"] := object.union(data.broker.approval.obligation, data.broker.timebox.boxed) if not input.context.dry_run
 
 obligations["dry_run"] if input.context.dry_run
 
 # METADATA
 # title: A dry run touches nothing, so nobody must approve it - it says what the real run would need
-advice["approval"] := approval.obligation if input.context.dry_run
+advice["approval"] := data.broker.approval.obligation if input.context.dry_run

@@ -57,6 +57,6 @@ test_without_redaction if {
 }
 
 test_without_a_cap if {
-	decision := main.decision with input as fixture.read with data.config.bounds.cap as {}
+	decision := main.decision with input as fixture.read with data.config.bounds.cap as false
 	fixture.codes(decision.reasons) == incomplete
 }

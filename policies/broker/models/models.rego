@@ -6,8 +6,12 @@
 package broker.models
 
 # METADATA
+# title: What is configured here
+config := data.config.models
+
+# METADATA
 # title: The action calls a named model
-calling if input.action.name in data.config.models.calls
+calling if input.action.name in config.calls
 
 # METADATA
 # title: The provider as configured; undefined for an unknown one
@@ -47,7 +51,7 @@ same_beta(beta, listed) if startswith(beta, concat("", [listed, "-20"]))
 # title: The trials that are listed
 allowed_betas contains beta if {
 	some beta in betas
-	some listed in data.config.models.betas
+	some listed in config.betas
 	same_beta(beta, listed)
 }
 
@@ -55,7 +59,7 @@ allowed_betas contains beta if {
 # title: The provider's tools that are listed, by name or as a dated version
 allowed_tools contains tool if {
 	some tool in input.action.properties.arguments.provider_tools
-	some listed in data.config.models.provider_tools
+	some listed in config.provider_tools
 	same_tool(tool, listed)
 }
 
@@ -101,7 +105,7 @@ deny contains {"code": "model.other_resource", "params": {}} if {
 #   reason: model.tool_forbidden
 deny contains {"code": "model.tool_forbidden", "params": {"tool": forbidden}} if {
 	some tool in input.context.model.tools
-	some forbidden in data.config.models.forbidden_tools
+	some forbidden in config.forbidden_tools
 	same_tool(tool, forbidden)
 }
 

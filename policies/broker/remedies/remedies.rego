@@ -8,13 +8,17 @@ package broker.remedies
 import data.broker.lib
 
 # METADATA
+# title: What is configured here
+config := data.config.remedies
+
+# METADATA
 # title: The request is made in an incident's session
 inside if input.context.incident.id != ""
 
 # METADATA
 # title: The action changes nothing outside the gate
 spared if {
-	some beginning in data.config.remedies.spared
+	some beginning in config.spared
 	startswith(input.action.name, beginning)
 }
 
@@ -41,15 +45,15 @@ fitting if input.context.evidence.fault in input.action.remedy.faults
 
 # METADATA
 # title: Actions may be asked for in this state of the incident
-open if input.context.incident.state in data.config.remedies.states
+open if input.context.incident.state in config.states
 
 # METADATA
 # title: The resource stands for no place
-placeless if input.resource.type in data.config.remedies.placeless
+placeless if input.resource.type in config.placeless
 
 # METADATA
 # title: The action tells people what became of an incident
-telling if input.action.name in data.config.remedies.telling
+telling if input.action.name in config.telling
 
 # METADATA
 # title: Seconds since an incident last wrote to the target
@@ -84,12 +88,12 @@ goes_first(other) if {
 # scope: document
 ahead contains other if {
 	some other in met
-	other.state in data.config.remedies.conflict.acting
+	other.state in config.conflict.acting
 }
 
 ahead contains other if {
 	some other in met
-	other.state in data.config.remedies.conflict.coming
+	other.state in config.conflict.coming
 	goes_first(other)
 }
 
@@ -116,7 +120,7 @@ deny contains {"code": "incident.wrong_state", "params": {"state": input.context
 # title: Another incident on the same target or a dependent goes first
 # custom:
 #   reason: incident.conflict
-deny contains {"code": "incident.conflict", "params": {"retry_s": data.config.remedies.conflict.retry_s}} if {
+deny contains {"code": "incident.conflict", "params": {"retry_s": config.conflict.retry_s}} if {
 	remedying
 	count(ahead) > 0
 }
@@ -164,7 +168,7 @@ deny contains {"code": "evidence.inconclusive", "params": {}} if {
 #   reason: evidence.below_minimum
 deny contains {"code": "evidence.below_minimum", "params": {"needs": needs, "minimum": minimum}} if {
 	remedying
-	some needs, minimum in data.config.remedies.evidence
+	some needs, minimum in config.evidence
 	input.context.evidence[needs] < minimum
 }
 
@@ -228,7 +232,7 @@ deny contains {"code": "remedy.hourly_cap", "params": {"max": input.action.remed
 #   reason: remedy.breaker_open
 deny contains {"code": "remedy.breaker_open", "params": {"ineffective": input.context.target.ineffective}} if {
 	remedying
-	input.context.target.ineffective >= data.config.remedies.ineffective_max
+	input.context.target.ineffective >= config.ineffective_max
 }
 
 # METADATA

@@ -8,15 +8,19 @@ package broker.residency
 import data.broker.lib
 
 # METADATA
+# title: What is configured here
+config := data.config.residency
+
+# METADATA
 # title: Data without a region of its own is at home where the tenant is
 # scope: document
-home := lib.tenant.home if input.resource.type in data.config.residency.home_of_tenant
+home := lib.tenant.home if input.resource.type in config.home_of_tenant
 
-home := data.config.residency.regions[input.resource.region] if not homeless
+home := config.regions[input.resource.region] if not homeless
 
 # METADATA
 # title: The resource stands for data of the tenant, not for a place
-homeless if input.resource.type in data.config.residency.home_of_tenant
+homeless if input.resource.type in config.home_of_tenant
 
 # METADATA
 # title: Where the data would be processed
@@ -31,7 +35,7 @@ model_call if input.action.name in data.config.models.calls
 
 # METADATA
 # title: Zones where data of a class may be processed
-zones[class] := data.config.residency.classes[class][home] if some class in input.action.data_classes
+zones[class] := config.classes[class][home] if some class in input.action.data_classes
 
 # METADATA
 # title: Zones where all of the data may be processed
@@ -40,7 +44,7 @@ shared := intersection({{zone | some zone in allowed} | some allowed in zones}) 
 # METADATA
 # title: Regions where all of the data may be processed
 regions contains region if {
-	some region, zone in data.config.residency.regions
+	some region, zone in config.regions
 	shared[zone]
 }
 
@@ -69,7 +73,7 @@ cleared contains class if some class in data.config.providers[input.context.mode
 #   reason: residency.class_unknown
 deny contains {"code": "residency.class_unknown", "params": {"class": class}} if {
 	some class in classes
-	not data.config.residency.classes[class]
+	not config.classes[class]
 }
 
 # METADATA
@@ -89,7 +93,7 @@ deny contains {"code": "residency.region_unknown", "params": {"what": place.what
 	count(classes) > 0
 	some place in places
 	region := place.region
-	not data.config.residency.regions[region]
+	not config.regions[region]
 }
 
 # METADATA
@@ -99,7 +103,7 @@ deny contains {"code": "residency.region_unknown", "params": {"what": place.what
 deny contains {"code": "residency.region_forbidden", "params": {"class": class, "home": home, "what": place.what}} if {
 	some class, _ in zones
 	some place in places
-	zone := data.config.residency.regions[place.region]
+	zone := config.regions[place.region]
 	not permits[class][zone]
 }
 

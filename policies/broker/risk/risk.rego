@@ -7,7 +7,10 @@ package broker.risk
 
 import data.broker.breakglass
 import data.broker.lib
-import data.broker.remedies
+
+# METADATA
+# title: What is configured here
+config := data.config.risk
 
 # METADATA
 # title: The tier; 4 when nothing else is known
@@ -38,11 +41,11 @@ known if {
 
 # METADATA
 # title: The tier that configuration fixes for the action
-exact := data.config.risk.exact[input.action.name]
+exact := config.exact[input.action.name]
 
 # METADATA
 # title: The matrix's tier for a write
-matrix := data.config.risk.matrix[input.action.reversibility][lib.environment.class] if lib.writing
+matrix := config.matrix[input.action.reversibility][lib.environment.class] if lib.writing
 
 # METADATA
 # title: The tier is the highest of these
@@ -55,21 +58,21 @@ floors contains 1 if automatic
 
 floors contains 2 if waiting
 
-floors contains data.config.risk.floor[input.action.name]
+floors contains config.floor[input.action.name]
 
 floors contains matrix + 1 if critical
 
-floors contains data.config.risk.busy.tier if busy
+floors contains config.busy.tier if busy
 
 # METADATA
 # title: The inventory marks the target as critical
-critical if input.resource.labels[data.config.risk.critical.label] in data.config.risk.critical.values
+critical if input.resource.labels[config.critical.label] in config.critical.values
 
 # METADATA
 # title: The requester has already written a lot today
 busy if {
 	lib.writing
-	input.context.usage.writes_today >= data.config.risk.busy.writes_today
+	input.context.usage.writes_today >= config.busy.writes_today
 }
 
 # METADATA
@@ -84,11 +87,11 @@ undoing if {
 automatic if {
 	lib.machine_involved
 	input.context.incident.id != ""
-	input.action.name in data.config.risk.automatic.actions
+	input.action.name in config.automatic.actions
 	input.action.reversibility == "reversible"
 	input.action.idempotent
 	input.context.evidence.verdict == "diagnosed"
-	input.context.evidence.confidence_milli >= data.config.risk.automatic.confidence_milli[input.resource.env]
+	input.context.evidence.confidence_milli >= config.automatic.confidence_milli[input.resource.env]
 	count(lacking) == 0
 	unswayed
 }
@@ -96,14 +99,14 @@ automatic if {
 # METADATA
 # title: What an agent needs about the target to act alone, and has too little of
 lacking contains needs if {
-	some needs, minimum in data.config.risk.automatic.evidence
+	some needs, minimum in config.automatic.evidence
 	input.context.evidence[needs] < minimum
 }
 
 # METADATA
 # title: Every other remedy of an agent waits for a person, in whatever environment
 waiting if {
-	remedies.remedying
+	data.broker.remedies.remedying
 	not automatic
 }
 
@@ -125,7 +128,7 @@ factors contains concat(".", ["reversibility", input.action.reversibility]) if l
 
 factors contains "action.fixed" if exact
 
-factors contains "action.floor" if data.config.risk.floor[input.action.name]
+factors contains "action.floor" if config.floor[input.action.name]
 
 factors contains "target.critical" if critical
 

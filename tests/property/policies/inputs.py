@@ -11,21 +11,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from broker.catalog import Action, Catalog
-from broker.policy import facts
-from tests.unit.policies.engines import content
+from tests.property.policies.coherent import ACTIONS, CONFIG, PERSONS, Input, coherent
 
-CONFIG = content().config
-ACTIONS = Catalog.from_manifests(content().manifests).actions()
-PERSONS = {
-    "agent": ("agent", "dev:agent-1"),
-    "auditor": ("human", "dev:auditor-1"),
-    "oncall": ("human", "dev:oncall-1"),
-    "operator": ("workload", "dev:probe"),
-    "security": ("human", "dev:security-1"),
-}
-WORDS = ["", "a", "é😀", "\u0000", "checkout", "EMAIL_7K3Q9M2XTB4C", "true", "0"]
-Input = dict[str, Any]
 Twist = Callable[[random.Random, Input], None]
 
 
@@ -39,119 +26,12 @@ def inputs(count: int, seed: int) -> list[Input]:
 def _one(source: random.Random, turns: Iterator[Twist], *, twisted: bool) -> Input:
     role = source.choice(sorted(PERSONS))
     granted = [action for action in ACTIONS if action.name in CONFIG["grants"][role]]
-    value = _coherent(source, role, source.choice(granted))
+    value = coherent(source, role, source.choice(granted))
     if twisted:
         next(turns)(source, value)
     if twisted and source.random() < 0.2:
         source.choice(FIELDS)(source, value)
     return value
-
-
-def _coherent(source: random.Random, role: str, action: Action) -> Input:
-    """What a well-behaved party of ``role`` would ask for ``action``."""
-    kind, who = PERSONS[role]
-    party = {"id": who, "type": kind, "roles": [role]}
-    parties = [party]
-    if role == "oncall" and action.name in CONFIG["grants"]["agent"] and source.random() < 0.3:
-        parties.append({"id": "dev:agent-1", "type": "agent", "roles": ["agent"]})
-    of_gate, of_model = action.connector == "gate", action.connector == "llm"
-    calls = action.name in CONFIG["models"]["calls"]
-    region = source.choice(["eu", "eu-west-1", "local"])
-    tenant = source.choice(sorted(CONFIG["tenants"]))
-    return {
-        "schema": "broker.input/v1",
-        "request_id": f"act_{source.randrange(10**9)}",
-        "subject": {
-            "id": who,
-            "type": kind,
-            "tenant": tenant,
-            "session": "" if kind == "human" and source.random() < 0.5 else "ses_a",
-            "parties": parties,
-            "acting": {"id": parties[-1]["id"], "type": parties[-1]["type"]},
-            "scopes": [],
-            "acr": "",
-            "auth_age_s": source.choice([0, 60, 3600]),
-        },
-        "action": {
-            "name": action.name,
-            "connector": action.connector,
-            "known": True,
-            "effect": action.effect.value,
-            "reversibility": action.reversibility,
-            "idempotent": action.idempotent,
-            "cost": action.cost,
-            "destinations": list(action.destinations),
-            "data_classes": list(action.data_classes),
-            "untrusted_result": bool(action.attacker_writable),
-            "remedy": dict(facts.NO_REMEDY),
-            "properties": {
-                "arguments": {name: source.choice(WORDS) for name in action.schema["properties"]}
-                | _said_of(source, action),
-                "reason": "it leaks" if action.effect.value == "write" else "",
-                "diagnosis": "",
-            },
-        },
-        "resource": {
-            "type": source.choice(action.resource_types),
-            "id": "claude-opus-5-5" if of_model else source.choice(["checkout", "payments", "storefront"]),
-            "env": "prod" if of_gate or of_model else source.choice(["prod", "prod", "staging"]),
-            "region": "local" if of_gate else region,
-            "tenant": tenant,
-            "labels": source.choice([{}, {}, {"tier": "critical"}, {"tier": "standard"}]),
-            "known": True,
-        },
-        "context": {
-            "now_s": source.randrange(2**33),
-            "dry_run": source.random() < 0.1,
-            "tainted": source.random() < 0.3,
-            "session_labels": {},
-            "intent_kinds": source.choice([[], ["alert"], ["task", "runbook"]]),
-            "provenance": {f"$.{name}": "trusted" for name in action.schema["properties"]},
-            **_outside(),
-            "usage": {"actions_today": source.randrange(500), "writes_today": source.choice([0, 0, 3, 49, 50])},
-            "approvals": [],
-            "killed": False,
-            "model": _model(source, region, calls=calls),
-            "endpoint": {"region": region, "provider": action.connector},
-        },
-    }
-
-
-def _outside() -> Input:
-    """The facts of an incident where there is none."""
-    return {
-        "evidence": dict(facts.NO_EVIDENCE),
-        "incident": copy.deepcopy(facts.NO_INCIDENT),
-        "target": copy.deepcopy(facts.NO_TARGET),
-        "work": dict(facts.NO_WORK),
-        "rollback": dict(facts.NO_ROLLBACK),
-        "time_box": copy.deepcopy(facts.NO_TIME_BOX),
-    }
-
-
-def _said_of(source: random.Random, action: Action) -> Input:
-    """Arguments of a model call that policy reads."""
-    if "headers" not in action.schema["properties"] or action.connector != "llm":
-        return {}
-    betas = source.choice(["claude-code-20250219, token-counting", "pdfs"])
-    return {
-        "headers": source.choice([{}, {"anthropic-version": "2023-06-01", "anthropic-beta": betas}]),
-        "provider_tools": source.choice([[], ["tool_search_tool_regex"]]),
-        "inference_geo": "",
-    }
-
-
-def _model(source: random.Random, region: str, *, calls: bool) -> Input:
-    if not calls:
-        return {"provider": "", "name": "", "region": "", "tools": [], "max_tokens": 0}
-    tools = source.choice([[], ["gate_act"], ["gate_act", "computer_inventory"]])
-    return {
-        "provider": "anthropic",
-        "name": "claude-opus-5-5",
-        "region": region,
-        "tools": tools,
-        "max_tokens": source.choice([0, 1024, 64000]),
-    }
 
 
 def _set(path: str, *values: Any) -> list[Twist]:
@@ -205,7 +85,7 @@ def _ask_as(role: str, name: str) -> Twist:
     action = next(each for each in ACTIONS if each.name == name)
 
     def twist(source: random.Random, value: Input) -> None:
-        value.update(_coherent(source, role, action))
+        value.update(coherent(source, role, action))
 
     return twist
 
@@ -317,6 +197,25 @@ def _undo(*, valid: bool) -> Twist:
             "others": [],
         }
         value["context"] |= {"incident": incident, "rollback": {"of": "act_1" if valid else "", "valid": valid}}
+
+    return twist
+
+
+def _break_glass(name: str, **changes: Any) -> Twist:
+    """A person asks for ``name`` under a break-glass that covers it, but for ``changes``."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("oncall", name)(source, value)
+        value["subject"] |= {"auth_age_s": 0, "session": "ses_a"}
+        resource = value["resource"]
+        value["context"]["breakglass"] = {
+            "id": "bgl_a",
+            "actions": [name],
+            "targets": [{part: resource[part] for part in ("type", "id", "env")}],
+            "people": [party["id"] for party in value["subject"]["parties"]],
+            "until_s": value["context"]["now_s"] + 1,
+            "overdue": False,
+        } | changes
 
     return twist
 
@@ -466,6 +365,9 @@ TWISTS: list[Twist] = [
     _remedy("local.cache.clear", context__target__oscillating=True),
     _undo(valid=True),
     _undo(valid=False),
+    _break_glass("tickets.ticket.delete"),
+    _break_glass("tickets.ticket.delete", people=["dev:oncall-2"]),
+    _break_glass("gate.breakglass.open", overdue=True),
     _send(),
     _send(requester="trusted"),
     _send(requester="untrusted"),

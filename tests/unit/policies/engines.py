@@ -18,8 +18,8 @@ POLICIES = ROOT / "policies"
 ENTRYPOINT = "data.broker.main.decision"
 EACH = f"[decision | some each in input.inputs; decision := {ENTRYPOINT} with input as each]"
 EACH_OPTED = (
-    "[decision | approval := input.approval; some each in input.inputs; "
-    f"decision := {ENTRYPOINT} with input as each with data.config.approval as approval]"
+    "[decision | config := input.config; some each in input.inputs; "
+    f"decision := {ENTRYPOINT} with input as each with data.config as config]"
 )
 
 Decide = Callable[[Mapping[str, Any]], Any]
@@ -42,13 +42,15 @@ def opted() -> Sequence[tuple[Mapping[str, Any], Sequence[Golden]]]:
     bases = {BASES: content().goldens[BASES]}
     made = []
     for number, each in enumerate(yaml.safe_load((Path(__file__).parent / "opted.yaml").read_text())):
-        shipped = content().config["approval"]
-        approval = {
-            name: {**value, **each["config"].get(name, {})} if isinstance(value, dict) else value
-            for name, value in shipped.items()
+        area = each["area"]
+        changed = {
+            name: {**value, **each["config"].get(name, {})}
+            if isinstance(value, dict)
+            else each["config"].get(name, value)
+            for name, value in content().config[area].items()
         }
         goldens = read_goldens(bases | {f"golden/opted/{number}": {"cases": each["cases"]}})
-        made.append(({**content().config, "approval": approval}, goldens))
+        made.append(({**content().config, area: changed}, goldens))
     return made
 
 
@@ -78,10 +80,10 @@ def decider(engine: Any) -> Decide:
     return decide
 
 
-def on_opa(inputs: Sequence[Mapping[str, Any]], approval: Mapping[str, Any] | None = None) -> list[Any]:
+def on_opa(inputs: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None = None) -> list[Any]:
     """All decisions of one real OPA process; an undefined one would be missing, so the count is checked.
 
-    ``approval`` replaces the configuration's part of that name.
+    ``config`` replaces the whole configuration.
     """
     done = subprocess.run(
         [
@@ -93,9 +95,9 @@ def on_opa(inputs: Sequence[Mapping[str, Any]], approval: Mapping[str, Any] | No
             "--stdin-input",
             "--format",
             "raw",
-            EACH if approval is None else EACH_OPTED,
+            EACH if config is None else EACH_OPTED,
         ],
-        input=json.dumps({"inputs": inputs, "approval": approval}),
+        input=json.dumps({"inputs": inputs, "config": config}),
         capture_output=True,
         text=True,
         check=False,

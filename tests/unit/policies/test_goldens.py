@@ -27,9 +27,8 @@ from tests.unit.policies.engines import (
 IMPLIED = {
     "input.schema ==",
     "configured",
-    "data.config.",
-    "allowlist.complete",
-    "approval.settled",
+    "data.broker.allowlist.complete",
+    "data.broker.approval.settled",
     "obligations.limits",
     "obligations.cap",
 }
@@ -54,7 +53,7 @@ def test_every_golden_decision_holds_on_opa() -> None:
 def test_decisions_under_a_configuration_that_is_not_shipped_hold_on_both_engines() -> None:
     for config, cases in opted():
         decide = on_regorus(content().modules, config)
-        theirs = on_opa([golden.input for golden in cases], config["approval"])
+        theirs = on_opa([golden.input for golden in cases], config)
         faults = [
             f"{golden.where}: {fault}"
             for golden, other in zip(cases, theirs, strict=True)

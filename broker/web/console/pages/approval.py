@@ -175,12 +175,13 @@ class ApprovalPage:
 
     async def console_acknowledge(self, request: Request) -> Response:
         """POST /console/inbox/{id}/acknowledgements: somebody has seen that it may run by itself."""
-        said, here = dict(await self._desk.fields(request)), request.path_params["id"]
+        said = dict(await self._desk.fields(request))
+        here = request.path_params["id"]
         arguments: dict[str, Json] = {"approval": here, "digest": said.get("digest", "")}
         try:
             await self._desk.ask(request, "gate.review.acknowledge", arguments, key=said.get("key", ""))
         except BrokerError as error:
-            if not error.error_code.startswith("approval.") or error.error_code == "approval.not_found":
+            if not error.error_code.startswith(ON_THE_PAGE) or error.error_code == "approval.not_found":
                 raise
             return await self._show(request, error)
         return self._desk.see_other(f"{PAGE}/{here}", told=words.timebox.acknowledged)
