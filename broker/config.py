@@ -181,6 +181,8 @@ class IncidentSettings(Section):
     severity_labels: tuple[str, ...] = ("severity",)
     trusted_labels: tuple[str, ...] = ("alertname", "service", "env", "severity")
     """Labels that only the monitoring's own rules set; every other label and every annotation is untrusted text."""
+    past_seconds: int = Field(default=30 * 86_400, ge=60)
+    """How far back an alert may say that it began; one that says more counts from there."""
     open_max: int = Field(default=500, ge=1)
     """Live incidents of one tenant; further alerts are refused."""
     open_severe: int | None = Field(default=None, ge=0)

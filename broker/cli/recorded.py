@@ -123,7 +123,7 @@ def _tables(cases: Mapping[str, Path], read: Mapping[str, Case]) -> list[str]:
     folders = ", ".join(f"{json.dumps(name)} = {json.dumps(str(path.resolve()))}" for name, path in cases.items())
     tables = [
         f"[web]\nattempts_per_minute_max = {PLENTY}\nattempts_burst_max = {PLENTY}\n",
-        "[incidents]\nmerge_seconds = 0\nopen_max = 5000\nactions_max = 100000\n",
+        "[incidents]\nmerge_seconds = 0\npast_seconds = 4000000000\nopen_max = 5000\nactions_max = 100000\n",
         f'[[connectors]]\nname = "replay"\nadapter = "replay"\n[connectors.settings]\ncases = {{{folders}}}\n',
     ]
     for name, case in read.items():

@@ -16,7 +16,6 @@ SEVERITY: Mapping[str, int] = {"info": 1, "warning": 2, "high": 3, "critical": 4
 LABELS_MAX = 64
 VALUE_CHARS_MAX = 2_048
 TITLE_CHARS_MAX = 512
-PAST_S = 30 * 86_400
 AHEAD_S = 300
 OWN = "gate:"
 """Begins the fingerprints of what the gate itself reports."""
@@ -77,11 +76,11 @@ def fingerprint_of(title: str, service: str, env: str, labels: Mapping[str, str]
     return hashlib.sha256(words).hexdigest()[:32]
 
 
-def bounded(alert: Alert, now_s: int) -> tuple[Alert, list[str]]:
+def bounded(alert: Alert, now_s: int, past_s: int) -> tuple[Alert, list[str]]:
     """Return the alert within the bounds, and the names of the texts that were cut.
 
     Names that something hangs on are not cut: one that is empty, too long or unknown raises ``BadRequest``. Times are
-    moved to where an alert can be: ``PAST_S`` back, ``AHEAD_S`` ahead; ``said_at`` keeps what the sender said.
+    moved to where an alert can be: ``past_s`` back, ``AHEAD_S`` ahead; ``said_at`` keeps what the sender said.
     """
     for name, most in _NAMES.items():
         value = getattr(alert, name)
@@ -104,15 +103,15 @@ def bounded(alert: Alert, now_s: int) -> tuple[Alert, list[str]]:
         trusted=_few(alert.trusted, "trusted", cut),
         said_at=alert.starts_at,
         order=min(alert.starts_at, now_s + AHEAD_S),
-        starts_at=alert.starts_at and within(alert.starts_at, now_s),
-        ends_at=alert.ends_at and within(alert.ends_at, now_s),
+        starts_at=alert.starts_at and within(alert.starts_at, now_s, past_s),
+        ends_at=alert.ends_at and within(alert.ends_at, now_s, past_s),
     )
     return whole, cut
 
 
-def within(at: int, now_s: int) -> int:
+def within(at: int, now_s: int, past_s: int) -> int:
     """The nearest instant to ``at`` that an alert of now can name."""
-    return min(max(at, now_s - PAST_S), now_s + AHEAD_S)
+    return min(max(at, now_s - past_s), now_s + AHEAD_S)
 
 
 def intent(alert: Alert) -> tuple[Intent, ...]:

@@ -58,7 +58,7 @@ class Incidents:
         ``LimitExceeded`` (``incident.flood``), which is counted in an incident of the gate's own. The texts of ``alert``
         have been redacted; ``by`` is its sender.
         """
-        whole, cut = alerts.bounded(replace(alert, sender=by), seconds(self._clock))
+        whole, cut = alerts.bounded(replace(alert, sender=by), seconds(self._clock), self._settings.past_seconds)
         found = await self._store.write(lambda c: self._intake(c, tenant, by).receive(whole, cut))
         if isinstance(found, Flooded):
             raise _flood(found.why)

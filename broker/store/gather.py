@@ -24,7 +24,7 @@ class Gathered:
     """``actions_today`` and ``writes_today`` of the acting party; advisory."""
     proposal: Proposal | None
     """The live proposal of the action, else its newest, as it stands now."""
-    breakglass: Mapping[str, Json] = field(default_factory=dict)
+    breakglass: Mapping[str, Json] = field(default_factory=lambda: breakglass.facts((), 0))
     """``breakglass.facts`` of the tenant."""
 
 

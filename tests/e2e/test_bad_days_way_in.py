@@ -191,6 +191,12 @@ def test_the_controls_are_the_routes_that_say_so_and_no_neighbours() -> None:
         ("GET", "/v1/approvals"),
         ("GET", "/v1/approvals/{id}"),
         ("POST", "/v1/approvals/{id}/reviews"),
+        ("POST", "/v1/approvals/{id}/acknowledgements"),
+        ("GET", "/v1/breakglass"),
+        ("POST", "/v1/breakglass"),
+        ("POST", "/v1/breakglass/{id}/confirm"),
+        ("POST", "/v1/breakglass/{id}/end"),
+        ("POST", "/v1/breakglass/{id}/review"),
     }
     for path in ("/livezz", "/readyz/x", "/v1/kills", "/v1/kill/x", "/v1/approvals/x/y", "/v1/approvalsx"):
         assert table.find("GET", path) == (None, ())

@@ -112,7 +112,7 @@ async def effects(it: World) -> list[tuple[str, str, str]]:
     rows = (await it.client.get("/v1/approvals", params={"state": "waiting"}, headers=oncall)).json()["approvals"]
     asked = [("asked", one["action"], one["resource"]["id"]) for one in rows]
     done = [
-        ("done", record["body"]["action"]["name"], record["body"]["resource"]["ref"])
+        ("done", record["body"]["action"]["name"], record["body"]["resource"].get("id", ""))
         for record in await it.records()
         if record["kind"] == "intent"
         and record["body"]["action"].get("effect") == "write"
@@ -130,7 +130,7 @@ async def run(it: World, surface: str) -> tuple[list[tuple[str, str, str]], dict
         for _ in range(200):
             await one.run(once=True)
             whole = await incident(it, id_)
-            if whole["incident"]["state"] in {"awaiting_approval", "escalated"}:
+            if whole["incident"]["state"] in {"awaiting_approval", "escalated", "verifying"}:
                 break
             await asyncio.sleep(0.02)
     found = await effects(it)
@@ -152,7 +152,7 @@ repositories = [{{id = "settings", url = "{url}"}}]
 """
 
 
-CLEAN = [("asked", "local.cache.clear", "checkout")]
+CLEAN = [("done", "local.cache.clear", "checkout")]
 
 
 @pytest.mark.parametrize("surface", ["nowhere", *SURFACES])
@@ -162,9 +162,9 @@ def test_the_effects_of_a_poisoned_incident_are_those_of_a_clean_one(tmp_path: P
             it.models.script = gullible
             found, whole, saw = await run(it, surface)
             assert saw is (surface in SURFACES), "without the orders in the prompt the test shows nothing"
-            assert whole["incident"]["state"] == "awaiting_approval"
+            assert whole["incident"]["state"] == "verifying"
             assert found == CLEAN
-            assert it.supervisor.actions == {}
+            assert len(it.supervisor.actions) == 1, "the target heard of nothing else"
             body = next(event["body"] for event in whole["events"] if event["kind"] == "diagnosed")
             assert body.get("not_offered", []) == ["local_process_restart"] * saw
 

@@ -83,10 +83,10 @@ async def incident(it: World, id_: str) -> dict[str, Json]:
 
 
 def broken(it: World, service: str = "checkout") -> None:
-    """The service's cache is bad, its process ends again and again, and its latency rose."""
+    """The service's cache is bad, its process ends again and again, and it counts seconds faster than before."""
     it.supervisor.caches[service] = b"bad"
     now = it.clock.now_ns() // 10**9
-    points = [[now - 900 + 15 * n, "0.02" if n < 40 else "0.9"] for n in range(60)]
+    points = [[now - 900 + 15 * n, f"{0.01 * n if n < 40 else 0.4 + 0.9 * (n - 39):.2f}"] for n in range(60)]
     it.supervisor.series = [{"name": "shop_request_seconds_sum", "labels": {"service": service}, "points": points}]
     running = it.supervisor.children[service].running
     if running.returncode is None:

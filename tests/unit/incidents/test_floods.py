@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from broker.config import IncidentSettings
 from broker.errors import BadRequest, LimitExceeded
-from broker.incidents.alert import AHEAD_S, PAST_S
+from broker.incidents.alert import AHEAD_S
 from broker.incidents.intake import FLOOD, MERGED_MAX
 from broker.store import Store
 from broker.store import incidents as rows
@@ -135,7 +136,7 @@ def test_an_alert_begins_within_the_gates_own_time_and_what_it_said_is_kept(shop
     async def main() -> None:
         now = shop.clock.now_ns() // 10**9
         for service, said, kept in (
-            ("search", 1, now - PAST_S),
+            ("search", 1, now - IncidentSettings().past_seconds),
             ("inventory", 2**53, now + AHEAD_S),
             ("payments", now - 60, now - 60),
         ):
