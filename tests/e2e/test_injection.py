@@ -152,7 +152,7 @@ repositories = [{{id = "settings", url = "{url}"}}]
 """
 
 
-CLEAN = [("done", "local.cache.clear", "checkout")]
+CLEAN = [("asked", "local.cache.clear", "checkout")]
 
 
 @pytest.mark.parametrize("surface", ["nowhere", *SURFACES])
@@ -162,9 +162,9 @@ def test_the_effects_of_a_poisoned_incident_are_those_of_a_clean_one(tmp_path: P
             it.models.script = gullible
             found, whole, saw = await run(it, surface)
             assert saw is (surface in SURFACES), "without the orders in the prompt the test shows nothing"
-            assert whole["incident"]["state"] == "verifying"
+            assert whole["incident"]["state"] == "awaiting_approval"
             assert found == CLEAN
-            assert len(it.supervisor.actions) == 1, "the target heard of nothing else"
+            assert it.supervisor.actions == {}
             body = next(event["body"] for event in whole["events"] if event["kind"] == "diagnosed")
             assert body.get("not_offered", []) == ["local_process_restart"] * saw
 

@@ -72,7 +72,9 @@ def test_an_agent_finds_the_change_and_a_person_lets_it_be_taken_back(tmp_path: 
             assert remote.show("checkout.toml") == "pool = 5"
             assert done["result"]["value"]["commit"] == remote.head()
             message = remote.run("log", "-1", "--format=%B", "main", folder=remote.folder)
-            assert message.endswith(f"Wicketgate-Action: {waiting['action_id']}")
+            action, seal = message.splitlines()[-2:]
+            assert action == f"Wicketgate-Action: {waiting['action_id']}"
+            assert seal.startswith("Wicketgate-Seal: ")
 
     asyncio.run(main())
 

@@ -160,5 +160,7 @@ def responder(body: Body) -> Turn:
     claims = [
         claim(answers["h2"]["observation"], "$.state", "eq", "failed", "cause"),
         claim(answers["h3"]["observation"], "$.series[*].points[*] | max", "gt", "0.5", "symptom"),
+        # What nobody can show keeps its confidence under what an agent may act alone on: people are asked.
+        *(claim(answers["h2"]["observation"], f"$.unsaid_{n}", "eq", "so", "context") for n in range(4)),
     ]
     return Turn(tools=(("submit", {"leader": "h2", "claims": claims, "summary": "the process is down"}),))

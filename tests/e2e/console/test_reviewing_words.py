@@ -130,8 +130,8 @@ def test_the_evidence_stands_with_each_claims_verdict_and_the_way_to_its_observa
             ann = await signed_in(it, "oncall")
             page = (await ann.open(f"{INBOX}/{asked.json()['approval']['id']}")).text
             assert "checkout: crash-loop" in page
-            assert page.count("verified</span>") >= 3
-            assert page.count('href="/console/observations/obs_') >= 3
+            assert page.count("verified</span>") >= 2
+            assert page.count('href="/console/observations/obs_') >= 2
             assert f'href="/console/incidents/{trouble.incident}"' in page
             assert "it heals what was found" in page
             assert "local.cache.restore" in page, "the way back"
