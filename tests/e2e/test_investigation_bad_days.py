@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.sim.responding import broken, incident, report, responder, worker
+from tests.sim.responding import REMEDIED, broken, incident, report, responder, worker
 from tests.sim.world import World, world
 
 Json = Any
@@ -29,10 +29,6 @@ class Between:
             if self.seen == self.at:
                 await self.do()
         await self.it.app(scope, receive, send)
-
-
-REMEDIED = frozenset({"awaiting_approval", "auto_ok", "leased", "executing", "verifying"})
-"""The remedy waits for a person, or is on its way."""
 
 
 async def worked(it: World, id_: str, app: Any = None, *, model: bool = True) -> dict[str, Json]:

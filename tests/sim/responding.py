@@ -82,6 +82,10 @@ async def incident(it: World, id_: str) -> dict[str, Json]:
     return dict(answer.json())
 
 
+REMEDIED = frozenset({"awaiting_approval", "auto_ok", "leased", "executing", "verifying"})
+"""The remedy waits for a person, or is on its way."""
+
+
 def broken(it: World, service: str = "checkout") -> None:
     """The service's cache is bad, its process ends again and again, and it counts seconds faster than before."""
     it.supervisor.caches[service] = b"bad"
