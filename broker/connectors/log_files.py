@@ -1,10 +1,11 @@
 """Log files of this machine, rotated ones included, read from their newest end.
 
 A file is named by its path; ``path.1``, ``path.2.gz`` and ``path-20260101`` beside it are its older parts. All are opened
-before any is read, and once more when the newest was rotated meanwhile, so that no line is lost or read twice. Blocking:
+before any is read, and once more when one of them was rotated meanwhile, so that no line is lost or read twice. Blocking:
 run it in a thread; ``stop`` ends it early.
 """
 
+import contextlib
 import gzip
 import os
 import re
@@ -23,6 +24,7 @@ from broker.errors import UpstreamFailed
 _BLOCK: Final = 65_536
 _ROTATED: Final = re.compile(r"[.-](\d{1,10})(?:\.(?:log|gz|log\.gz))?")
 _ROTATED_MAX: Final = 64
+_OPENED_MAX: Final = 100
 _STEP: Final = 2000
 """Lines between two looks at ``stop``."""
 
@@ -124,31 +126,36 @@ def _beneath(descriptor: int, path: Path, roots: Sequence[Path]) -> bool:
 
 
 def _opened(path: Path, stack: ExitStack, cut: list[str], roots: Sequence[Path]) -> list[tuple[str, BinaryIO]]:
-    """The file and its rotated parts, oldest first; opened again while a rotation changes what the names mean."""
-    for _ in range(5):
-        newest = stack.enter_context(opened(path, roots=roots))
-        parts = [(path.name, newest)]
-        seen, unread = {_identity(newest)}, list[str]()
-        for older in _rotated(path):
-            try:
-                file = opened(older, roots=roots, found=True)
-            except UpstreamFailed as error:
-                # One that is gone was deleted or renamed since the listing: the check below decides.
-                unread += [error.detail] if older.exists() else []
-                continue
-            stack.enter_context(file)
-            if _identity(file) not in seen:
-                seen.add(_identity(file))
-                parts.append((older.name, file))
-        with opened(path, roots=roots) as again:
-            if _identity(again) == _identity(newest):
-                cut += unread
-                return parts[::-1]
+    """The file and its rotated parts, oldest first; opened again while a rotation changes what the names mean.
+
+    A rotation renames the older parts first and the newest last: all names must mean the same before and after.
+    """
+    for _ in range(_OPENED_MAX):
+        with ExitStack() as tried:
+            before = _rotated(path)
+            newest = tried.enter_context(opened(path, roots=roots))
+            parts = [(path.name, newest)]
+            seen, unread = {_identity(newest)}, list[str]()
+            for older in before:
+                try:
+                    file = tried.enter_context(opened(older, roots=roots, found=True))
+                except UpstreamFailed as error:
+                    # One that is gone was deleted or renamed since it was named: the check below decides.
+                    unread.append(error.detail)
+                    continue
+                if _identity(file) not in seen:
+                    seen.add(_identity(file))
+                    parts.append((older.name, file))
+            with opened(path, roots=roots) as again:
+                if _identity(again) == _identity(newest) and _rotated(path) == before:
+                    cut += unread
+                    stack.enter_context(tried.pop_all())
+                    return parts[::-1]
     raise UpstreamFailed(f"the log file {path.name} is rotated all the time", sent=False, code="upstream.log_file")
 
 
-def _rotated(path: Path) -> list[Path]:
-    """Older parts, newest first: by count upwards, by date downwards."""
+def _rotated(path: Path) -> dict[Path, tuple[int, int]]:
+    """Older parts, newest first (by count upwards, by date downwards), and which file each name means."""
     named = []
     for entry in path.parent.iterdir():
         match = _ROTATED.fullmatch(entry.name.removeprefix(path.name)) if entry.name.startswith(path.name) else None
@@ -156,7 +163,12 @@ def _rotated(path: Path) -> list[Path]:
             number = int(match[1])
             dated = len(match[1]) >= 8
             named.append((dated, -number if dated else number, entry))
-    return [entry for _, _, entry in sorted(named)[:_ROTATED_MAX]]
+    found = {}
+    for _, _, entry in sorted(named)[:_ROTATED_MAX]:
+        with contextlib.suppress(FileNotFoundError):
+            status = entry.lstat()
+            found[entry] = status.st_dev, status.st_ino
+    return found
 
 
 def _identity(file: BinaryIO) -> tuple[int, int]:

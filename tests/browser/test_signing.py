@@ -102,7 +102,7 @@ def test_a_person_enrols_signs_by_keyboard_and_another_decisions_signature_is_re
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Sign and approve"
         page.keyboard.press("Enter")
-        page.get_by_text("Your approval is on record.").wait_for()
+        page.get_by_role("status").filter(has_text="Your approval is on record.").wait_for()
         assert window.look() == []
         with gate.client("security") as client:
             told = client.get(f"/v1/approvals/{second}").json()

@@ -1,4 +1,4 @@
-"""One gate under load, killed at random moments and started again, until it has died often enough.
+"""One gate under load, killed at random points of its work and started again, until it has died often enough.
 
 The load is a handful of agents' clients that write through the gate to a service which counts every effect by the
 action's id. A client that got no answer sends the same request again under the same key, as clients do.
@@ -26,6 +26,8 @@ from tests.sim.upstream import Seen, UpstreamSim, whole
 
 CLIENTS = 8
 START_SECONDS = 60.0
+ANSWERS_MAX = 12
+"""Answers between two kills, at most; none is possible."""
 TOKEN_SECONDS = 240.0
 STATUS_OF = '\n      status_of: {path: "/effects/{action_id}", field: state, done: [done], not_done: [absent]}'
 
@@ -70,6 +72,7 @@ class Campaign:
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = asyncio.Event()
+        self._grown = asyncio.Event()
         self._over = False
         self._token, self._token_until, self._session, self._number = "", 0.0, "", 0
 
@@ -85,7 +88,9 @@ class Campaign:
             await self._start()
             clients = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
             while self.seen.kills < self._kills:
-                await asyncio.sleep(self._random.uniform(0.05, 1.5))
+                # So many answers, then a moment: a slow host is killed at the same points of the work as a fast one.
+                await self._more_acknowledged(self._random.randint(0, ANSWERS_MAX))
+                await asyncio.sleep(self._random.uniform(0, 0.2))
                 await self._kill()
                 if self.seen.kills < self._kills and self._random.random() < 0.15:
                     # Dying again while it starts, reads its log and recovers.
@@ -152,6 +157,13 @@ class Campaign:
             self._token_until = 0.0
             await self._sign_in(client)
         self._ready.set()
+
+    async def _more_acknowledged(self, count: int) -> None:
+        until = len(self.seen.acknowledged) + count
+        async with asyncio.timeout(START_SECONDS):
+            while len(self.seen.acknowledged) < until:
+                self._grown.clear()
+                await self._grown.wait()
 
     async def _kill(self) -> None:
         assert self._process is not None
@@ -231,6 +243,7 @@ class Campaign:
             Acknowledged(key, body["action_id"], body["status"], receipt["seq"], receipt["leaf"])
         )
         self.seen.keys.setdefault(key, set()).add(body["action_id"])
+        self._grown.set()
 
     async def _answer(self, seen: Seen, writer: asyncio.StreamWriter) -> None:
         """The service: an effect is counted when it arrives, and answered a little later."""

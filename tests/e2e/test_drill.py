@@ -19,6 +19,6 @@ def test_ten_kills_lose_no_acknowledged_record_and_repeat_no_effect(tmp_path: Pa
     row = drill(store, kills=KILLS, seed=7, folder=tmp_path)
     assert row["violations"] == []
     assert row["kills"] == KILLS
-    assert row["acknowledged"] >= KILLS // 2, row  # a slow host answers less often between two kills
+    assert row["acknowledged"] >= KILLS, row
     # Not one effect an acknowledgement: an action may be answered as failed, and answered again after a restart.
     assert row["effects"] >= KILLS // 2, row
