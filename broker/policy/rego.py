@@ -108,12 +108,13 @@ def text_at(source: bytes, span: Mapping[str, int]) -> str:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and everything below it."""
-    yield node
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for child in children:
-        if isinstance(child, (dict, list)):
-            yield from walk(child)
+    """The node and everything below it, in no order that means anything."""
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        children = each.values() if isinstance(each, dict) else each
+        waiting.extend(child for child in children if isinstance(child, (dict, list)))
 
 
 def found(node: Node, kind: str) -> Iterator[dict[str, Any]]:
