@@ -70,6 +70,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("logbook:live", "WHATWG HTML 9.2", "the log is followed by number: resumed without loss or repeat, per tenant, bounded, ended with the reason", "e2e/test_events.py", "unit/sdk/test_events.py"),
     _("logbook:search", "broker/logbook", "every search finds exactly what fits, in pages both ways, looking at no more than it may", "unit/logbook/test_index.py", "e2e/test_log_reading.py"),
     _("logbook:exports", "broker/logbook", "exports are the log's own bytes, verify by themselves, run no formula, and expire", "unit/logbook/test_bundle.py", "e2e/test_exports.py"),
+    _("logbook:bundle-signatures", "WebAuthn level 2, RFC 8032, FIPS 186-5", "a bundle's own verifier checks the checkpoint's and every approval's signature, with nothing but Python", "unit/logbook/test_verifier.py", "e2e/test_export_signatures.py"),
     _("console:lab", "broker/lab.py", "the redaction lab shows what redaction makes of a text, as the command line does, and keeps nothing of it", "e2e/console/test_redaction_lab.py"),
     _("console:failures", "broker/web/console", "what fails in the gate is a page for people with a reference and no stack, also where no template can be filled", "e2e/console/test_failures.py"),
     _("console:usage", "broker/usage.py", "tokens, money and what is left of limits by agent and model; every figure can be counted again from the log", "e2e/console/test_usage_page.py", "unit/logbook/test_usage.py"),

@@ -18,6 +18,8 @@ from broker.logbook.lines import Line
 from broker.model import Json
 
 ENTRIES, EVENTS, PROOFS, TAR = "entries.jsonl", "events.csv", "proofs.jsonl", "bundle.tar"
+SIGNING, SIGNING_PROOFS = "signing.jsonl", "signing-proofs.jsonl"
+"""Records that the reviews among the entries rest on: what was proposed, and the security keys that signed."""
 VERIFIER = Path(__file__).with_name("verify.py.txt")
 GUIDE = Path(__file__).with_name("README-auditor.md")
 COLUMNS = (

@@ -7,7 +7,7 @@ for. Its bytes lie in the gate's database, so that any replica gives them; its d
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +47,8 @@ class _Made:
     first: int = -1
     last: int = -1
     kinds: frozenset[str] = frozenset()
+    reviews: list[Mapping[str, Any]] = field(default_factory=list)
+    """Records of reviews among them."""
 
 
 class Exports:
@@ -190,19 +192,37 @@ class Exports:
             made.last = found[-1][0].seq
             made.entries += len(found)
             made.kinds |= {line.kind for _, line in found}
+            made.reviews += [entry.record for entry, line in found if line.kind == "review"]
         if out[0].tell() > BYTES_MAX or (row.form == "bundle" and made.entries > BUNDLE_RECORDS_MAX):
             raise _TooMuch("export.too_large")
 
     async def _bundle(self, claimed: Claimed, row: ExportRow, made: _Made, folder: Path) -> None:
         """Proofs under one checkpoint, the manifest, the verifier and the page for the auditor."""
+        behind = {one.seq: one.encoded for one in await self._behind(row.tenant, made.reviews)}
+        (folder / bundle.SIGNING).write_bytes(b"".join(behind[seq] + b"\n" for seq in sorted(behind)))
         note = await self._records.checkpoint(row.tenant)
         size = int(note.split("\n")[1])
-        with (folder / bundle.ENTRIES).open("rb") as lines, (folder / bundle.PROOFS).open("wb") as proofs:
-            while numbers := bundle.numbers_of(lines, 100):
-                paths = await self._records.inclusions(row.tenant, numbers, size)
-                proofs.writelines(bundle.proof_line(seq, path) for seq, path in zip(numbers, paths, strict=True))
-                await self._still(claimed, row, row.last, made)
+        for records, proofs in ((bundle.ENTRIES, bundle.PROOFS), (bundle.SIGNING, bundle.SIGNING_PROOFS)):
+            with (folder / records).open("rb") as lines, (folder / proofs).open("wb") as out:
+                while numbers := bundle.numbers_of(lines, 100):
+                    paths = await self._records.inclusions(row.tenant, numbers, size)
+                    out.writelines(bundle.proof_line(seq, path) for seq, path in zip(numbers, paths, strict=True))
+                    await self._still(claimed, row, row.last, made)
         bundle.finish(folder, note, str(self._records.verifier(row.tenant)), row.query, made.entries)
+
+    async def _behind(self, tenant: str, reviews: Sequence[Mapping[str, Any]]) -> list[Entry]:
+        """What these reviews answer, and the life of each security key that signed one: all that their check needs."""
+        found = [await self._records.told(tenant, about) for about in {str(one["about"]) for one in reviews}]
+        proposals = [one[0] for one in found if one is not None]
+        used = {one["body"]["signature"]["credential"] for one in reviews if "signature" in one["body"]}
+        keys, after = [], -1
+        while used and (page := await self._keys(tenant, after)):
+            keys += [one for one in page if _credential(one) in used]
+            after = page[-1].seq
+        return proposals + keys
+
+    async def _keys(self, tenant: str, after: int) -> list[Entry]:
+        return await self._records.entries(tenant, after=after, limit=PAGE, kinds=["authenticator"])
 
     async def _keep(self, row: ExportRow, path: Path) -> str:
         """Put the bytes where every replica finds them; their SHA-256."""
@@ -236,6 +256,12 @@ class Exports:
             await self._store.write(
                 lambda c, t=tenant, e=export: rows.change(c, t, e, state="expired", changed_at=now)  # type: ignore[misc]
             )
+
+
+def _credential(entry: Entry) -> str:
+    """The security key that a record of the kind ``authenticator`` is about."""
+    body: Any = entry.record["body"]
+    return str(body["authenticator"]["credential"])
 
 
 def _shown(row: ExportRow) -> dict[str, Json]:

@@ -1,0 +1,252 @@
+"""A bundle's own verifier checks the checkpoint's and the approvals' signatures, with nothing of ours and no library.
+
+To be the thief of the log's key, the test writes the tree anew over changed records: only the signatures can tell.
+"""
+
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from audit import canonical, merkle
+from audit.checkpoint import Checkpoint
+from audit.note import Note, Signature, verifier
+from broker.logbook import bundle
+from tests.e2e.test_exports import _file, _made, _verify
+from tests.e2e.test_signed_approvals import asked, critical, ready, waiting
+from tests.sim.authenticator import SoftwareKey, raw, text
+from tests.sim.world import World
+
+Change = Callable[[Any], None]
+Made = tuple[Path, str, list[bytes]]
+"""The unpacked bundle, the log's key, and every leaf of the log."""
+
+
+async def _approved(it: World, name: str, kind: Any) -> None:
+    """One restart of the critical process, approved with a key of this kind."""
+    key = SoftwareKey(kind)
+    await ready(it, name, key)
+    wants, person = await waiting(it), await it.person(name)
+    options = await asked(it, person, wants["approval"])
+    done = await it.review(person, wants["approval"], assertion=key.get(options))
+    assert done.status_code == 200, done.text
+    assert (await it.outcome(await it.person("oncall"), wants["action_id"])).json()["status"] == "done"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A bundle of one action's records, with an approval signed by ES256 and one by EdDSA."""
+    folder = tmp_path_factory.mktemp("export")
+
+    async def main() -> tuple[bytes, list[bytes]]:
+        async with critical(folder) as it:
+            await _approved(it, "security", "ES256")
+            await _approved(it, "deputy", "EdDSA")
+            auditor = await it.person("auditor")
+            export = (await _made(it, auditor, form="bundle", action="local.process.restart"))["export"]
+            leaves = [entry.encoded for entry in await it.gate.log.read("default", after=-1, limit=500)]
+            return await _file(it, auditor, export), leaves
+
+    content, leaves = asyncio.run(main())
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        tar.extractall(folder / "bundle", filter="data")
+    return folder / "bundle", (folder / "data" / "log.vkey").read_text().strip(), leaves
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def rewritten(made: Made, folder: Path, change: Change) -> subprocess.CompletedProcess[str]:
+    """Verify a bundle whose log had these changes from the beginning, under a new key of the log."""
+    source, _, leaves = made
+    changed = []
+    for leaf in leaves:
+        record = json.loads(leaf)
+        change(record)
+        changed.append(canonical.encode(record))
+    read = merkle.reader_of([merkle.leaf_hash(leaf) for leaf in changed])
+    private, name = Ed25519PrivateKey.generate(), json.loads(leaves[0])["log"]
+    body = Checkpoint(name, len(changed), merkle.root(len(changed), read)).text()
+    key = verifier(name, private.public_key().public_bytes_raw())
+    note = Note(body, (Signature(name, key.key_id, private.sign(body.encode())),))
+    folder.mkdir()
+    for records, proofs in ((bundle.ENTRIES, bundle.PROOFS), (bundle.SIGNING, bundle.SIGNING_PROOFS)):
+        numbers = [record["seq"] for record in lines(source / records)]
+        (folder / records).write_bytes(b"".join(changed[seq] + b"\n" for seq in numbers))
+        paths = [bundle.proof_line(seq, merkle.inclusion(seq, len(changed), read)) for seq in numbers]
+        (folder / proofs).write_bytes(b"".join(paths))
+    bundle.finish(folder, str(note), str(key), {}, len(lines(folder / bundle.ENTRIES)))
+    return _verify(folder, "--vkey", str(key))
+
+
+def reviews(change: Callable[[dict[str, Any]], Any]) -> Change:
+    """Change the bodies of signed reviews."""
+
+    def of(record: Any) -> None:
+        if record["kind"] == "review" and "signature" in record["body"]:
+            change(record["body"])
+
+    return of
+
+
+def test_the_verifier_checks_every_signed_approval_of_the_bundle(made: Made) -> None:
+    folder, key, _ = made
+    assert "authenticator" not in {record["kind"] for record in lines(folder / bundle.ENTRIES)}
+    done = _verify(folder, "--vkey", key)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "signatures: ok - 2 signed approvals hold" in done.stdout
+    assert "keys removed: NOT CHECKED" in done.stdout
+
+
+def test_the_same_verifier_over_a_rewritten_log_says_yes_where_nothing_was_changed(made: Made, tmp_path: Path) -> None:
+    done = rewritten(made, tmp_path / "b", lambda record: None)
+    assert (done.returncode, "2 signed approvals hold" in done.stdout) == (0, True), done.stdout
+
+
+def flipped(encoded: str) -> str:
+    """The same text with one bit of its last byte changed."""
+    content = raw(encoded)
+    return text(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+FORGED: Mapping[str, tuple[Change, str]] = {
+    "another value": (
+        reviews(lambda body: body["signature"].update(value=flipped(body["signature"]["value"]))),
+        "its signature does not hold",
+    ),
+    "another counter": (
+        reviews(
+            lambda body: body["signature"].update(authenticator_data=flipped(body["signature"]["authenticator_data"]))
+        ),
+        "its signature does not hold",
+    ),
+    "another request": (
+        reviews(lambda body: body["approval"].update(digest="0" * 64)),
+        "what was signed is another decision",
+    ),
+    "another plan": (
+        reviews(lambda body: body["plan"].update(fingerprint="0" * 64)),
+        "what was signed is another decision",
+    ),
+    "another policy": (
+        reviews(lambda body: body["policy"].update(digest="0" * 64)),
+        "what was signed is another decision",
+    ),
+    "another person": (
+        reviews(lambda body: body["approval"].update(reviewers=["per_" + "0" * 32])),
+        "its security key is another person's",
+    ),
+    "no signature": (
+        reviews(lambda body: body.pop("signature")),
+        "approves without the signature that policy wants",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_approval_is_found_even_under_a_tree_that_fits_it(made: Made, tmp_path: Path, name: str) -> None:
+    change, reason = FORGED[name]
+    done = rewritten(made, tmp_path / "b", change)
+    assert done.returncode == 7, done.stdout
+    assert "signatures: FAILED - record " in done.stdout
+    assert reason in done.stdout
+
+
+def test_another_decisions_signature_approves_nothing(made: Made, tmp_path: Path) -> None:
+    """What was signed for one approval stands in the other's record."""
+    _, _, leaves = made
+    signed = [one for one in map(json.loads, leaves) if one["kind"] == "review" and "signature" in one["body"]]
+    given = {one["seq"]: one["body"]["signature"] for one in signed}
+    first, second = sorted(given)
+
+    def swap(record: Any) -> None:
+        if record["seq"] == first:
+            record["body"]["signature"] = given[second] | {"credential": given[first]["credential"]}
+
+    done = rewritten(made, tmp_path / "b", swap)
+    assert (done.returncode, "what was signed is another decision" in done.stdout) == (7, True), done.stdout
+
+
+def unconfirmed(record: Any) -> None:
+    if record["kind"] == "authenticator" and record["body"]["authenticator"]["verb"] == "confirmed":
+        record["body"]["authenticator"]["verb"] = "removed"
+
+
+def test_a_key_that_nobody_confirmed_signs_nothing(made: Made, tmp_path: Path) -> None:
+    done = rewritten(made, tmp_path / "b", unconfirmed)
+    assert (done.returncode, "its security key was not in force" in done.stdout) == (7, True), done.stdout
+
+
+def test_what_an_approval_rests_on_cannot_be_left_out(made: Made, tmp_path: Path) -> None:
+    source, key, _ = made
+    folder = tmp_path / "b"
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    for name in (bundle.SIGNING, bundle.SIGNING_PROOFS):
+        (folder / name).write_bytes(b"")
+    resealed(folder)
+    done = _verify(folder, "--vkey", key)
+    assert (done.returncode, "its security key was not in force" in done.stdout) == (7, True), done.stdout
+
+
+def resealed(folder: Path) -> None:
+    """Write the digests of the manifest anew, as a forger would."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in manifest["files"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def signatures(note: str) -> Iterator[str]:
+    """The checkpoint with another signature, another key's line, and none."""
+    body, _, line = note.partition("\n\n")
+    mark, name, value = line.strip("\n").split(" ")
+    blob = base64.b64decode(value)
+    for changed in (
+        blob[:-1] + bytes([blob[-1] ^ 1]),
+        blob[:4] + bytes([blob[4] ^ 1]) + blob[5:],
+        bytes(4) + blob[4:],
+        blob[:4] + bytes(64),
+        blob[:20],
+    ):
+        yield f"{body}\n\n{mark} {name} {base64.b64encode(changed).decode()}\n"
+    yield f"{body}\n\n"
+
+
+def test_a_checkpoint_with_another_signature_fails_with_the_reason(made: Made, tmp_path: Path) -> None:
+    source, key, _ = made
+    folder = tmp_path / "b"
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    for note in signatures((source / "checkpoint").read_text()):
+        (folder / "checkpoint").write_text(note)
+        resealed(folder)
+        done = _verify(folder, "--vkey", key)
+        assert done.returncode == 7, done.stdout
+        assert "signer: FAILED" in done.stdout or "bundle: FAILED - it cannot be read" in done.stdout
+    kept = folder / "kept"
+    kept.write_text(note)
+    (folder / "checkpoint").write_bytes((source / "checkpoint").read_bytes())
+    resealed(folder)
+    done = _verify(folder, "--vkey", key, "--known-checkpoint", str(kept))
+    assert done.returncode == 7, done.stdout
+
+
+def test_it_runs_without_any_library(made: Made) -> None:
+    """Isolated, without site packages: nothing that was installed is in reach."""
+    folder, key, _ = made
+    command = [sys.executable, "-I", "-S", str(folder / "verify.py"), str(folder), "--vkey", key]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "2 signed approvals hold" in done.stdout) == (0, True), done.stdout + done.stderr
