@@ -19,7 +19,7 @@ from agents.loop import Ended, Heard, InputUnfit, Loop, LoopTool
 from agents.prompts import text
 from agents.prose import figureless
 from agents.rules import Finding
-from agents.tools import CLAIMS_SCHEMA, PLACES, Reads, claims_of
+from agents.tools import CLAIMS_SCHEMA, Reads, claims_of
 
 Json = Any
 
@@ -87,7 +87,7 @@ class Inquiry:
         self._reads = Reads(case)
         self._hypotheses: list[Hypothesis] = []
         self._submissions = 0
-        self._components = {name: kind for name, kind in case.facts.nodes.items() if kind not in PLACES}
+        self._components = case.facts.components
         components = list(self._components) or [case.facts.service]
         propose = LoopTool(
             "propose",

@@ -12,12 +12,10 @@ from agents.brief import brief
 from agents.case import Case, Offered
 from agents.loop import InputUnfit, LoopTool, check
 from agents.prose import figureless
-from agents.rules import Query, Seen
+from agents.rules import PLACES, Query, Seen
 
 Json = Any
 
-PLACES = frozenset({"prometheus", "repository", "replay", "model", "gate", "alertmanager", "notify"})
-"""Types of resources that are no component: an action on one of them reads only resources of exactly that type."""
 CLAIMS_MAX = 20
 ID_PATTERN = "^obs_[a-z0-9]{1,40}$"
 CLAIM_SCHEMA: Mapping[str, Json] = {
@@ -96,7 +94,7 @@ class Reads:
 def _resources(case: Case, one: Offered) -> list[str]:
     """``type:id`` of everything of this incident's environment that the action may read."""
     nodes = case.facts.nodes
-    components = [name for name, known in nodes.items() if known not in PLACES]
+    components = case.facts.components
     found = []
     for kind in one.types:
         exact = [name for name, known in nodes.items() if known == kind]

@@ -2,6 +2,8 @@
 
 A component is a name in one environment as one tenant sees it; inventory items of several types that share a name
 (the process, its logs, its repository) are one component. ``depends_on`` names components of the same environment.
+Some names are no component but a place where things are kept or measured: a repository, a recorded case, a metric server,
+a configuration file or a log that nothing in the topology is tied to. Nothing is at fault there.
 """
 
 from collections import deque
@@ -14,15 +16,22 @@ from broker.errors import BadRequest
 from broker.model import Json
 
 Edges = Mapping[str, tuple[str, ...]]
+PLACES = frozenset(
+    {"prometheus", "repository", "replay", "model", "gate", "alertmanager", "notify", "webhook", "project", "tickets"}
+)
+"""Types of resources that hold what many components say, and are none themselves."""
+KEPT = frozenset({"config", "logs"})
+"""Types of what belongs to a component; under a name of its own it is one only where the topology ties it to others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One name: the type that the inventory gives first, and who owns it."""
+    """One name: what it is, and who owns it."""
 
     id: str
     env: str
     type: str
+    """The first of its items' types that is no mere place."""
     owners: tuple[str, ...]
 
 
@@ -38,6 +47,14 @@ class Graph:
 
     def __contains__(self, component: object) -> bool:
         return component in self.components
+
+    @property
+    def places(self) -> frozenset[str]:
+        """Names of places, which are never at fault."""
+        return frozenset(name for name, known in self.components.items() if self._is_place(name, known.type))
+
+    def _is_place(self, name: str, kind: str) -> bool:
+        return kind in PLACES or (kind in KEPT and not (self.needs.get(name) or self.serves.get(name)))
 
     def dependencies(self, component: str) -> tuple[str, ...]:
         """What it depends on directly."""
@@ -119,7 +136,8 @@ def _graph(env: str, items: Iterable[InventoryItem]) -> Graph:
     for item in items:
         known = components.get(item.id) or Component(item.id, env, item.type, ())
         owners = tuple(dict.fromkeys((*known.owners, *item.owners)))
-        components[item.id] = Component(item.id, env, known.type, owners)
+        kind = item.type if known.type in PLACES | KEPT and item.type not in PLACES | KEPT else known.type
+        components[item.id] = Component(item.id, env, kind, owners)
         needs.setdefault(item.id, set()).update(item.depends_on)
     for name, wanted in needs.items():
         for missing in sorted(wanted - components.keys()):

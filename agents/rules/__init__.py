@@ -2,6 +2,6 @@
 
 from agents.rules.finding import Candidate, Finding, Ruled
 from agents.rules.investigate import investigate
-from agents.rules.view import Facts, Query, Seen, View
+from agents.rules.view import PLACES, Facts, Query, Seen, View
 
-__all__ = ["Candidate", "Facts", "Finding", "Query", "Ruled", "Seen", "View", "investigate"]
+__all__ = ["PLACES", "Candidate", "Facts", "Finding", "Query", "Ruled", "Seen", "View", "investigate"]

@@ -26,7 +26,7 @@ class Scope:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.service = workload(facts.service) if facts.service not in facts.nodes else facts.service
-        near = (name for name in facts.nodes if not facts.edges or facts.depends(facts.service, name))
+        near = (name for name in facts.components if not facts.edges or facts.depends(facts.service, name))
         self.names = tuple(dict.fromkeys((self.service, facts.service, *near)))
         self.machines: set[str] = set()
         self._known = sorted(self.names, key=len, reverse=True)

@@ -5,6 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Json = Any
+PLACES = frozenset(
+    {"prometheus", "repository", "replay", "model", "gate", "alertmanager", "notify", "webhook", "project", "tickets"}
+)
+"""Types of resources that hold what many components say: an action on one reads only resources of exactly that type."""
+KEPT = frozenset({"config", "logs"})
+"""Types of what belongs to a component; under a name of its own it is one only where an edge ties it to others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +26,20 @@ class Facts:
     severity: int = 2
     alert: Mapping[str, Json] = field(default_factory=dict)
     nodes: Mapping[str, str] = field(default_factory=dict)
-    """Component -> type of its resource."""
+    """Name -> type of its resource; ``components`` are those that can be at fault."""
     edges: Sequence[tuple[str, str]] = ()
     """(from, to): ``from`` depends on ``to``."""
     memory: Sequence[Mapping[str, Json]] = ()
     """Past traces, best first."""
     resolved: bool = False
+
+    @property
+    def components(self) -> Mapping[str, str]:
+        """The nodes that can be at fault: no mere places, as the gate's judge tells them apart."""
+        tied = {name for edge in self.edges for name in edge}
+        return {
+            name: kind for name, kind in self.nodes.items() if kind not in PLACES and (kind not in KEPT or name in tied)
+        }
 
     def behind(self, component: str) -> tuple[str, ...]:
         """What ``component`` depends on directly, in the order of the edges."""

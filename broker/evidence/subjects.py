@@ -15,11 +15,8 @@ from broker.evidence.evaluate import Budget
 from broker.evidence.observations import Observation
 from broker.evidence.tracing import Found
 from broker.model import Json
+from broker.topology import PLACES
 
-PLACES = frozenset(
-    {"prometheus", "repository", "replay", "model", "gate", "alertmanager", "notify", "project", "tickets"}
-)
-"""Types of resources that hold what many components say, and are none themselves."""
 KEYS = (
     *("service", "component", "workload", "deployment", "app", "app_name", "service_name", "pod", "pod_name"),
     *("statefulset", "db_instance_identifier", "DBInstanceIdentifier", "db_instance", "source_identifier"),
@@ -46,6 +43,11 @@ class Paths(Protocol):
         """Every known name."""
         ...
 
+    @property
+    def places(self) -> Collection[str]:
+        """The known names where things are only kept or measured: nothing is at fault there."""
+        ...
+
     def path(self, component: str, symptom: str) -> tuple[str, ...]:
         """The way on which a fault of ``component`` reaches ``symptom``; empty if none."""
         ...
@@ -56,13 +58,17 @@ class Paths(Protocol):
 
 
 class Names:
-    """The components of one submission: those of the topology, the affected service, and what the submission names."""
+    """The components of one submission: those of the topology, the affected service, and what the submission names.
+
+    A place is none, whoever names it: its name in a line (``connection pool``, ``bad config``) is a word like others.
+    """
 
     def __init__(self, paths: Paths, service: str, besides: Collection[str] = ()) -> None:
         """``besides``: names of which no topology may know."""
         self.service = service
         self._paths = paths
-        self._names = frozenset({*paths.components, service, *besides} - {""})
+        self._places = frozenset(paths.places) - {service}
+        self._names = frozenset({*paths.components, service, *besides} - {""}) - self._places
         words = "|".join(re.escape(name) for name in sorted(self._names, key=lambda name: (-len(name), name)))
         self._word = re.compile(rf"(?<![A-Za-z0-9-])(?:{words or '(?!)'})(?![A-Za-z0-9])(?:-[A-Za-z0-9]+)*")
 
@@ -82,6 +88,10 @@ class Names:
         """Those of ``names`` that are components."""
         return {*names} & self._names
 
+    def at_fault(self, names: Collection[str]) -> frozenset[str]:
+        """Those of ``names`` that can be at fault: known ones, and unknown ones that are no place."""
+        return frozenset({*names} - self._places - {""})
+
     def edge(self, subject: str, named: Collection[str]) -> str:
         """What ``subject`` complains about: the one of its direct dependencies that is named; else ``subject``."""
         needed = [one for one in self._paths.dependencies(subject) if one in named and one != subject]
@@ -100,7 +110,7 @@ def about(seen: Observation, found: Sequence[Found], names: Names, budget: Budge
         budget.spend(5 + (len(one.node) // 256 if isinstance(one.node, str) else 0))
         here = _of_row(one, asked, names, place=place)
         common = here if number == 0 else common & here
-    return frozenset(common - {""})
+    return names.at_fault(common)
 
 
 def _is_place(seen: Observation) -> bool:

@@ -39,7 +39,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     one = {"nodes": ["ledger"], "edges": []}
     told = (entry(args={"service": "checkout"}, output=f"{words}\n") for words in (ORDERS, TRICK))
     recordings = {
-        "pool-1": (case(), [entry(), errors()]),
+        "pool": (case(), [entry(), errors()]),
         "single": (case(alert=None), [entry()]),
         "orders": (case(), [entry(), errors(), next(told)]),
         "trick": (case(), [entry(), errors(), next(told)]),
@@ -74,7 +74,7 @@ def _of_an_incident(folder: Path) -> Path:
 
 
 def test_a_recorded_fault_is_diagnosed_by_claims_that_the_gate_verified(results: dict[str, Any]) -> None:
-    result = results["pool-1"]
+    result = results["pool"]
     assert result["verdict"] == "diagnosed", result["why"]
     leader = result["ranked"][0]
     assert (leader["component"], leader["fault"]) == ("payments", "pool-leak")

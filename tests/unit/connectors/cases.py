@@ -14,7 +14,7 @@ SINCE, UNTIL = 1_770_000_000, 1_770_000_900
 def case(**change: Any) -> dict[str, Any]:
     """``case.json``; a change of None takes the member out."""
     whole = {
-        "id": "pool-1",
+        "id": "pool",
         "question": "why do payments fail",
         "alert": {"title": "HighErrorRate", "labels": {"service": "payments"}},
         "window": {"since": SINCE, "until": UNTIL},

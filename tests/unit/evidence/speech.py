@@ -82,9 +82,14 @@ def judged(
 
 
 def assessed(
-    *claims: dict[str, Any], seen: Sequence[Observation], graph: Any, since: int | None = None
+    *claims: dict[str, Any],
+    seen: Sequence[Observation],
+    graph: Any,
+    since: int | None = None,
+    service: str = "storefront",
+    besides: Sequence[str] = (),
 ) -> list[Judged]:
-    """Claims over ``seen`` as the gate assesses them, for an alert of the storefront that began at ``since``."""
+    """Claims over ``seen`` as the gate assesses them, for an alert of ``service`` that began at ``since``."""
     by_id = {one.id: one for one in seen}
     read = read_claims(list(claims))
-    return assess(read, [by_id[one.observation] for one in read], graph, Symptom("storefront", since))
+    return assess(read, [by_id[one.observation] for one in read], graph, Symptom(service, since), besides)

@@ -18,14 +18,20 @@ from broker.topology import Component, Graph
 from tests.unit.evidence.speech import assessed, claim, observation
 
 SERVICES = ("storefront", "checkout", "payments", "inventory")
-NEEDS = {"storefront": ("checkout", "inventory"), "checkout": ("inventory", "payments"), "payments": ("cardnet",)}
+NEEDS = {
+    "storefront": ("checkout", "inventory"),
+    "checkout": ("config", "inventory", "payments"),
+    "payments": ("cardnet", "config"),
+}
 SERVES = {
     "checkout": ("storefront",),
     "inventory": ("checkout", "storefront"),
     "payments": ("checkout",),
     "cardnet": ("payments",),
+    "config": ("checkout", "payments"),
 }
-KINDS = {**dict.fromkeys(SERVICES, "process"), "cardnet": "external", "config": "repository"}
+PLACED = {"config": "repository", "pool": "replay", "secrets": "config", "audit": "logs"}
+KINDS = {**dict.fromkeys(SERVICES, "process"), "cardnet": "external", **PLACED}
 SHOP = Graph({name: Component(name, "prod", kind, ()) for name, kind in KINDS.items()}, NEEDS, SERVES)
 BEGIN, STEP, POINTS = 1_790_000_000, 15, 80
 ALERT = BEGIN + 60 * STEP
@@ -107,7 +113,7 @@ def prom(query: str, *series: dict[str, Any]) -> Observation:
 
 
 def replay(value: Any, **arguments: Any) -> Observation:
-    place = {"type": "replay", "id": "case/kubernetes", "env": "prod"}
+    place = {"type": "replay", "id": "pool/kubernetes", "env": "prod"}
     return seen("kubernetes.core.describe", "state", "", value, arguments, resource=place, connector="replay")
 
 
@@ -128,6 +134,11 @@ SAYS = ("$.lines[*].text", "contains")
         (log("payments", (ALERT, "cardnet: connection refused")), (*SAYS, "refused"), {"cardnet"}),
         (log("checkout", (ALERT, "cardnet: connection refused")), (*SAYS, "refused"), {"checkout"}),
         (log("checkout", (ALERT, "payments answered 502"), (ALERT, "error: full")), ("$.lines[*].text | count", "eq", 2), set()),
+        # A place is no component, whatever depends on it: its name in a line is a word.
+        (log("checkout", (ALERT, "error: bad config, secrets of the pool are gone")), (*SAYS, "gone"), {"checkout"}),
+        (replay("payments: connection pool exhausted", kind="pod"), ("text", "contains", "exhausted"), {"payments"}),
+        (log("audit", (ALERT, "error: full")), (*SAYS, "full"), set()),
+        (settings("secrets"), ("$.content", "contains", "pool_size"), set()),
         (state("inventory", "failed"), ("$.state", "eq", "failed"), {"inventory"}),
         (commits((ALERT - 60, "smaller pool", ["payments.toml"])), ("$.commits[0].commit", "eq", f"c{ALERT - 60}"), {"payments"}),
         (commits((ALERT - 60, "payments", ["docs/x.md"])), ("$.commits[0].commit", "eq", f"c{ALERT - 60}"), set()),
@@ -148,6 +159,25 @@ def test_the_gates_own_record_of_the_call_says_whom_a_claim_is_about(
     found = judged(answer, *asked, component="storefront", text="all of this is about the storefront")
     assert found.verified, found.finding
     assert found.about == about
+
+
+def test_a_place_is_no_cause_even_where_the_submission_names_it() -> None:
+    """An agent that names the repository as the cause does not make the services' complaints evidence against it."""
+    shop = [log("checkout", (ALERT, "error: no config")), log("payments", (ALERT, "error: config refused"))]
+    said = [claim(*SAYS, "config") | {"observation": one.id} for one in shop]
+    found = assessed(*said, seen=shop, graph=SHOP, since=ALERT, besides=["config"])
+    assert [one.about for one in found] == [{"checkout"}, {"payments"}]
+    weighed = weigh(Cause("config", "bad-config"), found, (), SHOP, Symptom("storefront", ALERT))
+    assert (weighed.verdict, weighed.support) == ("inconclusive", ())
+
+
+def test_an_affected_service_is_a_subject_whatever_it_is() -> None:
+    """The alert is about the metric server itself: then its own log tells of it."""
+    graph = Graph({"prometheus": Component("prometheus", "prod", "prometheus", ())})
+    seen_ = log("prometheus", (ALERT, "error: no space left"))
+    said = claim(*SAYS, "no space") | {"observation": seen_.id}
+    [found] = assessed(said, seen=[seen_], graph=graph, since=ALERT, service="prometheus")
+    assert found.about == {"prometheus"}
 
 
 # -- what says nothing --------------------------------------------------------------------------------------------------

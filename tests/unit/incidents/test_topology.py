@@ -51,6 +51,23 @@ def test_items_of_several_types_that_share_a_name_are_one_component() -> None:
     assert graph.dependencies("checkout") == ("db",)
 
 
+def test_what_only_keeps_or_measures_is_a_place_and_what_shares_a_component_s_name_is_that_component() -> None:
+    graph = built(
+        item("checkout", type="logs"),
+        item("checkout", "payments", "shop"),
+        item("payments", type="logs"),
+        item("shop", type="repository"),
+        item("metrics", type="prometheus"),
+        item("audit", type="logs"),
+        item("secrets", type="config"),
+    ).graph("t", "prod")
+    assert graph.components["checkout"].type == "process"
+    assert graph.places == {"shop", "metrics", "audit", "secrets"}, (
+        "others depend on the log of payments: it stands for it"
+    )
+    assert graph.path("shop", "checkout") == ("shop", "checkout")
+
+
 def test_environments_and_tenants_are_apart() -> None:
     topology = built(item("a", "b"), item("b"), item("a", env="staging"), item("x", tenants=["other"]))
     assert topology.graph("t", "staging").dependencies("a") == ()

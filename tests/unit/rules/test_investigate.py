@@ -162,6 +162,20 @@ def test_what_everybody_complains_about_and_nobody_can_look_into_is_a_dependency
     assert (finding.ranked[0].component, finding.ranked[0].fault) == ("cardnet", "dependency-down")
 
 
+def test_a_place_is_never_at_fault_though_everything_depends_on_it() -> None:
+    """Every service reads its configuration from the repository; its name in a line is a word like others."""
+    facts = shop()
+    edges = (*facts.edges, ("payments", "shop-config"), ("checkout", "shop-config"))
+    told = {
+        ("local.metrics.range", "payments", METRIC): errors("payments", own=2),
+        ("local.logs.search", "payments", ""): repeated("connection refused while reading shop-config"),
+    }
+    finding = found({**passing(), **told}, replace(facts, edges=edges))
+    assert [one.component for one in finding.ranked] == ["payments"]
+    tied = replace(facts, nodes={**facts.nodes, "secrets": "config", "ledger": "logs"}, edges=(("checkout", "ledger"),))
+    assert set(tied.components) == {"storefront", "checkout", "inventory", "payments", "ledger"}
+
+
 def test_errors_answered_by_something_outside_are_its_own_and_those_answered_by_what_can_be_asked_are_hearsay() -> None:
     said = {("local.logs.search", "payments", ""): repeated("cardnet answered 503", level="warning")}
     finding = outside(said)
