@@ -33,10 +33,15 @@ class AuthenticatorActs:
         }
 
     async def _read(self, principal: Principal, _said: Mapping[str, Any]) -> Json:
-        """Those of the tenant, and what one's own browser must be asked to register another."""
+        """Those of the tenant, and what one's own browser must be asked to register another, or why no browser can be."""
         known = await self._desk.listed(principal.tenant)
         shown = [_shown(one, principal) for one in known]
-        return {"authenticators": shown, "creation": self._desk.creation(principal, known)}
+        fault = self._desk.site.fault
+        return {
+            "authenticators": shown,
+            "creation": None if fault else self._desk.creation(principal, known),
+            "why_not": {"detail": fault.detail, "remedy": fault.error_remedy} if fault else None,
+        }
 
     async def _register(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         new = self._desk.proven(principal, said["until"], said["credential"])

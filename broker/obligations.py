@@ -128,8 +128,9 @@ class Obligations:
         redactor: Redactor,
         breakglass: BreakGlass,
         clock: Clock,
+        unsigned: str,
     ) -> None:
-        """Each collaborator owns one kind of duty."""
+        """Each collaborator owns one kind of duty; ``unsigned``: why nobody can sign at this gate, or empty."""
         self._limits = limits
         self._approvals = approvals
         self._leases = leases
@@ -137,6 +138,7 @@ class Obligations:
         self._redactor = redactor
         self._breakglass = breakglass
         self._clock = clock
+        self._unsigned = unsigned
 
     async def before(self, asked: Asked) -> Granted | Pending | Planned:  # noqa: C901, PLR0912 - one case a kind
         """Discharge in a fixed order, cheapest and most final first; raises the refusal that stops it."""
@@ -251,6 +253,12 @@ class Obligations:
                 "a model call cannot wait for approval",
                 code="approval.not_possible",
                 remedy="change the call so that policy permits it outright",
+            )
+        if duty.signature and self._unsigned:
+            raise ObligationFailed(
+                f"policy wants this signed, and nobody can sign here: {self._unsigned}",
+                code="approval.unsignable",
+                remedy="ask whoever runs the gate to give gate.url as https:// and a domain name",
             )
         proposal = asked.proposal
         if proposal is None:

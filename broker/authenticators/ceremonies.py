@@ -7,7 +7,9 @@ apart by prose only; and a page inside another site's frame is refused, which it
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -46,6 +48,35 @@ class Site:
 
     rp_id: str
     origin: str
+
+    @classmethod
+    def of(cls, url: str) -> "Site":
+        """The site of a public address."""
+        parts = urlsplit(url)
+        return cls(rp_id=parts.hostname or "", origin=f"{parts.scheme}://{parts.netloc}")
+
+    @property
+    def why_not(self) -> str:
+        """Why no browser asks an authenticator here; empty where they do.
+
+        WebAuthn level 2: an RP ID is a domain (section 5.1.2), and the page a secure context (W3C Secure Contexts 3.1).
+        """
+        if _is_address(self.rp_id):
+            return f"gate.url {self.origin} names a bare IP address, and security keys sign for a domain name only"
+        if not (self.origin.startswith("https:") or self.rp_id == "localhost" or self.rp_id.endswith(".localhost")):
+            return f"gate.url {self.origin} is not https, and browsers ask security keys on https pages only"
+        return ""
+
+    @property
+    def fault(self) -> BadRequest | None:
+        """The same with what to do about it."""
+        if not self.why_not:
+            return None
+        return BadRequest(
+            self.why_not,
+            code="authenticator.site",
+            remedy="give gate.url as https:// and a domain name that leads to the gate, and start it again",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +275,14 @@ def _as_json(said: Assertion) -> dict[str, Json]:
             "signature": record["value"],
         },
     }
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _object(value: Json) -> Mapping[str, Json]:

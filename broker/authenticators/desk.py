@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from webauthn.helpers import bytes_to_base64url
 
@@ -26,8 +25,7 @@ class Authenticators:
 
     def __init__(self, store: Store, clock: Clock, *, key: bytes, url: str) -> None:
         """``key`` makes registrations' challenges; ``url`` is the gate's public address."""
-        parts = urlsplit(url)
-        self.site = Site(rp_id=parts.hostname or "", origin=f"{parts.scheme}://{parts.netloc}")
+        self.site = Site.of(url)
         self._store = store
         self._clock = clock
         self._key = key
@@ -71,9 +69,12 @@ class Authenticators:
     def proven(self, person: Principal, until: int, said: Json) -> Authenticator:
         """The authenticator that this answer of ``create()`` registers; nothing is stored yet.
 
-        Raises ``Denied`` (``approval.not_a_person``, ``authenticator.expired``), ``BadRequest``.
+        Raises ``Denied`` (``approval.not_a_person``, ``authenticator.expired``), ``BadRequest`` (``authenticator.site``
+        where no browser asks for keys at this gate's address, and as ``ceremonies.register``).
         """
         now = seconds(self._clock)
+        if (fault := self.site.fault) is not None:
+            raise fault
         if person.subject.kind is not PartyKind.HUMAN or person.actor is not None:
             raise Denied("only a person, by their own sign-in, has authenticators", code="approval.not_a_person")
         if not now <= until <= now + CEREMONY_SECONDS:

@@ -38,6 +38,10 @@ def serve(config: Path | None, dev: bool, data: Path | None, port: int | None, p
     if policies is not None and not dev:
         raise click.UsageError("--policies goes with --dev: elsewhere the policy is a signed bundle")
     settings = configuration.load(config)
+    if dev and settings.gate.tls_certificate_file is not None:
+        raise Stop(
+            "--dev speaks plain HTTP on this machine", "leave gate.tls_certificate_file out, or run without --dev"
+        )
     chosen = {"data": data, "port": port}
     gate = settings.gate.model_copy(update={name: value for name, value in chosen.items() if value is not None})
     with _listener(gate.host, gate.port, dev=dev) as listener:
@@ -68,6 +72,7 @@ def _listener(host: str, port: int, *, dev: bool) -> socket.socket:
 def _run(settings: "Settings", listener: socket.socket, *, dev: bool, policies: Path | None) -> None:
     """Wire the gate and serve it on ``listener``."""
     from broker import wiring
+    from broker.authenticators import Site
     from broker.clock import SystemClock
     from broker.identity.dev import new_code
 
@@ -80,7 +85,10 @@ def _run(settings: "Settings", listener: socket.socket, *, dev: bool, policies: 
         raise Stop(str(error), "mend gate.url or WICKETGATE_DEV_CODE") from None
     if dev:
         places.remember_agent_key(settings.url, settings.gate.data / "keys" / "agent-1.jwk")
-    _serve(gate, settings, listener, _welcome(settings, "" if given else code) if dev else [f"ready: {settings.url}"])
+    welcome = _welcome(settings, "" if given else code) if dev else [f"ready: {settings.url}"]
+    if (fault := Site.of(settings.url).fault) is not None:
+        welcome.append(f"warning: no approval can be signed here: {fault.detail}; {fault.error_remedy}")
+    _serve(gate, settings, listener, welcome)
 
 
 def _welcome(settings: "Settings", code: str) -> list[str]:
@@ -90,7 +98,7 @@ def _welcome(settings: "Settings", code: str) -> list[str]:
     return [
         f"wicketgate: {settings.url} (development: this machine only; never for production)",
         f"data:       {settings.gate.data}",
-        *([f"code:       {code}    personas oncall, security and auditor sign in with it"] if code else []),
+        *([f"code:       {code}    personas oncall, security, deputy and auditor sign in with it"] if code else []),
         "next:",
         *([f"  {url}"] if url else []),
         *([f"  export WICKETGATE_DEV_CODE={code}    only where you work, never where an agent runs"] if code else []),
@@ -107,7 +115,9 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
     import uvicorn
 
     from broker.web.app import build
+    from broker.web.tls import TlsProtocol, context_of
 
+    tls = context_of(settings.gate) if settings.gate.tls_certificate_file else None
     failed: list[Exception] = []
     served = build(gate)
 
@@ -135,7 +145,8 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
 
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=TlsProtocol if tls else "httptools",
+        ssl_context_factory=(lambda *_: tls) if tls else None,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
         ws="none",
         lifespan="on",

@@ -33,8 +33,10 @@ def check(config: Path | None, data: Path | None, as_json: bool) -> None:
     """Read the configuration as the gate would, and stop at the first thing it would refuse."""
     chosen = local.settings(config, data)
     _check(chosen)
-    shown = {"ok": True, "url": chosen.url, "connectors": [one.name for one in chosen.connectors]}
-    click.echo(json.dumps(shown) if as_json else f"ok: {chosen.url}, {len(chosen.connectors)} connectors")
+    warnings = _warnings(chosen)
+    shown = {"ok": True, "url": chosen.url, "connectors": [one.name for one in chosen.connectors], "warnings": warnings}
+    lines = [f"ok: {chosen.url}, {len(chosen.connectors)} connectors", *(f"warning: {one}" for one in warnings)]
+    click.echo(json.dumps(shown) if as_json else "\n".join(lines))
 
 
 @configuration.command("print")
@@ -81,6 +83,10 @@ class Skipped(Exception):
     """There is nothing to look at."""
 
 
+class Doubtful(Exception):
+    """The gate runs so, and something will not work; with the remedy."""
+
+
 @click.command()
 @_config
 @_data
@@ -112,6 +118,8 @@ def _look(part: str, look: Callable[[], str]) -> Finding:
         return Finding(part, "ok", look())
     except Skipped as skipped:
         return Finding(part, "skip", str(skipped))
+    except Doubtful as doubtful:
+        return Finding(part, "warn", *doubtful.args)
     except Exception as error:
         failure = exits.read(error)
         if failure is None:
@@ -132,6 +140,25 @@ def _check(chosen: "Settings") -> None:
         except ValueError as error:
             raise Stop(f"identity.issuers {issuer.name}: {error}", "see docs/settings.md") from None
     local.signers(chosen)
+
+
+def _warnings(chosen: "Settings") -> list[str]:
+    """What the gate takes at its start and cannot live up to."""
+    try:
+        _signing(chosen)
+    except Doubtful as doubtful:
+        return ["; ".join(doubtful.args)]
+    return []
+
+
+def _signing(chosen: "Settings") -> str:
+    """Browsers ask for security keys at the gate's address."""
+    from broker.authenticators import Site
+
+    site = Site.of(chosen.url)
+    if (fault := site.fault) is not None:
+        raise Doubtful(f"no approval can be signed: {fault.detail}", fault.error_remedy)
+    return f"security keys sign for {site.rp_id}"
 
 
 def _keys(chosen: "Settings") -> str:
@@ -226,6 +253,7 @@ def _log(chosen: "Settings") -> str:
 
 
 _PARTS: Mapping[str, Callable[["Settings"], str]] = {
+    "signing": _signing,
     "keys": _keys,
     "policy": _policy,
     "store": _store,

@@ -14,7 +14,7 @@ from broker.cli.exits import NOT_AUTHENTICATED, UNREACHABLE, Stop
 
 CLIENTS: Mapping[str, str] = {"agent": "agent-1", "alerts": "alerts-1"}
 """Programs of the development provider -> their client ids; each has a key of its own in the gate's keys folder."""
-PERSONAS = ("oncall", "security", "auditor", *CLIENTS)
+PERSONAS = ("oncall", "security", "deputy", "auditor", *CLIENTS)
 CLIENT = "wicketgate-cli"
 DEV_PATH = "/dev-idp"
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"

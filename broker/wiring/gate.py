@@ -190,6 +190,7 @@ class Wiring(Rooms):
             redactor=self.redactor,
             breakglass=self.breakglass,
             clock=self.clock,
+            unsigned=self.authenticators.site.why_not,
         )
         return Pipeline(
             identity=self.identity,

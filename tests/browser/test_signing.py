@@ -12,8 +12,6 @@ from tests.browser.chrome import Chrome, Visited, visit
 from tests.sim.running_gate import RunningGate, process_toml, running_gate, supervised
 
 RESTART = "local.process.restart"
-SECOND = '[identity]\nfirst_administrators = ["dev:oncall"]\n'
-"""The on-call person holds the role security, too: somebody else must confirm the security engineer's key."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +21,7 @@ def signing_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGa
         supervised("ledger") as (supervisor, _),
         running_gate(
             tmp_path_factory.mktemp("signing"),
-            SECOND + process_toml(supervisor.server.url, "ledger") + 'labels = {tier = "critical"}\n',
+            process_toml(supervisor.server.url, "ledger") + 'labels = {tier = "critical"}\n',
         ) as started,
     ):
         yield started
@@ -64,8 +62,8 @@ def key() -> dict[str, str]:
 
 
 def confirm(gate: RunningGate, chrome: Chrome) -> None:
-    """The security engineer's key is confirmed by somebody else, in another window."""
-    with chrome.window(gate, "oncall") as window:
+    """The security engineer's key is confirmed by the deputy, in another window."""
+    with chrome.window(gate, "deputy") as window:
         page = visit(window, "/console/keys")
         page.get_by_role("button", name="Confirm").first.click()
         page.get_by_text("Confirmed: it counts from now on").wait_for()
@@ -115,7 +113,7 @@ def test_a_person_enrols_signs_by_keyboard_and_another_decisions_signature_is_re
 
 def test_a_key_that_does_not_answer_sends_nothing_and_says_so(chrome: Chrome, signing_gate: RunningGate) -> None:
     with (
-        chrome.window(signing_gate, "oncall") as window,
+        chrome.window(signing_gate, "deputy") as window,
         authenticator(window, isUserVerified=False, automaticPresenceSimulation=True),
     ):
         page = visit(window, "/console/keys")
@@ -126,7 +124,7 @@ def test_a_key_that_does_not_answer_sends_nothing_and_says_so(chrome: Chrome, si
 
 
 def test_without_scripts_the_page_says_what_is_missing(chrome: Chrome, signing_gate: RunningGate) -> None:
-    with chrome.window(signing_gate, "oncall", scripts=False) as window:
+    with chrome.window(signing_gate, "deputy", scripts=False) as window:
         window.page.goto("/console/keys")
         assert "This needs a browser with scripts and WebAuthn" in window.page.locator("main").inner_text()
 

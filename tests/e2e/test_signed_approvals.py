@@ -306,6 +306,38 @@ def test_the_console_asks_for_the_signature_and_takes_it(tmp_path: Path) -> None
     asyncio.run(main())
 
 
+def test_at_a_bare_ip_address_nothing_waits_for_a_signature_that_nobody_can_give_and_the_page_says_why(
+    tmp_path: Path,
+) -> None:
+    address = "http://127.0.0.1:8480"
+
+    async def main() -> None:
+        async with critical(tmp_path) as it:
+            await it.stop()
+            it.settings = it.settings.model_copy(update={"gate": it.settings.gate.model_copy(update={"url": address})})
+            await it.start()
+            it.client.base_url = httpx.URL(address)
+            person = await it.person("oncall")
+            session = await it.session(person)
+            asked_ = await it.act(person, RESTART, session, id_="payments")
+            assert code(asked_) == (403, "approval.unsignable")
+            assert "a bare IP address" in asked_.json()["detail"]
+            assert "a domain name" in asked_.json()["remedy"]
+            assert (await it.act(person, RESTART, session)).status_code == 202, "what needs no signature waits as ever"
+            credential = SoftwareKey().create({"challenge": text(b"x" * 32)}, origin=address)
+            new = await gate_act(it, await it.person("security"), "register", until=0, credential=credential)
+            assert code(new) == (400, "authenticator.site")
+            async with Visitor(it) as sue:
+                sue.client.base_url = httpx.URL(address)
+                await sue.sign_in("security")
+                page = await sue.open("/console/keys")
+                assert page.status_code == 200, page.text
+                assert "No security key can be used here" in sue.text
+                assert "data-webauthn" not in sue.text
+
+    asyncio.run(main())
+
+
 def _asked(visitor: Visitor) -> Any:
     """What the page's form asks the authenticator."""
     return json.loads(visitor.text.partition('data-webauthn="')[2].partition('">')[0])

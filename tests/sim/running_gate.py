@@ -65,7 +65,7 @@ class RunningGate:
         )
 
     def token(self, persona: str) -> str:
-        """A bearer token of ``oncall``, ``security``, ``auditor`` or ``agent``; fresh for each caller."""
+        """A bearer token of ``oncall``, ``security``, ``deputy``, ``auditor`` or ``agent``; fresh for each caller."""
         done = self.command("token", "--as", persona)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

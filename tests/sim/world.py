@@ -31,10 +31,9 @@ MODEL = "claude-sonnet-5-5"
 FAR_MODEL = "claude-opus-5-5"
 PEOPLE = {
     **PERSONAS,
-    "deputy": Persona("deputy", ("security",)),
     "stranger": Persona("stranger", ("oncall", "security", "auditor"), "acme"),
 }
-"""The deputy is a second person with the role security; the stranger holds every role, in another tenant."""
+"""Those of `serve --dev`; the stranger holds every role, in another tenant."""
 DEPENDS_ON = {"storefront": ["checkout"], "checkout": ["inventory", "payments"], "payments": [], "inventory": []}
 LOG_LINES = (
     '2026-01-01T00:00:00Z level=error msg="card declined" user=alice.miller@example.org card=4111111111111111\n'

@@ -1,4 +1,4 @@
-"""Who exists at the development provider: three people, the clients they sign in with, and the agents."""
+"""Who exists at the development provider: four people, two of them with the role security, the clients they sign in with, and the agents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
     {
         "oncall": Persona("oncall", ("oncall",)),
         "security": Persona("security", ("security",)),
+        "deputy": Persona("deputy", ("security",)),
         "auditor": Persona("auditor", ("auditor",)),
     }
 )

@@ -148,7 +148,10 @@ def test_the_doctor_skips_what_is_not_there_yet_and_fails_what_is_wrong(tmp_path
     fresh = wicketgate("doctor", "--data", str(tmp_path / "data"), "--json")
     states = {line["part"]: line["state"] for line in map(json.loads, fresh.stdout.splitlines())}
     assert fresh.exit_code == 0
-    assert states == dict.fromkeys(("keys", "policy", "store", "opa", "log"), "skip") | {"config": "ok"}
+    assert states == dict.fromkeys(("keys", "policy", "store", "opa", "log"), "skip") | {
+        "config": "ok",
+        "signing": "ok",
+    }
     keys = tmp_path / "data" / "keys"
     keys.mkdir(parents=True, mode=0o700)
     (keys / "log.key").write_bytes(b"x" * 32)
@@ -157,6 +160,31 @@ def test_the_doctor_skips_what_is_not_there_yet_and_fails_what_is_wrong(tmp_path
     assert open_to_all.exit_code == 1
     assert "FAIL  keys" in open_to_all.stdout
     assert "chmod 600" in open_to_all.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://10.2.0.5:8480", "a bare IP address"),
+        ("https://[2001:db8::5]", "a bare IP address"),
+        ("http://gate.example:8480", "not https"),
+    ],
+)
+def test_the_doctor_and_config_check_say_that_nobody_can_sign_at_this_address(
+    tmp_path: Path, url: str, why: str
+) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text(f'[gate]\nurl = "{url}"\n')
+    asked = ("--config", str(file), "--data", str(tmp_path / "data"))
+    doctor, check = wicketgate("doctor", *asked), wicketgate("config", "check", *asked)
+    assert (doctor.exit_code, check.exit_code) == (0, 0), "the gate runs; only signatures are missing"
+    assert "warn  signing" in doctor.stdout
+    for said in (doctor.stdout, check.stdout):
+        assert why in said
+        assert "give gate.url as https:// and a domain name" in said
+    assert json.loads(wicketgate("config", "check", *asked, "--json").stdout)["warnings"]
+    file.write_text('[gate]\nurl = "https://gate.example"\n')
+    assert "warning" not in wicketgate("config", "check", *asked).stdout
 
 
 def test_the_doctor_names_an_opa_that_does_not_answer(tmp_path: Path) -> None:

@@ -18,10 +18,13 @@ def dev(clock: SeededClock) -> Dev:
     return Dev(clock)
 
 
-@pytest.mark.parametrize("name", ["oncall", "security", "auditor"])
-def test_a_persona_gets_a_token_for_the_printed_code(name: str, dev: Dev) -> None:
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("oncall", "oncall"), ("security", "security"), ("deputy", "security"), ("auditor", "auditor")],
+)
+def test_a_persona_gets_a_token_for_the_printed_code(name: str, role: str, dev: Dev) -> None:
     who = dev.believe(access(dev.persona(name)))
-    assert (who.subject.id, who.subject.kind, who.subject.roles) == (f"dev:{name}", PartyKind.HUMAN, frozenset({name}))
+    assert (who.subject.id, who.subject.kind, who.subject.roles) == (f"dev:{name}", PartyKind.HUMAN, frozenset({role}))
     assert (who.auth_time, who.acr, who.actor) == (seconds(dev.clock), "dev-code", None)
     assert who.expires_at == seconds(dev.clock) + 600
 

@@ -39,12 +39,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeysView:
-    """What the page shows. ``ask`` and ``until`` are what a new key is registered with."""
+    """What the page shows. ``ask`` and ``until`` are what a new key is registered with; ``off``: why none can be."""
 
     own: list[Key]
     others: list[Key]
     ask: str
     until: int
+    off: str
     receipt: Mapping[str, Any]
 
 
@@ -58,12 +59,13 @@ class KeysPage:
         """GET /console/keys."""
         told = await self._desk.ask(request, READ)
         keys = [_key(one) for one in told.value["authenticators"]]
-        creation = told.value["creation"]
+        creation, why_not = told.value["creation"], told.value["why_not"]
         view = KeysView(
             own=[one for one in keys if one.own],
             others=[one for one in keys if not one.own and one.state != "removed"],
-            ask=orjson.dumps({"way": "create", **creation["publicKey"]}).decode(),
-            until=creation["until"],
+            ask=orjson.dumps({"way": "create", **creation["publicKey"]}).decode() if creation else "",
+            until=creation["until"] if creation else 0,
+            off=words.keys.off.format(**why_not) if why_not else "",
             receipt=told.receipt,
         )
         return await self._desk.render(request, "keys.html", view, title=words.keys.title)

@@ -33,6 +33,7 @@ class Keys:
         "that you both trust: they answer for its being yours."
     )
     begin = "Register"
+    off = "No security key can be used here: {detail}. Whoever runs the gate can {remedy}."
     confirm = "Confirm"
     confirm_text = "Confirm only what its owner asked you for. You will stand in the record."
     remove = "Remove"
