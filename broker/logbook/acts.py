@@ -16,6 +16,7 @@ from broker.logbook.names import Names
 from broker.model import Json, Principal
 from broker.records import Entry, Records
 from broker.store import Store, views
+from broker.store.logindex import Sought
 
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 PAGE = 500
@@ -61,11 +62,9 @@ class LogActs:
         head = await self._feed.head(principal.tenant)
         if not said["lines"]:
             return {"next": head, "lines": []}
-        page = await self._feed.page(principal.tenant, max(head - PAGE, 0) - 1)
-        wanted = filter_of(said)
-        newest = [line for line in page if line.seq < head and wanted.fits(line)][-said["lines"] :]
-        name_of = await self._names.of(principal.tenant, {ref for line in newest for ref in (line.who, line.behalf)})
-        return {"next": head, "lines": [shown(line, name_of) for line in reversed(newest)]}
+        end, lines = await self._index.newest(principal.tenant, sought_of(said), said["lines"])
+        # Where the index has come less far than the log, the stream brings the rest, as far as one may resume.
+        return {"next": max(end, head - self._feed.resumed_max), "lines": lines}
 
     async def _views(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """The person's own saved filters of one page."""
@@ -162,6 +161,12 @@ class LogActs:
             "entries": len(found),
             "after": found[-1].seq if found else said["after"],
         }
+
+
+def sought_of(said: Mapping[str, Any]) -> Sought:
+    """Arguments of ``gate.events.read`` as a search of the whole log: what ``filter_of`` lets through."""
+    names = ("action", "effect", "session", "incident", "own")
+    return Sought(kinds=tuple(said["kinds"]), **{name: said[name] for name in names})
 
 
 def filter_of(said: Mapping[str, Any]) -> Filter:

@@ -96,6 +96,11 @@ class Feed:
         if self.following >= self._settings.streams_max:
             raise _too_many("the log is followed as often as this gate allows")
 
+    @property
+    def resumed_max(self) -> int:
+        """How many records a follower may still have to be told when it comes."""
+        return self._settings.resume_records_max
+
     async def head(self, tenant: str) -> int:
         """The number that the tenant's next record gets."""
         return await self._records.size(tenant)

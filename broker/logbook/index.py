@@ -99,16 +99,27 @@ class LogIndex:
         found = await self._store.read(
             lambda c: rows.page(c, tenant, sought, before=said["before"], after=said["after"], limit=said["limit"])
         )
-        lines = [_line(one) for one in found.lines]
-        name_of = await self._names.of(tenant, {ref for line in lines for ref in (line.who, line.behalf)})
         return {
-            "lines": [shown(line, name_of) for line in lines],
+            "lines": await self._shown(tenant, found.lines),
             "older": found.older,
             "newer": found.newer,
             "since": sought.since,
             "until": sought.until,
             **await self.progress(tenant),
         }
+
+    async def newest(self, tenant: str, sought: Sought, limit: int) -> tuple[int, list[dict[str, Json]]]:
+        """The number of the first record that the index lacks, and the newest lines before it that are sought."""
+        await self.catch_up(tenant, AT_A_SEARCH_MAX)
+        end, found = await self._store.read(
+            lambda c: (rows.tail(c, tenant).next, rows.page(c, tenant, sought, limit=limit))
+        )
+        return end, await self._shown(tenant, found.lines)
+
+    async def _shown(self, tenant: str, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Json]]:
+        lines = [_line(one) for one in found]
+        name_of = await self._names.of(tenant, {ref for line in lines for ref in (line.who, line.behalf)})
+        return [shown(line, name_of) for line in lines]
 
     def sought(self, tenant: str, said: Mapping[str, Any]) -> Sought:
         """The act's arguments as a search: names become pseudonyms, and no window is the last week."""

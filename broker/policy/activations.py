@@ -73,6 +73,8 @@ class ActivationFiles:
         """Make ``folder`` (mode 0700) if it is missing."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
+        self._revisions: dict[str, str] = {}
+        """By digest. To learn one, a whole bundle is unpacked; no bundle changes under its digest."""
 
     async def history(self) -> Sequence[Activation]:
         """All activations, oldest first; a line cut off by a crash was never active and is not read."""
@@ -106,8 +108,11 @@ class ActivationFiles:
         found = []
         for path in sorted(self._folder.glob("*.tar.gz"))[:LISTED_MAX]:
             digest = path.name.removesuffix(".tar.gz")
-            archive, signature = await self.bundle(digest)
-            found.append(Kept(digest, parse(unpack(archive)).revision, signature.partition(" ")[0]))
+            if digest not in self._revisions:
+                archive, _ = await self.bundle(digest)
+                self._revisions[digest] = parse(unpack(archive)).revision
+            signer = path.with_name(f"{digest}.sig").read_text().partition(" ")[0]
+            found.append(Kept(digest, self._revisions[digest], signer))
         return found
 
     async def append(self, activation: Activation) -> None:

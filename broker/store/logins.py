@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from broker.model import Json
+from broker.store.hot import Hot
 from broker.store.rows import pack, unpack
 from broker.store.tables import login
 
@@ -28,10 +29,16 @@ class Login:
     closed_at: int | None = None
 
 
+_NAMES = tuple(column.name for column in login.columns)
+_FIND = Hot(select(login).where(login.c.id == bindparam("id_")))
+
+
 def find(connection: Connection, login_id: str) -> Login | None:
     """Return the row under this hash, whatever its tenant: whoever knows the cookie's value is that person."""
-    row = connection.execute(select(login).where(login.c.id == login_id)).mappings().one_or_none()
-    return None if row is None else Login(**{**row, "principal": unpack(row["principal"])})
+    for row in _FIND(connection, {"id_": login_id}):
+        found = dict(zip(_NAMES, row, strict=True))
+        return Login(**found | {"principal": unpack(found["principal"])})
+    return None
 
 
 def open_(connection: Connection, new: Login, *, instead_of: str = "") -> None:

@@ -6,6 +6,7 @@ All migrations run in one transaction, so a crash leaves the old form whole.
 
 import threading
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -48,8 +49,13 @@ def upgrade(connection: Connection, parts: Collection[str]) -> None:
 
 def is_current(connection: Connection) -> bool:
     """Say whether the database has the newest form."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    return MigrationContext.configure(connection).get_current_revision() == newest
+    return MigrationContext.configure(connection).get_current_revision() == _newest()
+
+
+@cache
+def _newest() -> str | None:
+    """Name of the last migration of this release; to learn it, every one is read."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config() -> Config:

@@ -150,8 +150,10 @@ def build(gate: Wiring) -> App:
     async def authenticate(scope: Scope) -> None:
         request = Request(scope)
         # Each kind of credential counts on its own routes only: no other site's form has the power of a cookie there.
-        shown = desk.credential(request) if is_console(scope["path"]) else api.credential(request)
-        await gate.identity.recognise(shown)
+        if is_console(scope["path"]):
+            await desk.visit(request)
+        else:
+            await gate.identity.recognise(api.credential(request))
 
     return Guard(
         _Shortcut(app, hot),

@@ -112,7 +112,7 @@ class Desk:
         return Credential(method=request.method, login=value, passive=passive)
 
     async def visit(self, request: Request) -> Visit:
-        """Who is signed in, and the token of their forms; asked once a request."""
+        """Who is signed in, and the token of their forms; looked up once a request, before anything of it is read."""
         known: Visit | None = request.scope.get(_VISIT)
         if known is None:
             credential = self.credential(request)

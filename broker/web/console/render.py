@@ -26,6 +26,8 @@ _PLAIN = Markup(
     "<body><main><h1>{0}</h1><p>{1}</p><p>{2}</p></main></body></html>"
 )
 
+_WHEN = Markup('<time datetime="%s">%s <span class="relative">(%s)</span></time>')
+
 
 class Renderer:
     """One environment a process; templates are compiled once."""
@@ -89,12 +91,8 @@ def when(context: Context, at: int | None) -> Markup:
     """Seconds since the epoch as absolute UTC and how long ago; 0 or none is never."""
     if not at:
         return Markup("<span>{}</span>").format(words.common.never)
-    moment = datetime.fromtimestamp(at, UTC)
-    return Markup('<time datetime="{}">{} <span class="relative">({})</span></time>').format(
-        moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        moment.strftime("%Y-%m-%d %H:%M:%S UTC"),
-        relative(at, int(context["now"])),
-    )
+    day, _, time = datetime.fromtimestamp(at, UTC).isoformat(" ", "seconds").removesuffix("+00:00").partition(" ")
+    return _WHEN % (f"{day}T{time}Z", f"{day} {time} UTC", relative(at, int(context["now"])))
 
 
 def clock_text(at: int) -> str:
