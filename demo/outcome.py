@@ -54,7 +54,7 @@ def _restarted(fault: str) -> Expected:
 
 EXPECTED: Mapping[str, Expected] = {
     "bad-config": Expected("git.change.revert", 2, recovered=True, named=("bad-config",)),
-    "crash-loop": Expected("local.cache.clear", 1, recovered=True, named=("bad-cache", "crash-loop")),
+    "crash-loop": Expected("local.cache.clear", 1, recovered=True, named=("crash-loop",)),
     "dependency-down": Expected(
         escalated=True, verdicts=("diagnosed", "inconclusive"), judged=1, named=("dependency-down",)
     ),
@@ -63,8 +63,7 @@ EXPECTED: Mapping[str, Expected] = {
     "healthy": NOISE,
     **{fault: _restarted(fault) for fault in IN_MEMORY},
 }
-"""Whose cause lies outside may stay without a name; what was seen of it goes to people all the same, judged. A process that
-cannot start because its cache is corrupt may be called by what it does (a crash loop) or by what is wrong (its cache)."""
+"""Whose cause lies outside may stay without a name; what was seen of it goes to people all the same, judged."""
 
 
 def recovered(lines: Sequence[Mapping[str, Json]]) -> bool:

@@ -232,6 +232,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("demo:story", "demo", "the main job ends with what the log and the files show", "e2e/test_demo.py", "e2e/test_demo_approval.py", "unit/demo/test_tally.py", "unit/demo/test_layout.py", "unit/demo/test_outcome.py"),
     _("demo:alert", "Alertmanager webhook v4", "the alert fires from what is measured, by Prometheus and Alertmanager or by a watcher that sends the same", "unit/demo/test_alerting.py"),
     _("demo:shop", "demo", "real processes, traffic, faults; nothing outlives the demo", "unit/demo/test_shop.py", "unit/demo/test_supervisor.py", "unit/demo/test_children.py"),
+    _("demo:names", "agents/rules", "each fault of the demo is called by its own name, at its place, from what the shop logs and measures", "unit/demo/test_fault_names.py"),
     _("demo:policy", "demo", "the run decides by the repository's policy, but for the rests that it names", "unit/demo/test_policy.py"),
     _("demo:pager", "Standard Webhooks 1", "who is called takes what is signed and fresh, once", "unit/demo/test_pager.py"),
     _("demo:model", "demo", "the scripted model sees its prompt only; what is planted is hidden", "unit/demo/test_modelserver.py", "unit/demo/test_thinking.py", "unit/demo/test_plant_is_hidden.py"),

@@ -41,7 +41,7 @@ EFFECTS: Mapping[str, frozenset[str]] = {
     "io-saturated": frozenset({"replication-lag"}),
     "connections-exhausted": frozenset({"cpu-saturated", "pool-leak"}),
     "disk-full": frozenset({"io-saturated", "crash-loop"}),
-    "bad-cache": frozenset({"crash-loop", "probe-failing", "dependency-down"}),
+    "bad-cache": frozenset({"probe-failing", "dependency-down"}),
     "crash-loop": frozenset({"probe-failing", "dependency-down"}),
     "failover": frozenset({"dependency-down", "connections-exhausted"}),
 }

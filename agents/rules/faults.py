@@ -27,7 +27,7 @@ FAULTS: Mapping[str, Fault] = {
     "probe-failing": Fault("the health check of the process fails", "process"),
     "lock-hang": Fault("a lock is held and not given back", "process"),
     "pool-leak": Fault("connections of a pool are not given back", "process"),
-    "bad-cache": Fault("a cache holds wrong or missing entries", "process"),
+    "bad-cache": Fault("a cache of the running process holds wrong or missing entries", "process"),
     # what is needed
     "dependency-down": Fault("something that the component needs does not answer", "dependency"),
     "dns-failure": Fault("a name cannot be resolved", "dependency"),

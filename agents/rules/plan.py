@@ -18,7 +18,7 @@ CHANGES = "replay.change.list"
 ALERT = "replay.alert.read"
 ERROR_WORDS = (
     "(?i)error|fatal|panic|exception|critical|refused|timeout|timed out|exhausted|not acquired|killed|slow|corrupt|"
-    "unavailable|does not answer"
+    "unavailable|does not answer|answered 5[0-9][0-9]"
 )
 ASKED = frozenset({"process", "service", "logs", "config", "part"})
 """Types of components that are asked themselves; anything else is known by what others say of it."""

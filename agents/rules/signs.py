@@ -167,6 +167,8 @@ WORDINGS: Sequence[Wording] = (
         r"cpu utili[sz]ation has exceeded|high cpu (?:usage|load)",
         signals=("log", "change", "alert"),
     ),
+    # what ends at its start: whatever keeps it from starting, it is not a fault of what runs
+    _is("crash-loop", 850, r"\b(?:cannot|can't|could not|failed to|unable to) start: ", signals=("log",)),
     # what hangs
     _is(
         "lock-hang",
