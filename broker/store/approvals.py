@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, literal, literal_column, select, tuple_, update
 
 from broker.model import Json
 from broker.store import timeboxes
@@ -231,8 +231,7 @@ def page(connection: Connection, tenant: str, states: Iterable[str], limit: int,
     table = proposal.c
     statement = select(proposal).where(table.tenant == tenant, table.state.in_(sorted(set(states) & set(STATES))))
     if after:
-        at, row_id = place(after)
-        statement = statement.where(or_(table.created_at < at, and_(table.created_at == at, table.id < row_id)))
+        statement = statement.where(tuple_(table.created_at, table.id) < tuple_(*map(literal, place(after))))
     rows = connection.execute(statement.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)).all()
     found = [_proposal_of(row) for row in rows[:limit]]
     boxes = timeboxes.of(connection, tenant, [one.id for one in found])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, literal, select, tuple_, update
 
 from broker.model import Json
 from broker.store.logtables import log_export, log_export_part
@@ -57,8 +57,7 @@ def page(connection: Connection, tenant: str, limit: int, after: str = "") -> Pa
     table = log_export.c
     statement = select(log_export).where(table.tenant == tenant)
     if after:
-        at, row_id = place(after)
-        statement = statement.where(or_(table.created_at < at, and_(table.created_at == at, table.id < row_id)))
+        statement = statement.where(tuple_(table.created_at, table.id) < tuple_(*map(literal, place(after))))
     rows = connection.execute(statement.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)).all()
     items = tuple(_row(row) for row in rows[:limit])
     return Page(items, cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else "")

@@ -159,11 +159,10 @@ def count(connection: Connection, tenant: str, *, merged_into: str = "", but: st
 def page(connection: Connection, tenant: str, states: Iterable[str], limit: int, after: str = "") -> Page[Incident]:
     """Return one page of the tenant's incidents in ``states`` (all, if none is named), newest first."""
     table = incident.c
-    wanted = sorted(set(states) & set(INCIDENT_STATES)) if states else sorted(INCIDENT_STATES)
-    statement = select(incident).where(table.tenant == tenant, table.state.in_(wanted))
+    wanted = sorted(set(states) & set(INCIDENT_STATES))
+    statement = select(incident).where(table.tenant == tenant, *([table.state.in_(wanted)] if states else []))
     if after:
-        at, row_id = place(after)
-        statement = statement.where(or_(table.opened_at < at, and_(table.opened_at == at, table.id < row_id)))
+        statement = statement.where(tuple_(table.opened_at, table.id) < tuple_(*map(literal, place(after))))
     rows = connection.execute(statement.order_by(table.opened_at.desc(), table.id.desc()).limit(limit + 1)).all()
     items = tuple(_incident_of(row) for row in rows[:limit])
     return Page(items, cursor(items[-1].opened_at, items[-1].id) if len(rows) > limit else "")

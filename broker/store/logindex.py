@@ -9,17 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, union
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, literal_column, select, union
 
 from broker.model import Json
 from broker.store import logusage
-from broker.store.logtables import log_code, log_line, log_tail
+from broker.store.logtables import NO_LOOK_SQL, log_code, log_line, log_tail
 from broker.store.rows import lock, pack, unpack, upsert
 
 LOOKED_AT_FIRST, LOOKED_AT_MAX = 200, 4_000
 """How many records a page looks at; a few at first, because most pages are full soon."""
 _LEADING = ("session", "incident", "resource", "action", "tier", "effect")
-"""Columns whose index leads the search, the most telling first; after code and principal, before kinds."""
+"""Columns whose index leads the search, the most telling first; after code and principal, before kinds and looks."""
+_NO_LOOK: ColumnElement[bool] = literal_column(NO_LOOK_SQL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ def _candidates(  # noqa: PLR0913 - a range and how to go through it
             return of(line, line[name] == value)
     if len(sought.kinds) == 1:
         return of(line, line.kind == sought.kinds[0])
-    return of(line)
+    return of(line) if sought.own else of(line, _NO_LOOK)
 
 
 def _conditions(sought: Sought) -> list[ColumnElement[bool]]:
@@ -216,5 +217,5 @@ def _conditions(sought: Sought) -> list[ColumnElement[bool]]:
     if sought.tier >= 0:
         wanted.append(line.tier == sought.tier)
     if not sought.own:
-        wanted.append(line.own.is_(False))
+        wanted.append(_NO_LOOK)
     return wanted

@@ -1,10 +1,12 @@
 """Tables about the log: its index, people's saved views of it, exports. See `tables.py`."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, text
 
 from broker.store.columns import big, blob, metadata, words
 
 INDEXED_OF_LINES = ("who", "behalf", "action", "resource", "effect", "tier", "kind", "session", "incident")
+NO_LOOK_SQL = "NOT own"
+"""Records that are no looks at the gate itself; the database finds its index by exactly these words."""
 
 log_line = Table(
     "log_line",
@@ -25,6 +27,7 @@ log_line = Table(
     Column("own", Boolean, nullable=False),
     Index("log_line_placed_at", "tenant", "placed_at", "seq"),
     *(Index(f"log_line_{name}", "tenant", name, "seq") for name in INDEXED_OF_LINES),
+    Index("log_line_acts", "tenant", "seq", sqlite_where=text(NO_LOOK_SQL), postgresql_where=text(NO_LOOK_SQL)),
 )
 """The log's records for searching, made from the log and no evidence. ``placed_at`` is the latest time that any record up
 to this one says: it never goes back, so a window of time is a range of ``seq``. ``line`` is what lists show."""

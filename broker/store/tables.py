@@ -303,6 +303,7 @@ incident = Table(
     _one_of("state", INCIDENT_STATES, "incident_state"),
     CheckConstraint("severity BETWEEN 1 AND 4", name="incident_severity"),
     Index("incident_page", "tenant", "state", "opened_at", "id"),
+    Index("incident_newest", "tenant", "opened_at", "id"),
     Index("incident_of_service", "tenant", "env", "service"),
     Index("incident_of_fingerprint", "tenant", "fingerprint", "opened_at"),
     Index("incident_merged", "tenant", "merged_into"),
