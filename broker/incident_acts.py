@@ -207,7 +207,8 @@ class IncidentActs:
         return {**told, "actions_cut": len(actions) >= ACTIONS_MAX}
 
     async def _postmortem(self, tenant: str, incident: str, _: Mapping[str, Any]) -> Json:
-        return await self._incidents.postmortem(tenant, incident, actions=await self.actions(tenant, incident))
+        recorded = self._kept.recorded(tenant, await self._sessions.of_incident(tenant, incident))
+        return await self._incidents.postmortem(tenant, incident, recorded=recorded)
 
     async def _experts(self, tenant: str, incident: str, _: Mapping[str, Any]) -> Json:
         return {"experts": await self._incidents.experts(tenant, incident)}

@@ -4,7 +4,7 @@ Payloads are checked against the commitments in their leaves when they are read;
 unavailable, and nothing is judged on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from broker.answers import action_of_observation, observation_id
@@ -46,7 +46,7 @@ class KeptInLog:
             resource=_resource(body, asked),
             arguments=_arguments(asked),
             at=(outcome[0] if outcome else entry).time_ns // 1_000_000_000,
-            status=_status(kept),
+            status=result_status(kept),
             value=kept.get("result") if isinstance(kept, Mapping) else None,
             erased=asked is None or (outcome is not None and kept is None),
         )
@@ -57,17 +57,17 @@ class KeptInLog:
         Each: ``{"action_id","observation","action","resource","arguments","effect","status","at","by"}``. The gate's own
         acts and model calls are left out; ``status`` is ``open`` where no outcome is on record.
         """
-        found: dict[str, dict[str, Json]] = {}
-        for session in sessions:
-            after = -1
-            while len(found) < ACTIONS_MAX:
-                page = await self._records.entries(tenant, after=after, limit=PAGE, kinds=_KINDS, stream=session)
-                for entry in page:
-                    await self._take(tenant, entry, found)
-                if len(page) < PAGE:
-                    break
-                after = page[-1].seq
-        return sorted(found.values(), key=lambda one: (one["at"], one["action_id"]))
+        found: list[dict[str, Json]] = []
+        of = RecordedActions(self._records, tenant, sessions)
+        async for outline in of.outlines():
+            if len(found) >= ACTIONS_MAX:
+                break
+            found.append(await of.whole(outline))
+        return sorted(found, key=lambda one: (one["at"], one["action_id"]))
+
+    def recorded(self, tenant: str, sessions: Sequence[str]) -> "RecordedActions":
+        """The same one by one, without a bound."""
+        return RecordedActions(self._records, tenant, sessions)
 
     async def refused(self, tenant: str, sessions: Sequence[str]) -> list[dict[str, Json]]:
         """Writes of these sessions that policy refused, each once, oldest first, by what the records say.
@@ -94,37 +94,86 @@ class KeptInLog:
                 }
         return sorted(found.values(), key=lambda one: (one["at"], one["action_id"]))
 
-    async def _take(self, tenant: str, entry: Entry, found: dict[str, dict[str, Json]]) -> None:
-        """Add an intent that is not the gate's own, or close one."""
-        body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
-        if entry.kind == "intent":
-            if body["action"]["connector"] in _LEFT_OUT:
+
+class RecordedActions:
+    """``incidents.story.Recorded`` over the audit log: holds one page of it, and what has no outcome yet."""
+
+    def __init__(self, records: Records, tenant: str, sessions: Sequence[str]) -> None:
+        """The actions of ``sessions`` of ``tenant``, but the gate's own acts and model calls."""
+        self._records = records
+        self._tenant = tenant
+        self._sessions = sessions
+
+    async def outlines(self) -> AsyncIterator[dict[str, Json]]:
+        """Each when its outcome comes by; after them, session by session, those that have none or only a recovery."""
+        for session in self._sessions:
+            begun: dict[str, dict[str, Json]] = {}
+            async for entry in self._entries(session):
+                body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
+                about = str(entry.record.get("about", ""))
+                if entry.kind == "intent":
+                    if body["action"]["connector"] not in _LEFT_OUT:
+                        begun[entry.id] = _outline(entry, body)
+                elif about in begun:
+                    begun[about]["status"] = body["outcome"]["status"]
+                    if entry.kind == "outcome":
+                        yield begun.pop(about)
+            for outline in begun.values():
+                yield outline
+
+    async def whole(self, outline: Mapping[str, Json]) -> dict[str, Json]:
+        """``outline`` with its redacted arguments, who asked, and what for where the inventory does not know it."""
+        told = await self._records.told(self._tenant, str(outline["action_id"]))
+        asked = told[1] if told else None
+        return {
+            **outline,
+            "resource": outline["resource"] or _asked_for(asked),
+            "arguments": _arguments(asked),
+            "by": str(asked["who"][-1]) if isinstance(asked, Mapping) and asked.get("who") else "",
+        }
+
+    async def _entries(self, session: str) -> AsyncIterator[Entry]:
+        """Intents, outcomes and recoveries of one session, page by page."""
+        after = -1
+        while True:
+            page = await self._records.entries(self._tenant, after=after, limit=PAGE, kinds=_KINDS, stream=session)
+            for entry in page:
+                yield entry
+            if len(page) < PAGE:
                 return
-            told = await self._records.told(tenant, entry.id)
-            asked = told[1] if told else None
-            found[entry.id] = {
-                "action_id": entry.id,
-                "observation": observation_id(entry.id),
-                "action": body["action"]["name"],
-                "resource": _resource(body, asked),
-                "arguments": _arguments(asked),
-                "effect": body["action"]["effect"],
-                "status": "open",
-                "at": entry.time_ns // 1_000_000_000,
-                "by": str(asked["who"][-1]) if isinstance(asked, Mapping) and asked.get("who") else "",
-            }
-        elif (action := found.get(str(entry.record.get("about", "")))) is not None:
-            action["status"] = body["outcome"]["status"]
+            after = page[-1].seq
+
+
+def _outline(entry: Entry, body: Mapping[str, Any]) -> dict[str, Json]:
+    """An intent as its leaf tells it."""
+    return {
+        "action_id": entry.id,
+        "observation": observation_id(entry.id),
+        "action": body["action"]["name"],
+        "resource": _known(body),
+        "effect": body["action"]["effect"],
+        "status": "open",
+        "at": entry.time_ns // 1_000_000_000,
+    }
 
 
 def _resource(body: Mapping[str, Any], asked: Json) -> dict[str, str]:
     """The resource in the inventory's words, or the bare id that was asked for."""
+    return _known(body) or _asked_for(asked)
+
+
+def _known(body: Mapping[str, Any]) -> dict[str, str]:
+    """The resource in the inventory's words; empty where it knows none."""
     told = body.get("resource", {})
-    known = {name: str(told[name]) for name in ("type", "id", "env") if name in told}
-    return known or {"id": str(asked["resource"]) if asked else ""}
+    return {name: str(told[name]) for name in ("type", "id", "env") if name in told}
 
 
-def _status(kept: Json) -> ResultStatus | None:
+def _asked_for(asked: Json) -> dict[str, str]:
+    """The bare id of a resource, by the payload."""
+    return {"id": str(asked["resource"]) if asked else ""}
+
+
+def result_status(kept: Json) -> ResultStatus | None:
     """The result's own status; None where no result was kept."""
     if not isinstance(kept, Mapping) or "result" not in kept:
         return None

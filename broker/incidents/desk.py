@@ -5,17 +5,19 @@ Every method that changes something is one transaction: the state, the event of 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from broker.clock import Clock, seconds
 from broker.config import IncidentSettings
 from broker.errors import BadRequest, Conflict, LimitExceeded, NotFound
 from broker.incidents import alert as alerts
-from broker.incidents import impact, pages, telling, traces
+from broker.incidents import impact, pages, traces
 from broker.incidents.alert import Alert
 from broker.incidents.excluded import is_excluded
 from broker.incidents.intake import Flooded, Intake, intake_lock
 from broker.incidents.steps import Steps
+from broker.incidents.story import Recorded, Story
 from broker.model import Json, Session
 from broker.sessions import Opening, Sessions
 from broker.store import Connection, Store, diagnoses, writes
@@ -34,6 +36,9 @@ Facts = Sequence[Mapping[str, Json]]
 "effect", "status", "at", "by", "outcome"?}``; redacted, as the log has them."""
 TRACES_READ = 500
 ACTS_READ = 2_000
+EVENTS_READ = 500
+DIAGNOSES_READ = 20
+"""Of one page of a post-mortem."""
 SEVERAL = frozenset({"linked", "closed"})
 """Steps that change other incidents, too."""
 
@@ -243,16 +248,24 @@ class Incidents:
         told = pages.timeline_part(wanted, found.items, ends, judged, actions)
         return {**told, "total": version + len(judged) + len(actions)}
 
-    async def postmortem(self, tenant: str, incident_id: str, *, actions: Facts = ()) -> dict[str, Json]:
-        """The whole story as facts and as ``markdown``; raises ``NotFound``."""
-
-        def asked(
-            connection: Connection, stands: Incident
-        ) -> tuple[Incident, list[Event], list[DiagnosisRow], dict[str, Json]]:
-            return stands, *self._history(connection, stands), self._impact(connection, stands)
-
-        stands, events, found, reached = await self._about(tenant, incident_id, asked)
-        return telling.postmortem_of(stands, events, found, actions, reached)
+    async def postmortem(self, tenant: str, incident_id: str, *, recorded: Recorded | None = None) -> dict[str, Json]:
+        """The whole story as facts and as ``markdown``, read in pages (``story``); raises ``NotFound``."""
+        stands, reached = await self._about(tenant, incident_id, lambda c, found: (found, self._impact(c, found)))
+        story = Story(stands)
+        number = 0
+        while number < stands.version:
+            page = await self._store.read(partial(rows.events, tenant=tenant, incident_id=stands.id, after=number, most=EVENTS_READ))
+            story.events(event for event in page if event.seq <= stands.version)
+            number = page[-1].seq
+        wanted: Span | None = Span(DIAGNOSES_READ, pages.BYTES_MAX)
+        while wanted:
+            part = await self._store.read(partial(diagnoses.part, tenant=tenant, incident_id=stands.id, span=wanted))
+            story.diagnoses(part.items)
+            wanted = replace(wanted, before=part.before) if part.before else None
+        if recorded is not None:
+            async for outline in recorded.outlines():
+                story.action(outline)
+        return await story.told(reached, recorded)
 
     async def unrecorded(self, tenant: str = "", incident_id: str = "", *, most: int = 200) -> list[Event]:
         """Events that the log does not have yet, each incident's in order; nothing of it is due before."""

@@ -6,88 +6,17 @@ Markdown.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 
-from broker.incidents.traces import outcome_of
 from broker.model import Json
 from broker.store.diagnoses import DiagnosisRow
-from broker.store.incidents import PEOPLES, Event, Incident
-from broker.store.rows import pack, within
+from broker.store.incidents import Event, Incident
 
 NOT_ON_RECORD = "Not on record."
 SEVERITIES = {1: "info", 2: "warning", 3: "high", 4: "critical"}
-LINES_MAX = 500
-FIRST_LINES = 100
-LIST_BYTES_MAX = 262_144
-"""Of one list of a post-mortem; where it is longer its beginning and its end stand there, and how much does not."""
 _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&-])")
 _TOLD = ("text", "reason", "why", "component", "fault", "action_id", "diagnosis", "into", "incident", "service", "to")
 """Fields of an event's body that a line of the timeline shows, in this order."""
-
-
-def timeline_of(
-    events: Sequence[Event], diagnoses: Sequence[DiagnosisRow], actions: Sequence[Mapping[str, Json]]
-) -> list[dict[str, Json]]:
-    """Everything that happened in order of time: ``{"at","what","kind","by","text","ref"}``.
-
-    ``what`` is ``event``, ``diagnosis`` or ``action``; ``ref`` names the record. ``actions`` are as ``traces`` takes them.
-    """
-    lines = [
-        *((event.at, 0, event.seq, line_of_event(event)) for event in events),
-        *((row.at, 1, number, line_of_diagnosis(row)) for number, row in enumerate(diagnoses)),
-        *((_at(action), 2, number, line_of_action(action)) for number, action in enumerate(actions)),
-    ]
-    return [line for *_, line in sorted(lines, key=lambda entry: entry[:3])]
-
-
-def postmortem_of(
-    stands: Incident,
-    events: Sequence[Event],
-    diagnoses: Sequence[DiagnosisRow],
-    actions: Sequence[Mapping[str, Json]],
-    impact: Mapping[str, Json],
-) -> dict[str, Json]:
-    """The story of one incident: facts as JSON, and the same as ``markdown``.
-
-    Each list is bounded (``LINES_MAX``, ``LIST_BYTES_MAX``); ``left_out`` says how many of each do not stand there.
-    """
-    held = next((row for row in reversed(diagnoses) if row.id == stands.diagnosis), None)
-    latest = held or (diagnoses[-1] if diagnoses else None)
-    lists: dict[str, list[dict[str, Json]]] = {
-        "ruled_out": [dict(rival) for row in diagnoses for rival in row.ruled_out],
-        "actions": [dict(action) for action in actions if action.get("effect") == "write"],
-        "people": [_line(event) for event in events if event.actor not in {"gate", ""} and event.kind in _BY_PEOPLE],
-        "timeline": timeline_of(events, diagnoses, actions),
-    }
-    kept = {name: bounded(told) for name, told in lists.items()}
-    facts: dict[str, Json] = {
-        "incident": {**asdict(stands), "alert": dict(stands.alert)},
-        "outcome": outcome_of(events) if not stands.live else "open",
-        "durations": _durations(stands, events),
-        "impact": dict(impact),
-        "diagnosis": _diagnosis(latest),
-        "reads": sum(1 for action in actions if action.get("effect") != "write"),
-        **kept,
-        "left_out": {name: len(lists[name]) - len(told) for name, told in kept.items()},
-    }
-    return {**facts, "markdown": markdown(facts)}
-
-
-def bounded(lines: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
-    """How it began and how it ended, where all of it would be too long."""
-    if len(lines) <= LINES_MAX and sum(len(pack(line)) for line in lines) <= LIST_BYTES_MAX:
-        return list(lines)
-    head = _few(lines[:FIRST_LINES], LIST_BYTES_MAX // 4)
-    tail = _few(list(reversed(lines[FIRST_LINES:]))[: LINES_MAX - FIRST_LINES], LIST_BYTES_MAX * 3 // 4)
-    return [*head, *reversed(tail)]
-
-
-def _few(lines: Sequence[dict[str, Json]], most: int) -> Sequence[dict[str, Json]]:
-    return lines[: len(within([((), len(pack(line))) for line in lines], most))]
-
-
-_BY_PEOPLE = frozenset(PEOPLES)
 
 
 def markdown(facts: Mapping[str, Json]) -> str:
@@ -153,7 +82,7 @@ def code(text: object) -> str:
 
 def line_of_event(event: Event) -> dict[str, Json]:
     """An event as a line of the timeline."""
-    line = _line(event)
+    line = line_of(event)
     return {
         "at": event.at,
         "what": "event",
@@ -164,7 +93,7 @@ def line_of_event(event: Event) -> dict[str, Json]:
     }
 
 
-def _line(event: Event) -> dict[str, Json]:
+def line_of(event: Event) -> dict[str, Json]:
     """One event in words of its own fields."""
     told = [f"{name}: {event.body[name]}" for name in _TOLD if event.body.get(name)]
     if event.from_state != event.to_state:
@@ -195,7 +124,7 @@ def _at(action: Mapping[str, Json]) -> int:
     return int(action.get("at") or 0)
 
 
-def _diagnosis(row: DiagnosisRow | None) -> dict[str, Json] | None:
+def diagnosis_of(row: DiagnosisRow | None) -> dict[str, Json] | None:
     """A diagnosis with its claims and their verdicts."""
     if row is None:
         return None
@@ -210,7 +139,7 @@ def _diagnosis(row: DiagnosisRow | None) -> dict[str, Json] | None:
     }
 
 
-def _durations(stands: Incident, events: Sequence[Event]) -> dict[str, int | None]:
+def durations_of(stands: Incident, events: Sequence[Event]) -> dict[str, int | None]:
     """Seconds from the alert's beginning to each step that was reached."""
     first: dict[str, int] = {}
     for event in events:

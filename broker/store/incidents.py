@@ -250,13 +250,16 @@ def renew_session(connection: Connection, tenant: str, incident_id: str, session
     )
 
 
-def events(connection: Connection, tenant: str, incident_id: str, after: int = 0) -> list[Event]:
-    """Events of one incident in order, after the number ``after``."""
+def events(
+    connection: Connection, tenant: str, incident_id: str, after: int = 0, most: int | None = None
+) -> list[Event]:
+    """Events of one incident in order, after the number ``after``; the first ``most`` of them."""
     table = incident_event.c
     rows = connection.execute(
         select(incident_event)
         .where(table.tenant == tenant, table.incident == incident_id, table.seq > after)
         .order_by(table.seq)
+        .limit(most)
     ).all()
     return [_event_of(row) for row in rows]
 

@@ -1,12 +1,15 @@
 """Long lists come in parts that are bounded in entries and bytes, say what else there is, and lose nothing between them."""
 
-from collections.abc import Callable
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
 
 from broker.errors import BadRequest
-from broker.incidents import pages
+from broker.incidents import pages, story
+from broker.store import incidents as rows
+from broker.store.rows import pack
 from tests.shop import Shop
 
 Run = Callable[[Any], Any]
@@ -116,8 +119,8 @@ def test_the_timeline_in_parts_is_the_timeline(shop: Shop, run: Run, limit: int)
 def test_a_post_mortem_says_what_it_leaves_out(shop: Shop, run: Run, monkeypatch: Any) -> None:
     async def main() -> None:
         incident = await noted(shop, 12)
-        monkeypatch.setattr("broker.incidents.telling.LINES_MAX", 8)
-        monkeypatch.setattr("broker.incidents.telling.FIRST_LINES", 2)
+        monkeypatch.setattr("broker.incidents.story.LINES_MAX", 8)
+        monkeypatch.setattr("broker.incidents.story.FIRST_LINES", 2)
         told = await shop.incidents.postmortem(shop.tenant, incident)
         assert told["left_out"] == {"ruled_out": 0, "actions": 0, "people": 4, "timeline": 6}
         assert [line["kind"] for line in told["timeline"][:2]] == ["received", "triaging"]
@@ -125,6 +128,92 @@ def test_a_post_mortem_says_what_it_leaves_out(shop: Shop, run: Run, monkeypatch
         assert "left out here: 4 of people, 6 of timeline" in told["markdown"]
 
     run(main())
+
+
+class Outline(dict[str, Any]):
+    """An outline that can be watched."""
+
+    __slots__ = ("__weakref__",)
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class Long:
+    """Very many actions on record; ``most`` is how many of them were held at once."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._alive: weakref.WeakSet[Outline] = weakref.WeakSet()
+        self.most = self.completed = 0
+
+    async def outlines(self) -> AsyncIterator[Outline]:
+        for number in range(self._count):
+            made = Outline(_action(number, 1_767_225_600 + number))
+            made["effect"] = "write" if number % 2 else "read"
+            self._alive.add(made)
+            yield made
+            del made
+            self.most = max(self.most, len(self._alive))
+
+    async def whole(self, outline: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.completed += 1
+        return {**outline, "arguments": {"note": "x" * 10_000}, "by": "dev:agent-1"}
+
+
+def test_a_post_mortem_of_however_long_an_incident_holds_no_more_than_it_shows(
+    shop: Shop, run: Run, monkeypatch: Any
+) -> None:
+    async def main() -> None:
+        incident = await noted(shop, 30)
+        monkeypatch.setattr("broker.incidents.desk.EVENTS_READ", 7)
+        pages_read: list[int] = []
+        read = rows.events
+
+        def counted(*asked: Any, **more: Any) -> list[Any]:
+            found = read(*asked, **more)
+            pages_read.append(len(found))
+            return found
+
+        monkeypatch.setattr(rows, "events", counted)
+        actions = Long(3_000)
+        told = await shop.incidents.postmortem(shop.tenant, incident, recorded=actions)
+        assert max(pages_read) == 7
+        assert sum(pages_read) == told["left_out"]["timeline"] + len(told["timeline"]) - 3_000
+        assert actions.most <= 2 * story.LINES_MAX + 2
+        assert actions.completed <= 2 * story.LINES_MAX
+        assert told["reads"] == 1_500
+        # What stands there is bounded in bytes once it is whole, and what does not is said.
+        assert told["left_out"]["actions"] == 1_500 - len(told["actions"])
+        assert sum(len(pack(one)) for one in told["actions"]) <= story.LIST_BYTES_MAX
+        numbers = [one["action_id"] for one in told["actions"]]
+        assert (numbers[0], numbers[-1]) == ("act_01", "act_2999")
+        assert f"{told['left_out']['actions']} of actions" in told["markdown"]
+
+    run(main())
+
+
+def test_the_ends_of_a_list_do_not_depend_on_the_order_it_comes_in(monkeypatch: Any) -> None:
+    monkeypatch.setattr(story, "LINES_MAX", 8)
+    monkeypatch.setattr(story, "FIRST_LINES", 2)
+    for numbers in (
+        range(20),
+        reversed(range(20)),
+        [7, 0, 19, 3, 12, 1, 18, 2, *range(4, 7), *range(8, 12), *range(13, 18)],
+    ):
+        ends = story.Ends()
+        for number in numbers:
+            ends.add((number, 0, ""), {"n": number})
+        assert [one["n"] for _, one in ends.held()] == [0, 1, *range(14, 20)]
+        assert ends.seen == 20
+
+
+def test_one_line_of_any_size_leaves_the_beginning_and_the_end(monkeypatch: Any) -> None:
+    monkeypatch.setattr(story, "LIST_BYTES_MAX", 1_000)
+    ends = story.Ends()
+    for number in range(50):
+        ends.add((number, 0, ""), {"n": number, "text": "x" * (5_000 if number == 20 else 10)})
+    shown = [one["n"] for _, one in ends.held()]
+    assert (shown[0], shown[-1], 20 in shown) == (0, 49, False)
+    assert sum(len(pack(dict(one))) for _, one in ends.held()) <= 1_000
 
 
 @pytest.mark.parametrize(

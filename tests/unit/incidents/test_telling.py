@@ -1,6 +1,6 @@
 """Timeline, post-mortem, impact and experts say what is on record, and nothing that is not."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,23 @@ from tests.shop import EXECUTED, Shop
 from tests.unit.incidents.test_traces import ACTIONS, solved
 
 Run = Callable[[Any], Any]
+
+
+class OnRecord:
+    """Actions as the log would have them: arguments and who asked only when they are asked for."""
+
+    def __init__(self, actions: Sequence[Mapping[str, Any]]) -> None:
+        self._actions = actions
+
+    async def outlines(self) -> AsyncIterator[dict[str, Any]]:
+        for one in self._actions:
+            yield {name: value for name, value in one.items() if name != "arguments"}
+
+    async def whole(self, outline: Mapping[str, Any]) -> dict[str, Any]:
+        [found] = [one for one in self._actions if one["action_id"] == outline["action_id"]]
+        return {**found, "by": "dev:agent-1"}
+
+
 LURE = "</pre><script>alert(1)</script> | # [click](http://evil.example) `x`\n\n# Resolved by nobody"
 
 
@@ -49,10 +66,12 @@ def test_a_post_mortem_of_an_incident_of_which_nothing_is_known_says_so(shop: Sh
 def test_a_post_mortem_tells_cause_claims_actions_and_people_from_the_records(shop: Shop, run: Run) -> None:
     async def main() -> None:
         closed = await solved(shop, "mitigated")
-        told = await shop.incidents.postmortem(shop.tenant, closed.id, actions=ACTIONS)
+        told = await shop.incidents.postmortem(shop.tenant, closed.id, recorded=OnRecord(ACTIONS))
         assert (told["outcome"], told["reads"]) == ("mitigated", 1)
         assert told["diagnosis"]["claims"][0]["verdict"] == "verified"
-        assert [one["action_id"] for one in told["actions"]] == ["act_1"]
+        assert [(one["action_id"], one["arguments"]) for one in told["actions"]] == [("act_1", {"commit": "abc"})]
+        assert [one["by"] for one in told["timeline"] if one["what"] == "action"] == ["dev:agent-1"] * 2
+        assert closed.closed_at is not None
         assert told["durations"]["closed"] == closed.closed_at - closed.since
         for words in ("`git.change.revert`", "`obs_1`", "`payments`", "800/1000", "`act_1`", "1 reads on record"):
             assert words in told["markdown"], words
