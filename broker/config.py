@@ -8,10 +8,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from broker.errors import BadRequest
 from broker.model import Json, Resource
@@ -32,13 +33,37 @@ class GateSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8480, ge=0, le=65535)
     url: str = ""
-    """Public address; default ``http://localhost:<port>``. Never derived from a request's Host."""
+    """Public address; default ``http://localhost:<port>``, https where the gate has a certificate. Never derived from a request's Host."""
     allowed_hosts: tuple[str, ...] = ()
     """Host header values accepted; default the host and port of ``url`` and of the listener."""
     data: Path = Path("data")
     default_tenant: str = "default"
+    tls_certificate_file: Path | None = None
+    """PEM, the certificate first, then those between it and its authority: with it the gate speaks HTTPS itself."""
+    tls_key_file: Path | None = None
+    """PEM, unencrypted."""
+    client_ca_file: Path | None = None
+    """PEM: authorities of client certificates, those in between too. A client may then show one; nobody has to."""
+    client_cert_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies that end TLS, whose ``Client-Cert`` header (RFC 9440) is believed; from anybody
+    else it is refused. Such a proxy must take the header away from what clients send."""
     operator_tenant: str = ""
     """Tenant whose people decide for all: they change the policy, stop and resume every tenant; empty: the default one."""
+
+    @field_validator("client_cert_proxies")
+    @classmethod
+    def _some(cls, listed: tuple[str, ...]) -> tuple[str, ...]:
+        """Networks, none of them everything."""
+        if any(ip_network(one).prefixlen == 0 for one in listed):
+            raise ValueError("a network of all addresses names no proxy")
+        return listed
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """A certificate has its key."""
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file are given together")
+        return self
 
 
 class WebSettings(Section):
@@ -80,8 +105,9 @@ class IssuerSettings(Section):
     tenant_claim: str = ""
     roles_claim: str = ""
     """Dotted path of the claim that lists groups or roles; empty: the profile's own."""
-    sender_constraint: Literal["none", "dpop"] = "none"
-    """``dpop``: every token of this issuer must be bound to a key, and every request must prove it (RFC 9449)."""
+    sender_constraint: Literal["none", "dpop", "mtls"] = "none"
+    """Every token of this issuer must be bound, and every request must prove it: ``dpop`` to a key (RFC 9449), ``mtls``
+    to the client's certificate (RFC 8705)."""
     people: tuple[str, ...] = ()
     """Client ids through which people sign in; empty: every client that is no agent."""
     agents: tuple[str, ...] = ()
@@ -92,10 +118,30 @@ class IssuerSettings(Section):
     ca_file: str = ""
 
 
+class CertificateSettings(Section):
+    """A sender of alerts that shows a client certificate and no token: a workload with the role ``alerts`` alone."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    """The party is ``mtls:<name>``."""
+    tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    thumbprint: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of the certificate (DER) in hex; either this or ``san``."""
+    san: str = Field(default="", pattern=r"^((dns|uri|email):[\x21-\x29\x2b-\x7e]{1,255})?$")
+    """An alternative name in any certificate of ``gate.client_ca_file``: ``dns:…``, ``uri:…`` or ``email:…``."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        """One way to know it."""
+        if bool(self.thumbprint) == bool(self.san):
+            raise ValueError("give exactly one of thumbprint and san")
+        return self
+
+
 class IdentitySettings(Section):
     """Who is believed."""
 
     issuers: tuple[IssuerSettings, ...] = ()
+    certificates: tuple[CertificateSettings, ...] = ()
     keyset_seconds: int = Field(default=600, ge=1)
     """Age at which requests fetch an issuer's key set again; the background does so every minute while it can."""
     keyset_stale_seconds_max: int = Field(default=86_400, ge=1)
@@ -307,10 +353,22 @@ class Settings(Section):
     connectors: tuple[ConnectorSettings, ...] = ()
     inventory: tuple[InventoryItem, ...] = ()
 
+    @model_validator(mode="after")
+    def _shown(self) -> Self:
+        """Certificates that count have a way to come here, and somebody who issues them."""
+        bound = any(one.sender_constraint == "mtls" for one in self.identity.issuers)
+        own = self.gate.tls_certificate_file is not None and self.gate.client_ca_file is not None
+        if (bound or self.identity.certificates) and not (own or self.gate.client_cert_proxies):
+            raise ValueError("client certificates come by gate.tls_certificate_file or gate.client_cert_proxies")
+        if self.identity.certificates and self.gate.client_ca_file is None:
+            raise ValueError("identity.certificates need gate.client_ca_file")
+        return self
+
     @property
     def url(self) -> str:
         """The gate's public address without a trailing slash."""
-        return (self.gate.url or f"http://localhost:{self.gate.port}").rstrip("/")
+        scheme = "https" if self.gate.tls_certificate_file else "http"
+        return (self.gate.url or f"{scheme}://localhost:{self.gate.port}").rstrip("/")
 
     def resource(self, tenant: str, type_: str, id_: str, env: str) -> Resource | None:
         """The inventory's entry for this target as ``tenant`` sees it, or None."""

@@ -1,12 +1,15 @@
 """Who asks: access tokens to principals, by issuer profile; and the development identity provider."""
 
 from broker.identity.cache import Revocations
+from broker.identity.certificates import Certificate, Certificates, Sender
 from broker.identity.keyset import Fetch, KeySetTimes
 from broker.identity.login import Client, Ended, Post, SignedIn, SignIn
 from broker.identity.profiles import IssuerProfile, issuer_profile
 from broker.identity.verifier import Credential, Verifier
 
 __all__ = [
+    "Certificate",
+    "Certificates",
     "Client",
     "Credential",
     "Ended",
@@ -15,6 +18,7 @@ __all__ = [
     "KeySetTimes",
     "Post",
     "Revocations",
+    "Sender",
     "SignIn",
     "SignedIn",
     "Verifier",

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from broker.identity.certificates import ISSUER
 from broker.identity.jose import ALGORITHMS
 
 ROLES = frozenset({"alerts", "oncall", "security", "auditor", "agent", "operator"})
@@ -69,8 +70,8 @@ class IssuerProfile:
 
     def __post_init__(self) -> None:  # noqa: C901 - one rule after the other
         """Refuse a profile that could believe too much; raises ValueError naming the field."""
-        if self.name == "gate":
-            raise ValueError("issuer name: `gate` is the gate's own")
+        if self.name in {"gate", ISSUER}:
+            raise ValueError(f"issuer name: `{self.name}` is the gate's own")
         if not _NAME.match(self.name):
             raise ValueError("issuer name: lower-case letters, digits and hyphens, at most 31, no colon")
         if not self.audiences or "" in self.audiences:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from broker.clock import Clock, seconds
 from broker.errors import Unauthenticated
 from broker.identity.cache import CACHE_SECONDS_MAX, RevocationKind, Revocations, TokenCache, Verified
+from broker.identity.certificates import Certificate, Certificates
 from broker.identity.claims import principal
 from broker.identity.dpop import Expected, ProofChecker, unproven
 from broker.identity.jose import bad_signature, malformed, read_json_object, take_apart, verify
@@ -37,8 +38,8 @@ class Credential:
     """A console cookie's value; the console's own routes alone read it, and then nothing else counts."""
     passive: bool = False
     """A page refreshes itself: the login is not used by a person."""
-    certificate: str = ""
-    """Base64url SHA-256 of the client's certificate, from the gate's own TLS or its configured proxy."""
+    certificate: Certificate | None = None
+    """The client's, whose key it has proven to hold: from the gate's own TLS or its configured proxy."""
 
     def __repr__(self) -> str:
         return "Credential(…)"
@@ -61,10 +62,12 @@ class Verifier:
         revocations: Revocations | None = None,
         administrators: Collection[str] = (),
         login: Login | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         """``administrators`` are people who hold the role ``security`` whatever their token says.
 
-        ``login`` answers for the console's cookies; without it none is believed.
+        ``login`` answers for the console's cookies, ``certificates`` for certificates without a token; without them
+        none is believed.
 
         Raises ValueError when two profiles share a name or an issuer: ``iss`` must select exactly one.
         """
@@ -76,6 +79,7 @@ class Verifier:
         self._clock = clock
         self._administrators = frozenset(administrators)
         self._login = login
+        self._certificates = certificates or Certificates()
         self._cache = TokenCache()
         self._proofs = ProofChecker()
         self._revocations = revocations or Revocations()
@@ -106,6 +110,8 @@ class Verifier:
         """Who asks. Raises ``Unauthenticated`` (``identity.*``), or ``Unavailable`` when that cannot be found out."""
         if credential.login:
             return await self._signed_in(credential)
+        if _alone(credential):
+            return self._by_certificate(credential)
         scheme, token = _split(credential.authorization)
         known = await self._known(token)
         if known.thumbprint or scheme != "bearer":
@@ -119,6 +125,8 @@ class Verifier:
         """
         if credential.login:
             return await self._signed_in(credential)
+        if _alone(credential):
+            return self._by_certificate(credential)
         return (await self._known(_split(credential.authorization)[1])).principal
 
     async def statement(self, issuer: str, token: str) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
@@ -146,6 +154,14 @@ class Verifier:
         leeway = next((one.leeway_seconds for one in self._profiles.values() if one.issuer == who.issuer), None)
         if leeway is None or self._revocations.covers("party", who.subject.id, who.issued_at, leeway):
             raise Unauthenticated("the sign-in has been revoked", code="identity.revoked", remedy="sign in again")
+        return who
+
+    def _by_certificate(self, credential: Credential) -> Principal:
+        """The sender that the certificate is mapped to, unless it was revoked since the certificate was issued."""
+        assert credential.certificate is not None
+        who = self._certificates.principal(credential.certificate, seconds(self._clock))
+        if self._revocations.covers("party", who.subject.id, who.issued_at, 0):
+            raise _revoked()
         return who
 
     async def _known(self, token: str) -> Verified:
@@ -201,16 +217,13 @@ class Verifier:
         names: list[tuple[RevocationKind, str]] = [("party", party.id) for party in who.parties]
         names += [("client", f"{profile.name}:{who.client}"), ("token", f"{profile.name}:{claims.get('jti')}")]
         if any(self._revocations.covers(kind, value, claims["iat"], profile.leeway_seconds) for kind, value in names):
-            raise Unauthenticated(
-                "the token has been revoked",
-                code="identity.revoked",
-                remedy="sign in again; ask the security team if that is refused too",
-            )
+            raise _revoked()
 
     def _check_proof(self, known: Verified, scheme: str, token: str, credential: Credential) -> None:
         kind, _, thumbprint = known.thumbprint.partition(":")
         if kind == SenderConstraint.MTLS:
-            if scheme != "bearer" or credential.certificate != thumbprint:
+            shown = credential.certificate
+            if scheme != "bearer" or shown is None or shown.thumbprint != thumbprint:
                 raise unproven("the client certificate is another one")
             return
         if kind != SenderConstraint.DPOP:
@@ -219,6 +232,19 @@ class Verifier:
             raise unproven("it takes the scheme DPoP and a proof")
         expectation = Expected(token, thumbprint, credential.method, credential.url)
         self._proofs.check(credential.proof, expectation, seconds(self._clock))
+
+
+def _alone(credential: Credential) -> bool:
+    """Whether the certificate is all that the request shows of who asks."""
+    return credential.certificate is not None and not credential.authorization and not credential.proof
+
+
+def _revoked() -> Unauthenticated:
+    return Unauthenticated(
+        "the credential has been revoked",
+        code="identity.revoked",
+        remedy="sign in again; ask the security team if that is refused too",
+    )
 
 
 def _split(authorization: str) -> tuple[str, str]:

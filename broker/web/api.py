@@ -18,6 +18,7 @@ from broker.model import Json
 from broker.pipeline import Pipeline
 from broker.reading import GATE, Ask
 from broker.web import schemas
+from broker.web.certificates import ClientCertificates
 
 Handler = Callable[[Request], Awaitable[Response]]
 _GATE = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
@@ -42,6 +43,7 @@ class Api:
         self._acts = acts
         self._identity = identity
         self._settings = settings
+        self._certificates = ClientCertificates(settings.gate.client_cert_proxies)
 
     def credential(self, request: Request) -> Credential:
         """What the request shows, with the gate's own public address for proofs; read once a request."""
@@ -57,6 +59,7 @@ class Api:
                 proof=headers.get(b"dpop", b"").decode("latin-1"),
                 method=scope["method"],
                 url=self._settings.url + scope["path"],
+                certificate=self._certificates.of(scope, headers),
             )
         return known
 

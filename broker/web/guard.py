@@ -41,6 +41,8 @@ _ONCE = frozenset(
         b"idempotency-key",
         b"x-api-key",
         b"dpop",
+        b"client-cert",
+        b"client-cert-chain",
         b"wicketgate-session",
     }
 )

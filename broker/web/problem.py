@@ -54,6 +54,8 @@ SPECIAL: Mapping[str, int] = {
 """Codes whose HTTP status says more than their class's."""
 
 
+_WITHOUT_TOKEN = frozenset({"identity.missing", "identity.certificate", "identity.certificate_unmapped"})
+"""Refusals of requests that showed no token."""
 REFERENCE = "wicketgate.reference"
 """Where a request's ASGI scope keeps the name under which telemetry has its unexpected failure."""
 
@@ -95,10 +97,8 @@ def problem(error: BrokerError) -> Response:
         body["receipt"] = receipt_body(error.receipt)
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
-        # RFC 6750 §3: the challenge names the error, never what was wrong inside the token.
-        headers["WWW-Authenticate"] = (
-            'Bearer error="invalid_token"' if error.error_code != "identity.missing" else "Bearer"
-        )
+        # RFC 6750 §3: the challenge names the error, never what was wrong inside the token; without a token none.
+        headers["WWW-Authenticate"] = "Bearer" if error.error_code in _WITHOUT_TOKEN else 'Bearer error="invalid_token"'
     if error.retry_after is not None or isinstance(error, (LimitExceeded, Unavailable)):
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
     return Response(orjson.dumps(body), status_code=status, headers=headers, media_type="application/problem+json")

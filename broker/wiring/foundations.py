@@ -13,7 +13,6 @@ import orjson
 
 from audit.log import Log
 from audit.payload import LocalKey
-from audit.postgres import PostgresStore
 from audit.publisher import Publisher
 from audit.signer import FileSigner
 from audit.sqlite import SqliteStore
@@ -24,7 +23,7 @@ from broker.config import IssuerSettings, Settings
 from broker.datafolder import Keys
 from broker.egress import Egress, Upstream, UpstreamSettings
 from broker.errors import BadRequest
-from broker.identity import Client, KeySetTimes, SignIn, Verifier, issuer_profile
+from broker.identity import Certificates, Client, KeySetTimes, Sender, SignIn, Verifier, issuer_profile
 from broker.identity.dev import PERSONAS, DevProvider, Persona, agent_key
 from broker.logins import Limits, Logins
 from broker.model import Principal
@@ -34,7 +33,6 @@ from broker.policy.activations import ActivationFiles, ActivationRows
 from broker.policy.bundle import build_bundle, revision_number
 from broker.policy.delivery import BundleShelf
 from broker.policy.engine import EngineHost
-from broker.policy.opa import OpaHost, OpaSettings
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.regorus import Bounds, RegorusHost
 from broker.policy.shared import ActivationTable
@@ -94,6 +92,8 @@ class Foundations:
     def log_store(self) -> LogStore:
         """The log's storage: beside the state on PostgreSQL, a file of its own on SQLite (one writer lock each)."""
         if self.shared:
+            from audit.postgres import PostgresStore
+
             return PostgresStore(self.settings.store.url.replace("postgresql+psycopg://", "postgresql://", 1))
         return SqliteStore(self.settings.gate.data / "audit.db")
 
@@ -176,13 +176,18 @@ class Foundations:
         if self.development is not None:
             own = _dev_issuer_settings(self.settings, self.development.agents)
             tables.append({**own.model_dump(exclude=left_out), "profile": DEV_ISSUER})
+        chosen = self.settings.identity
         try:
             profiles = [issuer_profile(table, insecure_loopback=self.development is not None) for table in tables]
-        except ValueError as error:
+            authorities = self.settings.gate.client_ca_file
+            certificates = Certificates(
+                authorities.read_bytes() if authorities else b"",
+                [Sender(**one.model_dump()) for one in chosen.certificates],
+            )
+        except (ValueError, OSError) as error:
             raise BadRequest(
-                str(error), code="config.invalid", remedy="see docs/settings.md, section identity"
+                str(error), code="config.invalid", remedy="see docs/settings.md, sections gate and identity"
             ) from None
-        chosen = self.settings.identity
         return Verifier(
             profiles,
             self._fetch,
@@ -190,6 +195,7 @@ class Foundations:
             times=KeySetTimes(ttl=chosen.keyset_seconds, stale_max=chosen.keyset_stale_seconds_max),
             administrators=chosen.first_administrators,
             login=self._signed_in,
+            certificates=certificates,
         )
 
     @cached_property
@@ -273,6 +279,8 @@ class Foundations:
             return embedded
         if not chosen.opa_socket:
             raise BadRequest("policy.opa_socket is empty", code="config.invalid", remedy="name OPA's unix socket")
+        from broker.policy.opa import OpaHost, OpaSettings
+
         return OpaHost(
             OpaSettings(socket=chosen.opa_socket, timeout_seconds=chosen.opa_milliseconds_max / 1000),
             self.shelf,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.parts import free_port
+from tests.sim import few_goldens
 from tests.sim.supervisor import Supervisor
 
 CODE = "TESTCODE42"
@@ -30,10 +32,11 @@ class RunningGate:
     port: int
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] = field(repr=False)
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"{'https' if self.tls else 'http'}://localhost:{self.port}"
 
     @property
     def data(self) -> Path:
@@ -108,10 +111,12 @@ def running_gate(
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[RunningGate]:
     """Start a gate with the configuration ``toml`` on ``folder/data``, wait until it is ready, end it afterwards.
 
-    Start it again on the same ``folder`` to restart it. Raises ``AssertionError`` with its last words.
+    ``tls`` is how to reach one that has a certificate: it runs as in production, without personas. Start it again on
+    the same ``folder`` to restart it. Raises ``AssertionError`` with its last words.
     """
     config, home = folder / "gate.toml", folder / "home"
     home.mkdir(parents=True, exist_ok=True)
@@ -128,12 +133,13 @@ def running_gate(
         "WICKETGATE_DEV_CODE": CODE,
         **(environment or {}),
     }
-    command = [wicketgate(), "serve", "--dev", "--config", str(config), "--data", str(folder / "data")]
+    command = [wicketgate(), "serve", "--config", str(config), "--data", str(folder / "data")]
+    command += [] if tls else ["--dev", "--policies", str(few_goldens.policies())]
     with (folder / "gate.out").open("ab") as out:
         process = subprocess.Popen(
             [*command, "--port", str(chosen), *options], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=known
         )
-    gate = RunningGate(folder, chosen, known, process)
+    gate = RunningGate(folder, chosen, known, process, tls)
     try:
         _until_ready(gate)
         yield gate
@@ -146,7 +152,8 @@ def _until_ready(gate: RunningGate) -> None:
     while True:
         assert gate.process.poll() is None, f"the gate ended with {gate.process.returncode}: {gate.said}"
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(gate.url + "/readyz", trust_env=False, timeout=5).status_code == 200:
+            verify = gate.tls or True
+            if httpx.get(gate.url + "/readyz", trust_env=False, timeout=5, verify=verify).status_code == 200:
                 return
         assert time.monotonic() < limit, f"the gate was not ready within {START_SECONDS} s: {gate.said}"
         time.sleep(0.05)

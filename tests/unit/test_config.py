@@ -20,6 +20,13 @@ issuer = "https://id.example"
 audiences = ["gate"]
 tenant = "default"
 """
+CERTIFICATE = """
+[gate]
+client_cert_proxies = ["10.0.0.1"]
+[[identity.certificates]]
+name = "am"
+tenant = "default"
+"""
 
 
 def load(tmp_path: Path, text: str, **environment: str) -> config.Settings:
@@ -35,7 +42,14 @@ def load(tmp_path: Path, text: str, **environment: str) -> config.Settings:
         ("[extra]\na = 1", "extra"),
         (ISSUER + 'profile = "dev"', "profile"),
         (ISSUER + 'profile = "none"', "profile"),
-        (ISSUER + 'sender_constraint = "mtls"', "sender_constraint"),
+        (ISSUER + 'sender_constraint = "mtls"', "client certificates come by"),
+        ('[gate]\ntls_key_file = "key.pem"', "together"),
+        ('[gate]\nclient_cert_proxies = ["0.0.0.0/0"]', "no proxy"),
+        ('[gate]\nclient_cert_proxies = ["proxy"]', "client_cert_proxies"),
+        (CERTIFICATE + 'san = "dns:am"', "gate.client_ca_file"),
+        (CERTIFICATE + 'san = "dns:*.am"', "certificates.0.san"),
+        (CERTIFICATE, "exactly one"),
+        (CERTIFICATE + f'san = "dns:am"\nthumbprint = "{"0" * 64}"', "exactly one"),
         ("[identity]\nkeyset_seconds = 0", "keyset_seconds"),
         ("[web]\nattempts_per_minute_max = 0", "attempts_per_minute_max"),
     ],

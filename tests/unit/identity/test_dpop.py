@@ -8,7 +8,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from broker.clock import SeededClock, seconds
 from broker.errors import Unauthenticated
-from broker.identity import Credential, Verifier
+from broker.identity import Certificate, Credential, Verifier
 from broker.identity.dpop import Expected, ProofChecker
 from tests.sim.issuer import Issuer, compact, dpop_proof, sign, thumbprint
 
@@ -141,12 +141,13 @@ def test_a_full_memory_of_proofs_accepts_no_more_until_old_ones_expire(clock: Se
 def test_a_token_bound_to_a_certificate_needs_that_certificate_at_every_request(clock: SeededClock) -> None:
     issuer = Issuer(clock)
     verifier = Verifier([issuer.profile(sender_constraint="mtls")], issuer.fetch, clock)
-    bearer = f"Bearer {issuer.token(issuer.claims(cnf={'x5t#S256': 'thumb'}))}"
-    assert asyncio.run(verifier.authenticate(Credential(bearer, certificate="thumb"))).subject.id == "corp:alice"
+    shown, other = Certificate(b"theirs"), Certificate(b"another's")
+    bearer = f"Bearer {issuer.token(issuer.claims(cnf={'x5t#S256': shown.thumbprint}))}"
+    assert asyncio.run(verifier.authenticate(Credential(bearer, certificate=shown))).subject.id == "corp:alice"
     for credential in (
         Credential(bearer),
-        Credential(bearer, certificate="other"),
-        Credential("DPoP" + bearer[6:], certificate="thumb"),
+        Credential(bearer, certificate=other),
+        Credential("DPoP" + bearer[6:], certificate=shown),
     ):
         with pytest.raises(Unauthenticated) as refusal:
             asyncio.run(verifier.authenticate(credential))

@@ -11,10 +11,10 @@ from tests.parts import ROOT
 README = (ROOT / "broker/identity/README.md").read_text()
 
 
-def test_the_keycloak_table_loads_as_configuration_and_as_a_profile() -> None:
-    table = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert table
-    settings = Settings.model_validate(tomllib.loads(table.group(1)))
+def test_the_tables_load_as_configuration_and_the_keycloak_one_as_a_profile() -> None:
+    keycloak, certificates = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert Settings.model_validate(tomllib.loads(certificates)).identity.certificates[0].san
+    settings = Settings.model_validate(tomllib.loads(keycloak))
     profile = issuer_profile(settings.identity.issuers[0].model_dump())
     assert (profile.name, profile.payload_type, profile.tenant) == ("corp", "Bearer", "default")
 

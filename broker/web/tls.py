@@ -1,0 +1,56 @@
+"""The gate's own TLS: a client may show a certificate, and its requests carry what the handshake verified."""
+
+import ssl
+from asyncio import BaseTransport
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from broker.config import GateSettings
+from broker.errors import BadRequest
+
+
+def context_of(gate: GateSettings) -> ssl.SSLContext:
+    """TLS 1.2 or newer with the configured certificate; raises ``BadRequest`` (``config.invalid``) for its files.
+
+    A certificate that no authority of ``client_ca_file`` issued ends the handshake; to show none is no fault.
+    """
+    assert gate.tls_certificate_file is not None
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.set_alpn_protocols(["http/1.1"])
+    try:
+        made.load_cert_chain(gate.tls_certificate_file, gate.tls_key_file)
+        if gate.client_ca_file is not None:
+            made.load_verify_locations(gate.client_ca_file)
+            made.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ssl.SSLError) as error:
+        raise BadRequest(
+            f"the files of the gate's TLS cannot be used: {type(error).__name__}",
+            code="config.invalid",
+            remedy="check gate.tls_certificate_file, gate.tls_key_file and gate.client_ca_file (PEM, the key unencrypted)",
+        ) from None
+    return made
+
+
+class TlsProtocol(HttpToolsProtocol):
+    """Shows the application the connection's certificate: ``client_cert_chain`` of the ASGI TLS extension.
+
+    https://asgi.readthedocs.io/en/latest/specs/tls.html: PEM, the client's own only; empty where none was shown.
+    """
+
+    _shown: dict[str, Any] | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """The handshake is over; what it verified stands for the whole connection."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            der = tls.getpeercert(binary_form=True)
+            self._shown = {"tls": {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(der)] if der else []}}
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        if self._shown is not None:
+            self.scope["extensions"] = self._shown
