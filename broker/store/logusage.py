@@ -16,6 +16,8 @@ from broker.store.rows import upsert
 SIZES = (300, 3_600, 86_400)
 """Seconds of a bucket; each begins at a multiple of its size (UTC)."""
 COUNTS = ("actions", "writes", "refusals", "calls", "uncounted", "tokens_in", "tokens_out")
+_BUCKET = ("size", "at", "who", "model")
+_SEEN = ("kind", "issuer", "roles", "last_at", "last_seq")
 MODEL_CALL = "llm.messages.create"
 _OWN = "gate."
 
@@ -31,16 +33,23 @@ def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]])
             for name, count in counted.items():
                 found[name] += count
         if line.get("party"):
-            seen = {"kind": line["party"], "issuer": line["issuer"], "roles": " ".join(line["roles"])}
-            met[line["who"]] = seen | {"last_at": line["at"], "last_seq": line["seq"]}
-    for (size, at, who, model), found in sorted(sums.items()):
-        statement = upsert(connection, log_use).values(tenant=tenant, size=size, at=at, who=who, model=model, **found)
+            said = (line["party"], line["issuer"], " ".join(line["roles"]), line["at"], line["seq"])
+            met[line["who"]] = dict(zip(_SEEN, said, strict=True))
+    # One statement for all rows of a table: to make one takes longer than to run it.
+    if sums:
+        statement = upsert(connection, log_use)
         more = {name: log_use.c[name] + statement.excluded[name] for name in COUNTS}
-        keys = ["tenant", "size", "at", "who", "model"]
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=more))
-    for who, seen in sorted(met.items()):
-        first = upsert(connection, log_party).values(tenant=tenant, who=who, name="", first_at=seen["last_at"], **seen)
-        connection.execute(first.on_conflict_do_update(index_elements=["tenant", "who"], set_=seen))
+        adding = statement.on_conflict_do_update(index_elements=["tenant", *_BUCKET], set_=more)
+        buckets = [{"tenant": tenant, **dict(zip(_BUCKET, key, strict=True)), **sums[key]} for key in sorted(sums)]
+        connection.execute(adding, buckets)
+    if met:
+        statement = upsert(connection, log_party)
+        seen = {name: statement.excluded[name] for name in _SEEN}
+        meeting = statement.on_conflict_do_update(index_elements=["tenant", "who"], set_=seen)
+        first = [
+            {"tenant": tenant, "who": who, "name": "", "first_at": one["last_at"]} | one for who, one in met.items()
+        ]
+        connection.execute(meeting, sorted(first, key=lambda one: one["who"]))
 
 
 def _counted(line: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
