@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from broker.errors import BadRequest, Conflict, NotFound
@@ -12,7 +14,7 @@ from broker.store import Store
 from broker.store import sessions as session_rows
 from broker.work import Claimed, Work
 from tests.shop import AGENT, Shop
-from tests.stores import agent
+from tests.stores import agent, open_store
 
 Run = Callable[[Any], Any]
 
@@ -131,6 +133,31 @@ def test_of_many_that_claim_at_once_each_row_goes_to_one(shop: Shop, run: Run) -
         assert len(taken) + sum(one is not None for one in rest) == 5
 
     run(main())
+
+
+def test_what_somebody_is_at_is_passed_over_and_not_waited_for(run: Run, tmp_path: Path) -> None:
+    store = open_store("postgresql", tmp_path)
+    url = store._lanes["write"].engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    async def main(table: str, name: str) -> None:
+        shop = Shop(store)
+        first = await shop.receive("search", severity="critical")
+        second = await shop.receive("payments", severity="info")
+        with psycopg.connect(url) as other:
+            other.execute(
+                f"SELECT 1 FROM {table} WHERE tenant = %s AND {name} = %s FOR UPDATE", (shop.tenant, first.id)
+            )
+            async with asyncio.timeout(2):
+                claimed = await shop.work.claim(shop.tenant, ["incident"], AGENT, 60)
+                assert claimed is not None
+                assert claimed.subject == second.id
+                assert await shop.work.claim(shop.tenant, ["incident"], AGENT, 60) is None
+            other.rollback()
+        assert (await shop.claim()).subject == first.id
+
+    run(main("work", "subject"))
+    run(main("incident", "id"))
+    store.close()
 
 
 def test_nothing_is_due_while_the_log_lacks_an_event(shop: Shop, run: Run) -> None:

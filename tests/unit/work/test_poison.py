@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from broker.clock import seconds
+from broker.store import queues
 from broker.store.work import ATTEMPTS_MAX
 from broker.work import Claimed
 from tests.shop import AGENT, EXECUTED, Shop
@@ -35,6 +37,21 @@ def test_a_step_that_five_workers_died_at_calls_people(shop: Shop, run: Run, pat
         [row] = [one for one in await shop.work.page(shop.tenant, states=["aside"]) if one.subject == opened.id]
         assert (row.id, row.attempts) == (last.id, ATTEMPTS_MAX)
         assert (await shop.claim("notify")).body["reason"] == "set_aside"
+
+    run(main())
+
+
+def test_what_is_set_aside_is_counted_where_people_look_and_told_in_the_incident(shop: Shop, run: Run) -> None:
+    async def main() -> None:
+        opened = await shop.receive()
+        await exhaust(shop)
+        waiting = await shop.store.read(lambda c: queues.lengths(c, shop.tenant, seconds(shop.clock)))
+        [aside] = [one for one in waiting if one.name == "work_aside"]
+        assert (aside.length, aside.oldest) == (1, opened.opened_at)
+        told = await shop.incidents.postmortem(shop.tenant, opened.id)
+        [line] = [one for one in told["timeline"] if one["kind"] == "set_aside"]
+        assert line["text"] == "triaging to escalated; reason: set_aside"
+        assert "reason: set" in told["markdown"]
 
     run(main())
 
