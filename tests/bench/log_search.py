@@ -1,8 +1,8 @@
 """``python -m tests.bench.log_search``: what searching the log costs at a million records.
 
-The index is filled with made-up lines in the proportions of real traffic; then the page of the console, the route behind
-it and the bare query are measured in turns, in process, for the searches that people make and for those that are hardest
-(two common filters that never meet). Figures are milliseconds on this machine; ``results/log-search.json`` keeps them.
+A gate is filled with made-up records in the proportions of real traffic (``filled.py``); then the page of the console, the
+route behind it and the bare query are measured in turns, in process, for the searches that people make and for those that
+are hardest (two common filters that never meet). Figures are milliseconds on this machine; ``results/log-search.json`` keeps them.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import platform
-import random
 import statistics
 import tempfile
 import time
@@ -20,12 +19,11 @@ from typing import Any
 
 from broker.store import logindex
 from broker.store.logindex import Sought
+from tests.bench.filled import START, fill
 from tests.sim.visitor import signed_in
 from tests.sim.world import World, world
 
 RESULTS = Path(__file__).with_name("results") / "log-search.json"
-CHUNK = 5_000
-START = 1_767_225_600 - 30 * 86_400
 SEARCHES: dict[str, dict[str, Any]] = {
     "newest": {},
     "a week": {"since": START + 23 * 86_400},
@@ -42,51 +40,6 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "never meet": {"effect": "deny", "action": "local.metrics.query"},
     "never meet, in a window": {"effect": "deny", "action": "local.metrics.query", "since": START + 86_400},
 }
-
-
-def line_of(seq: int, count: int, dice: random.Random) -> dict[str, Any]:
-    """A made-up record: mostly reads of some agents, some writes, few refusals."""
-    read = dice.random() < 0.8
-    action = (
-        dice.choice(("local.metrics.query", "local.logs.search", "gate.approvals.read"))
-        if read
-        else "local.process.restart"
-    )
-    denied = not read and dice.random() < 0.2
-    at = START + seq * 30 * 86_400 // count
-    line = {
-        "seq": seq,
-        "at": at,
-        "event": f"act_{seq:026d}",
-        "kind": "refusal" if denied else dice.choice(("intent", "outcome")),
-        "about": "",
-        "who": f"per_{dice.randrange(40):032d}",
-        "behalf": "" if dice.random() < 0.7 else f"per_{100 + dice.randrange(10):032d}",
-        "roles": ["agent"],
-        "action": action,
-        "action_id": f"act_{seq:026d}",
-        "access": "read" if read else "write",
-        "resource": f"res_{dice.randrange(200):032d}",
-        "target": "process/checkout (prod)",
-        "effect": "deny" if denied else "permit",
-        "tier": 0 if read else dice.choice((1, 2, 2, 3)),
-        "codes": ["limits.exceeded"] if denied else ["allowlist.granted"],
-        "status": "",
-        "session": f"ses_{seq // 200:06d}",
-        "incident": f"inc_{seq // 20_000:04d}" if dice.random() < 0.3 else "",
-        "approval": "",
-    }
-    return line | {"own": read and action.startswith("gate.")}
-
-
-async def fill(it: World, count: int) -> float:
-    """Put ``count`` lines into the index; seconds."""
-    dice, started = random.Random(1), time.perf_counter()
-    await it.gate.store.write(lambda c: logindex.forget(c, "default"))
-    for first in range(0, count, CHUNK):
-        lines = [line_of(seq, count, dice) for seq in range(first, min(first + CHUNK, count))]
-        assert await it.gate.store.write(lambda c, lines=lines: logindex.add(c, "default", lines), durable=False)
-    return time.perf_counter() - started
 
 
 async def timed(what: Callable[[], Awaitable[Any]], times: int) -> list[float]:
@@ -155,7 +108,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="wglog") as folder:
             async with world(Path(folder)) as it:
                 filled = await fill(it, given.records)
-                print(f"{given.records} records indexed in {filled:.0f} s; milliseconds p50 / p95")
+                print(f"{given.records} records made in {filled:.0f} s; milliseconds p50 / p95")
                 size = (Path(folder) / "data" / "gate.db").stat().st_size
                 found = await measure(it, given.times)
                 return {"filled_s": round(filled, 1), "database_bytes": size, "searches": found}
