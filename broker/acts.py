@@ -23,6 +23,7 @@ from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import EffectStatus
 from broker.errors import BadRequest, Denied, NotFound, Reason, Receipt, StoreUnavailable
+from broker.kept import result_status
 from broker.killswitch import KillSwitch
 from broker.leaves import receipt_of
 from broker.model import ActionRequest, Grant, Intent, Json, PartyKind, Plan, Principal, Resource, Result, ResultStatus
@@ -268,6 +269,7 @@ class Acts:
                 "reversibility": one.reversibility,
                 "arguments": dict(one.schema),
                 "resource_types": list(one.resource_types),
+                "signal": one.signal,
             }
             for one in self._policy.catalog.actions()
         ]
@@ -283,7 +285,8 @@ class Acts:
             raise NotFound("the observation was erased", code="observation.erased")
         if "result" not in past.payload:
             raise NotFound("a crash cut the action off before its result was kept", code="observation.none")
-        return {"observation": arguments["observation"], "value": past.payload["result"]}
+        status = result_status(past.payload) or ResultStatus.ERROR
+        return {"observation": arguments["observation"], "status": status.value, "value": past.payload["result"]}
 
     async def _may_see(self, principal: Principal, past: Past) -> bool:
         """Whoever asked for it; and a person, who answers for what agents do in an incident."""

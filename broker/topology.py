@@ -24,6 +24,11 @@ KEPT = frozenset({"config", "logs"})
 """Types of what belongs to a component; under a name of its own it is one only where the topology ties it to others."""
 
 
+def is_place(kind: str, *, tied: bool) -> bool:
+    """Whether a name of this type is no component; ``tied``: it depends on something, or something on it."""
+    return kind in PLACES or (kind in KEPT and not tied)
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """One name: what it is, and who owns it."""
@@ -51,10 +56,8 @@ class Graph:
     @property
     def places(self) -> frozenset[str]:
         """Names of places, which are never at fault."""
-        return frozenset(name for name, known in self.components.items() if self._is_place(name, known.type))
-
-    def _is_place(self, name: str, kind: str) -> bool:
-        return kind in PLACES or (kind in KEPT and not (self.needs.get(name) or self.serves.get(name)))
+        tied = {name for edges in (self.needs, self.serves) for name, there in edges.items() if there}
+        return frozenset(name for name, one in self.components.items() if is_place(one.type, tied=name in tied))
 
     def dependencies(self, component: str) -> tuple[str, ...]:
         """What it depends on directly."""

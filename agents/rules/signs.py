@@ -190,7 +190,7 @@ WORDINGS: Sequence[Wording] = (
     _is(
         "replication-lag",
         850,
-        r"replication lag exceeded|replica\S*(?: replay)? is (?:behind|lagging|falling behind)|replay (?:lag|is behind)",
+        r"replication lag (?:has )?exceeded|replica\S*(?: replay)? is (?:behind|lagging|falling behind)|replay (?:lag|is behind)",
     ),
     _is(
         "failover",

@@ -72,8 +72,9 @@ def act_in(caller: Caller, incident: str, kind: str, text: str, component: str, 
 def record(caller: Caller, incident: str, folder: Path) -> None:
     """Write what was asked and answered in an incident to FOLDER, for `wicketgate investigate --replay`."""
 
-    async def gather(gate: "Gate") -> tuple[Any, list[tuple[dict[str, Any], Any]]]:
+    async def gather(gate: "Gate") -> tuple[Any, list[tuple[dict[str, Any], tuple[str, Any]]], dict[str, str]]:
         whole = await gate.incidents.get(incident)
+        signals = {str(one["name"]): str(one["signal"]) for one in await gate.actions.catalog()}
         acts: list[dict[str, Any]] = []
         before, parts = "", 0
         while before or not parts:
@@ -81,13 +82,19 @@ def record(caller: Caller, incident: str, folder: Path) -> None:
             acts, before, parts = [*told["actions"], *acts], str(told["before"]), parts + 1
         if told["actions_cut"]:
             raise Stop(f"{incident} has more actions than the gate tells of", "export its records instead")
-        looked = [one for one in acts if one["effect"] == "read" and one["status"] == "done"]
-        return whole, [(one, (await gate.observations.get(one["observation"])).value) for one in looked]
+        looked = [one for one in acts if one["effect"] == "read" and one["status"] != "open"]
+        return whole, [(one, await answer(gate, one)) for one in looked], signals
+
+    async def answer(gate: "Gate", action: dict[str, Any]) -> tuple[str, Any]:
+        if action["status"] != "done":
+            return "error", None
+        kept = await gate.observations.get(action["observation"])
+        return kept.status, kept.value
 
     from broker.cli.recording import write_case
 
-    whole, observed = caller.run(gather)
-    count = write_case(folder, dumped(whole), observed)
+    whole, observed, signals = caller.run(gather)
+    count = write_case(folder, dumped(whole), observed, signals)
     caller.show({"folder": str(folder), "observations": count}, f"{count} observations in {folder}")
 
 

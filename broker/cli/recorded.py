@@ -23,6 +23,7 @@ import yaml
 from broker.cli import places, signin
 from broker.cli.exits import Stop
 from broker.connectors.replay_case import OWN, Case, affected, read_case, targets
+from broker.evidence.quantities import instant_of
 
 ENV: Final = "prod"
 READY_SECONDS: Final = 60.0
@@ -180,10 +181,17 @@ def alert_of(name: str, case: Case) -> dict[str, Any]:
         "service": affected(case),
         "env": ENV,
         "severity": severity if severity in {"critical", "high", "warning", "info"} else "warning",
-        "starts_at": case.until,
+        "starts_at": _began(case),
         "labels": {"case": name},
         "source": "replay",
     }
+
+
+def _began(case: Case) -> int:
+    """When the alert began, where it says so and that lies in the window; else the window ends with it."""
+    said = instant_of(case.alert.get("starts_at", case.alert.get("startsAt")))
+    at = int(said.seconds) if said is not None else case.until
+    return at if case.since <= at <= case.until else case.until
 
 
 @dataclass(frozen=True, slots=True)

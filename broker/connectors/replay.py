@@ -4,7 +4,7 @@ A call meets the entry of the same action whose arguments all equal the call's; 
 much, are left out of the comparison, and where several entries fit, one that equals the call entirely comes first, else
 the one recorded last. ``replay.observation.list`` gives every entry's action, arguments, source and signal as they can
 be called. Anything else is EMPTY. A resource is ``{"type": "replay", "id": SOURCE}``, or ``CASE/SOURCE`` where several
-cases are served; the case's own answers stand on ``CASE`` (``case`` where there is one alone).
+cases are served; the case's own answers stand on ``CASE`` (``case`` where there is one alone), which stands for any source.
 """
 
 import hashlib
@@ -112,7 +112,7 @@ def _best(case: Case, action: str, source: str, given: Mapping[str, Json]) -> En
     fitting = [
         entry
         for entry in case.entries
-        if entry.action == action and entry.resource == source and _which(entry.args) == wanted
+        if entry.action == action and source in {entry.resource, ""} and _which(entry.args) == wanted
     ]
     exact = [entry for entry in fitting if dict(entry.args) == dict(given)]
     return max(exact or fitting, key=lambda entry: entry.at, default=None)

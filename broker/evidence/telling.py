@@ -255,13 +255,15 @@ def _of_snapshot(selector: Selector, seen: Observation, found: Sequence[Found], 
         mine = [one for one, own in asked if path_of(own) == path_of(selector)]
         ill = any(judge_claim(_well(one), seen, budget).verdict == REFUTED for one in mine)
         return Worth("" if ill else "claim.well")
-    if found and all(_tells(one) for one in found):
-        return Worth()
+    told = bool(found) and all(_tells(one) for one in found)
     if seen.signal == "trace" and not any(stage.name == "count" for stage in selector.stages):
-        changed = [
-            one for points in all_series(seen.value, budget) if (one := _shifted(points, counter=False, budget=budget))
-        ]
-        return Worth("" if changed else "claim.no_reference")
+        series = all_series(seen.value, budget)
+        changed = [one for points in series if (one := _shifted(points, counter=False, budget=budget))]
+        first = min(changed, key=lambda one: one.edge, default=None)
+        began = (int(first.earliest.seconds), int(first.edge.seconds)) if first else None
+        return Worth("" if told or first else "claim.no_reference", began)
+    if told:
+        return Worth()
     return Worth(
         "claim.not_trouble" if found and all(isinstance(one.node, str) for one in found) else "claim.no_reference"
     )

@@ -125,6 +125,8 @@ class Observation(Answer):
     """A stored result, redacted and whole; a claim may cite ``id``."""
 
     id: str = Field(alias="observation")
+    status: str = "ok"
+    """``ok``, ``empty``, ``truncated`` or ``error``: three ways of not knowing all, told apart."""
     value: Json = None
     receipt: Receipt | None = None
 

@@ -76,7 +76,7 @@ class Actions(Area):
     """``/v1/actions``: the catalog, and what became of one action."""
 
     async def catalog(self) -> Sequence[Mapping[str, Json]]:
-        """Every action that the gate knows: name, title, effect, JSON Schema of its arguments, resource types."""
+        """Every action that the gate knows: name, title, effect, arguments (JSON Schema), resource types, signal."""
         return list((await self._get("/v1/actions"))["actions"])
 
     async def get(self, action_id: str, *, wait: float = 0.0) -> Done:

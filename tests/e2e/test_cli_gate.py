@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +11,28 @@ from typing import Any
 import httpx
 import pytest
 
+from broker.connectors.replay_case import read_case
 from tests.sim.running_gate import CODE, RunningGate, running_gate, supervised
 from tests.sim.supervisor import Supervisor
 
 TARGET = ("--id", "checkout", "--env", "prod", "--reason", "customers get errors")
 
 
+def logs_of(folder: Path) -> str:
+    """The log of checkout, and one of the ledger that is not there."""
+    now = time.time()
+    lines = [json.dumps({"ts": now - 60 + at, "level": "error", "msg": f"pool exhausted {at}"}) for at in range(9)]
+    (folder / "checkout.log").write_text("".join(f"{line}\n" for line in lines))
+    files = ", ".join(f"{name} = [{json.dumps(str(folder / f'{name}.log'))}]" for name in ("checkout", "ledger"))
+    tables = f'[[connectors]]\nname = "logs"\nadapter = "logs"\n[connectors.settings]\nfiles = {{{files}}}\n'
+    item = '[[inventory]]\ntype = "logs"\nid = "{}"\nenv = "prod"\nregion = "eu-west-1"\n'
+    return tables + item.format("checkout") + item.format("ledger")
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGate, Supervisor]]:
-    with (
-        supervised("checkout") as (supervisor, toml),
-        running_gate(tmp_path_factory.mktemp("gate"), toml) as gate,
-    ):
+    folder = tmp_path_factory.mktemp("gate")
+    with supervised("checkout") as (supervisor, toml), running_gate(folder, toml + logs_of(folder)) as gate:
         yield gate, supervisor
 
 
@@ -84,6 +95,44 @@ def test_the_kill_switch_stops_an_agent_until_a_person_resumes_it(gate: RunningG
     assert gate.command("act", "local.process.status", *TARGET, "--as", "agent").returncode == 5
     assert gate.command("agents", "resume", "dev:agent-1", "--reason", "ok", "--as", "security").returncode == 0
     assert gate.command("act", "local.process.status", *TARGET, "--as", "agent").returncode == 0
+
+
+def test_what_was_asked_in_an_incident_becomes_a_case_that_keeps_what_was_empty_cut_off_or_an_error(
+    gate: RunningGate, tmp_path: Path
+) -> None:
+    now = int(time.time())
+    window = {"since_s": now - 600, "until_s": now}
+    searches = [
+        ("checkout", {"pattern": "pool", **window}, "ok"),
+        ("checkout", {"pattern": "pool", **window, "lines_max": 2}, "truncated"),
+        ("checkout", {"pattern": "flux", **window}, "empty"),
+        ("ledger", {"pattern": "pool", **window}, "error"),
+    ]
+    with gate.client("oncall") as http:
+
+        def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
+            answer: dict[str, Any] = http.post(path, json=body, headers={"Idempotency-Key": uuid.uuid4().hex}).json()
+            return answer
+
+        incident = post("/v1/incidents", {"title": "slow", "service": "checkout", "env": "prod"})["incident"]
+        intent = [{"kind": "task", "text": "look", "source": "me"}]
+        session = post("/v1/sessions", {"intent": intent, "incident": incident})["session"]
+        for target, arguments, _ in searches:
+            resource = {"type": "logs", "id": target, "env": "prod"}
+            asked = {"session": session, "action": "logs.lines.search", "resource": resource, "reason": "looking"}
+            post("/v1/actions", {**asked, "arguments": {"mode": "substring", **arguments}})
+    done = gate.command("incidents", "record", incident, str(tmp_path / "case"), "--as", "oncall", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["observations"] == len(searches)
+    case = read_case(tmp_path / "case")
+    assert "ledger" not in case.nodes, "a log that nothing is tied to is no component"
+    kept = {(str(one.args["target"]), one.status): one for one in case.entries}
+    assert set(kept) == {(name, word) for name, _, word in searches}
+    assert {(one.action, one.signal, one.source) for one in case.entries} == {
+        ("logs.lines.search", "log", "logs:logs:checkout"),
+        ("logs.lines.search", "log", "logs:logs:ledger"),
+    }
+    assert [len(kept["checkout", word].output["lines"]) for word in ("ok", "truncated", "empty")] == [9, 2, 0]
 
 
 def test_a_token_is_printed_and_nothing_else(gate: RunningGate) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from broker.cli.exits import Stop
+from broker.cli.recorded import alert_of
 from broker.cli.recording import write_case
+from broker.connectors.replay_case import read_case
 from tests.eval.running import through_a_gate
 from tests.unit.connectors.cases import SINCE, UNTIL, case, entry, errors, write
 
@@ -61,15 +63,19 @@ def _of_an_incident(folder: Path) -> Path:
             "id": "inc_1", "title": "HighErrorRate", "service": "payments", "since": SINCE + 700, "opened_at": SINCE + 700,
             "until": None, "alert": {"labels": {"service": "payments"}, "severity": "critical"},
         },
-        "topology": {"nodes": [{"id": "checkout"}, {"id": "payments"}], "edges": [["checkout", "payments"]]},
+        "topology": {
+            "nodes": [{"id": "checkout"}, {"id": "payments"}, {"id": "pool", "type": "repository"}],
+            "edges": [["checkout", "payments"], ["payments", "pool"]],
+        },
     }  # fmt: skip
     place = {"type": "process", "id": "payments", "env": "prod"}
     window = {"since_s": SINCE, "until_s": UNTIL}
     lines = [{"at": SINCE + 620 + n, "level": "error", "text": "connection pool exhausted: 8 of 8"} for n in range(9)]
     read = {"action": "local.logs.search", "resource": place, "arguments": window, "at": UNTIL}
     measured = {"action": "local.metrics.range", "resource": place, "arguments": {"metric": "errors"}, "at": UNTIL}
-    answers = [(read, {"lines": lines, "matched": 9, "scanned": 9}), (measured, errors()["output"])]
-    assert write_case(folder, whole, answers) == 2
+    answers = [(read, ("ok", {"lines": lines, "matched": 9, "scanned": 9})), (measured, ("ok", errors()["output"]))]
+    signals = {"local.logs.search": "log", "local.metrics.range": "metric"}
+    assert write_case(folder, whole, answers, signals) == 2
     return folder
 
 
@@ -111,6 +117,21 @@ def test_what_was_recorded_of_an_incident_can_be_investigated_again(results: dic
     assert (result["ranked"][0]["component"], result["ranked"][0]["fault"]) == ("payments", "pool-leak")
 
 
+@pytest.mark.parametrize(
+    ("alert", "began"),
+    [
+        ({"title": "x", "starts_at": SINCE + 5}, SINCE + 5),
+        ({"title": "x", "startsAt": "2026-02-02T02:45:00Z"}, SINCE + 300),
+        ({"title": "x", "starts_at": 5}, UNTIL),
+        ({"title": "x"}, UNTIL),
+        ("in words", UNTIL),
+    ],
+)
+def test_the_alert_of_a_case_began_when_it_says_so_or_at_the_end(alert: Any, began: int, tmp_path: Path) -> None:
+    """What began after the alert is no cause of it: the judge needs the instant."""
+    assert alert_of("one", read_case(write(tmp_path, case(alert=alert), [entry()])))["starts_at"] == began
+
+
 def test_the_command_prints_one_object_and_leaves_nothing_in_the_case(tmp_path: Path) -> None:
     folder = write(tmp_path / "case", case(), [entry(), errors()])
     done = ran(folder, "--json")
@@ -130,4 +151,4 @@ def test_a_folder_that_is_no_case_is_told_with_field_and_remedy(tmp_path: Path) 
 def test_a_folder_in_use_is_not_written_over(tmp_path: Path) -> None:
     folder = write(tmp_path, case(), [])
     with pytest.raises(Stop):
-        write_case(folder, {}, [])
+        write_case(folder, {}, [], {})

@@ -1,7 +1,7 @@
 """``python -m tests.eval --corpus holmesgpt|opensre|all``: investigate every recorded case through a gate, and count.
 
 The corpora are found by ``CORPUS_DIR``. Prints a table; ``--out`` (default ``tests/bench/results/investigations.json``)
-gets the same as JSON.
+gets the same as JSON, and beside it the table as text, made of that JSON alone.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.eval.figures import SHEET, curve, figures, table
+from tests.eval.figures import SHEET, curve, figures, text
 from tests.eval.running import fixtures, investigated
 
 CORPORA = ("opensre", "holmesgpt")
@@ -32,14 +32,27 @@ def main(arguments: list[str] | None = None) -> int:
     known = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {"corpora": {}}
     for corpus in CORPORA if given.corpus == "all" else [given.corpus]:
         results = investigated(fixtures(corpus, Path(root)))
-        sys.stdout.write("\n".join(table(corpus, results)) + "\n")
         cases = [_brief(one) for one in results]
         known["corpora"][corpus] = {"figures": figures(results), "curve": curve(results), "cases": cases}
+    known["claims"] = _claims(given.out.parent / "evidence-opensre.json")
     known["beside"] = dict(SHEET)
-    sys.stdout.write("beside it, published or measured by others:\n")
-    sys.stdout.writelines(f"- {what}: {said}\n" for what, said in SHEET.items())
     given.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    told = text(known)
+    given.out.with_suffix(".txt").write_text(told, encoding="utf-8")
+    sys.stdout.write(told)
     return 0
+
+
+def _claims(path: Path) -> dict[str, Any]:
+    """What ``python -m tests.eval.opensre`` found; nothing where it was not asked."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    falsified = found["falsified"]["all"]
+    return {
+        **{name: found[name] for name in ("true", "true_accepted")},
+        **{name: falsified[name] for name in ("falsehoods", "refused")},
+    }
 
 
 def _brief(one: dict[str, Any]) -> dict[str, Any]:

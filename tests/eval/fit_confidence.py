@@ -123,7 +123,8 @@ def _logit(model: Sequence[float], row: Sequence[float]) -> float:
 
 
 def report(pairs: Sequence[tuple[float, bool]]) -> dict[str, Any]:
-    """Brier score, expected calibration error over five bins, and the bins."""
+    """What was said on average and what held, Brier score, expected calibration error over five bins, and the bins."""
+    mean_said, mean_held = (sum(one[side] for one in pairs) / len(pairs) for side in (0, 1))
     brier = sum((share - right) ** 2 for share, right in pairs) / len(pairs)
     bins, error = [], 0.0
     for place in range(5):
@@ -132,7 +133,8 @@ def report(pairs: Sequence[tuple[float, bool]]) -> dict[str, Any]:
             said, held = (sum(one[side] for one in inside) / len(inside) for side in (0, 1))
             error += abs(said - held) * len(inside) / len(pairs)
             bins.append({"from": place / 5, "n": len(inside), "said": round(said, 3), "held": round(held, 3)})
-    return {"n": len(pairs), "brier": round(brier, 4), "ece": round(error, 4), "bins": bins}
+    means = {"n": len(pairs), "said": round(mean_said, 3), "held": round(mean_held, 3)}
+    return {**means, "brier": round(brier, 4), "ece": round(error, 4), "bins": bins}
 
 
 def share(one: Example, model: Weights) -> float:
@@ -177,12 +179,16 @@ def main(arguments: list[str] | None = None) -> int:
     known, given = examples(Path(root)), weights()
     found = measured(known, given)
     model = fitted(known, given)
-    found["fitted_weights"] = {"intercept": str(model.intercept)} | {n: str(v) for n, v in model.by_feature.items()}
+    found["given_weights"], found["fitted_weights"] = _shown(given), _shown(model)
     OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
     if chosen.write:
         _write(model)
     return 0
+
+
+def _shown(model: Weights) -> dict[str, str]:
+    return {"intercept": str(model.intercept)} | {name: str(weight) for name, weight in model.by_feature.items()}
 
 
 def _write(model: Weights) -> None:

@@ -1,4 +1,4 @@
-"""All cases of a corpus through one temporary gate: one incident a case."""
+"""The cases of a corpus through temporary gates: one incident a case, and no case knows the names of another."""
 
 import asyncio
 import tempfile
@@ -42,7 +42,7 @@ def investigated(chosen: Sequence[Fixture]) -> list[dict[str, Any]]:
         folders = {one.name: root / one.name for one in chosen}
         for one in chosen:
             one.convert(one.folder, folders[one.name])
-        found = dict(through_a_gate(folders))
+        found = {name: result for part in apart(folders) for name, result in through_a_gate(part)}
     return [
         {
             "case": one.name,
@@ -52,6 +52,19 @@ def investigated(chosen: Sequence[Fixture]) -> list[dict[str, Any]]:
         }
         for one in chosen
     ]
+
+
+def apart(folders: Mapping[str, Path]) -> list[dict[str, Path]]:
+    """Parts in which no two cases name one component: a gate has one topology, and what one case says of it is not so in another."""
+    parts: list[tuple[set[str], dict[str, Path]]] = []
+    for name, folder in folders.items():
+        own = set(recorded.components([read_case(folder)]))
+        room = next((one for one in parts if not one[0] & own), None)
+        if room is None:
+            parts.append(room := (set(), {}))
+        room[0].update(own)
+        room[1][name] = folder
+    return [part for _, part in parts]
 
 
 def through_a_gate(folders: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -34,6 +34,9 @@ READS: dict[str, Json] = {
 }
 
 
+PROPOSED = hypotheses()["hypotheses"]
+
+
 def ended(gate: IncidentGate) -> tuple[str, dict[str, Json]]:
     """Where the only finished step took the incident, and what it said."""
     assert len(gate.finished) == 1
@@ -206,6 +209,12 @@ def test_a_tool_that_was_not_offered_is_refused_told_and_noted() -> None:
         {"hypotheses": [{**one, "fault": "gremlins"} for one in hypotheses()["hypotheses"]]},
         {"hypotheses": [{**one, "component": "elsewhere"} for one in hypotheses()["hypotheses"]]},
         {**hypotheses(), "verified": True},
+        *(
+            {"hypotheses": [{**one, "kind": "other" if one["kind"] == kind else one["kind"]} for one in PROPOSED]}
+            for kind in ("upstream_dependency", "recent_change", "no_fault")
+        ),
+        {"hypotheses": [{**one, "id": f"h{n}"} for n, one in enumerate([*PROPOSED, *PROPOSED, PROPOSED[0]], 1)]},
+        {"hypotheses": [{name: one[name] for name in one if name != "refuting_query"} for one in PROPOSED]},
     ],
 )
 def test_hypotheses_that_do_not_fit_are_answered_with_what_is_wrong(given: Json) -> None:

@@ -43,6 +43,7 @@ def test_a_call_meets_the_entry_whose_arguments_equal_its_own(tmp_path: Path) ->
     folder = write(tmp_path, case(), [entry(), entry(args={"service": "checkout"}, output="fine")])
     assert "exhausted" in asked(folder, "logs.lines.search", "loki", service="payments").value
     assert asked(folder, "logs.lines.search", "loki", service="checkout").value == "fine"
+    assert asked(folder, "logs.lines.search", service="checkout").value == "fine", "the case alone stands for any source"
 
 
 @pytest.mark.parametrize(

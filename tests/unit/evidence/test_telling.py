@@ -273,7 +273,9 @@ def test_a_profile_stands_with_the_load_that_changed_beside_it() -> None:
         place = {"type": "replay", "id": "case/insights", "env": "prod"}
         return seen("db.load.read", "trace", "", value, {"service": "payments"}, resource=place)
 
-    assert idle(profile(9.0), "$.top_wait_events[*].name | first", "eq", "CPU") == ""
+    said = judged(profile(9.0), "$.top_wait_events[*].name | first", "eq", "CPU")
+    assert said.worth.idle == ""
+    assert said.worth.began == (BEGIN + 9 * 60, BEGIN + 10 * 60), "the load that changed dates what it was spent on"
     assert idle(profile(1.05), "$.top_wait_events[*].name | first", "eq", "CPU") == "claim.no_reference"
 
 
