@@ -179,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     known, given = examples(Path(root)), weights()
     found = measured(known, given)
     model = fitted(known, given)
-    found["given_weights"], found["fitted_weights"] = _shown(given), _shown(model)
+    found["given_weights"], found["fitted_weights"] = shown(given), shown(model)
     OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
     if chosen.write:
@@ -187,7 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _shown(model: Weights) -> dict[str, str]:
+def shown(model: Weights) -> dict[str, str]:
+    """The weights as the results keep them."""
     return {"intercept": str(model.intercept)} | {name: str(weight) for name, weight in model.by_feature.items()}
 
 

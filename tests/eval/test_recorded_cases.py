@@ -5,17 +5,20 @@ All cases go through the rules without a gate, which takes seconds; a few go thr
 """
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents.rules import Finding, investigate
+from broker.evidence.confidence import weights
 from tests.eval.expected import Expected, judged
-from tests.eval.figures import curve, figures
+from tests.eval.figures import SHEET, curve, figures, text
+from tests.eval.fit_confidence import shown
 from tests.eval.offline import RecordedView
 from tests.eval.running import Fixture, fixtures, investigated
-from tests.parts import corpus
+from tests.parts import ROOT, corpus
 
 WRONG_PERCENT_MAX = 5
 HOLMESGPT_CASES, RDS_CASES = 53, 15
@@ -146,3 +149,50 @@ def test_the_curve_counts_from_the_most_confident_down() -> None:
         {"confidence_at_least": 0.5, "coverage": 0.75, "risk": 0.333},
     ]
     assert figures(rows)["all"]["wrong_convictions_percent"] == 25.0
+
+
+# -- what is written of it ---------------------------------------------------------------------------------------------
+
+RESULTS = ROOT / "tests" / "bench" / "results"
+
+
+def written(*path: str) -> str:
+    """A document on one line."""
+    return " ".join(ROOT.joinpath(*path).read_text(encoding="utf-8").split())
+
+
+def test_what_is_written_of_confidence_is_what_was_measured_with_the_weights_that_ship() -> None:
+    found = json.loads((RESULTS / "evidence-confidence.json").read_text(encoding="utf-8"))
+    assert found["given_weights"] == shown(weights())
+    given, fitted = found["given_diagnosed"], found["fitted_left_out_diagnosed"]
+    count, held = given["n"], round(given["n"] * given["held"])
+    readme, data = written("broker", "evidence", "README.md"), written("broker", "evidence", "confidence.json")
+    assert f"say {given['said']:.2f} on average where {held} of {count} hold" in readme
+    assert f"say {fitted['said']:.2f} of every diagnosis, which {count} examples" in readme
+    assert f"of the {count} candidates diagnosed there {held} hold" in data
+    assert f"say {given['said']:.2f} of them on average (Brier {given['brier']:.3f})" in data
+    assert f"say {fitted['said']:.2f} of each (Brier {fitted['brier']:.3f} on cases left out)" in data
+
+
+def test_what_is_written_of_the_recorded_cases_is_what_was_measured() -> None:
+    known = json.loads((RESULTS / "investigations.json").read_text(encoding="utf-8"))
+    assert (RESULTS / "investigations.txt").read_text(encoding="utf-8") == text(known)
+    readme = written("tests", "eval", "README.md")
+    opensre, holmes = (known["corpora"][name]["figures"] for name in ("opensre", "holmesgpt"))
+    cause, well = opensre["cause"], opensre["healthy"]
+    assert (
+        f"opensre, {cause['named']} of {cause['cases']} causes named, {cause['abstained']} left open, {cause['wrong']} wrong,"
+        f" {well['healthy']} of {well['cases']} healthy ones without a conviction"
+    ) in readme
+    cause, others = holmes["cause"], holmes["all"]["cases"] - holmes["cause"]["cases"]
+    assert f"holmesgpt, {cause['named']} of {cause['cases']} named, {cause['abstained']} left open" in readme
+    assert f"{cause['wrong']} wrong, none of the {others} others convicted" in readme
+    for one in (opensre, holmes):
+        assert one["all"]["wrong_convictions_percent"] <= WRONG_PERCENT_MAX
+        assert not any(kind["wrong"] for name, kind in one.items() if name in {"healthy", "unknown"})
+
+
+def test_the_result_for_people_has_the_curve_and_what_others_published() -> None:
+    told = (RESULTS / "investigations.txt").read_text(encoding="utf-8")
+    assert told.count("confidence >=   coverage   risk") == 2
+    assert all(f"- {what}: {said}" in told for what, said in SHEET.items())
