@@ -126,13 +126,13 @@ def _file(service: str, planted: Planted, pool_size: int) -> str:
 
 
 class _clone:  # noqa: N801 - used as a function is
-    """A work tree of the branch, for as long as it takes to change something."""
+    """A work tree of the branch, for as long as it takes to change something; it goes with the folder at the latest."""
 
     def __init__(self, bare: Path) -> None:
         self._bare = bare
 
     def __enter__(self) -> Path:
-        self._scratch = tempfile.TemporaryDirectory(prefix="wicketgate-config-")
+        self._scratch = tempfile.TemporaryDirectory(prefix="config-", dir=self._bare.parent)
         work = Path(self._scratch.name) / "config"
         _git(self._bare.parent, "clone", "--quiet", str(self._bare), str(work))
         _git(work, "checkout", "--quiet", "-B", BRANCH)

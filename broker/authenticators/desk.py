@@ -183,12 +183,11 @@ def _redeem(  # noqa: PLR0913 - one keyword a fact
     connection: Connection, known: Authenticator, said: Assertion, *, approval: str, count: int, now_s: int
 ) -> None:
     """Count a signature, once; the second of two at the same time is refused."""
-    if rows.used_before(connection, known.tenant, said.signed):
-        raise _replayed()
     if not rows.count_up(connection, known.tenant, known.id, to=count, now_s=now_s):
         now = rows.find(connection, known.tenant, known.id)
         raise _removed() if now is None or now.removed_at else ceremonies.count_back()
-    rows.use(connection, known, said.signed, approval=approval, now_s=now_s)
+    if not rows.use(connection, known, said.signed, approval=approval, now_s=now_s):
+        raise _replayed()
 
 
 def _in_force(known: Authenticator | None, person: Principal) -> None:

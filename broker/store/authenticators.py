@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from broker.store.rows import pack, unpack, upsert
 from broker.store.strongtables import authenticator, signature_use
@@ -113,13 +113,13 @@ def used_before(connection: Connection, tenant: str, signed: str) -> bool:
     return connection.execute(found).first() is not None
 
 
-def use(connection: Connection, known: Authenticator, signed: str, *, approval: str, now_s: int) -> None:
-    """Note that these signed bytes counted; a second time breaks the key."""
-    connection.execute(
-        insert(signature_use).values(
-            tenant=known.tenant, id=signed, authenticator=known.id, approval=approval, at=now_s
-        )
+def use(connection: Connection, known: Authenticator, signed: str, *, approval: str, now_s: int) -> bool:
+    """Note that these signed bytes counted; False where they did before, in another transaction too."""
+    row = upsert(connection, signature_use).values(
+        tenant=known.tenant, id=signed, authenticator=known.id, approval=approval, at=now_s
     )
+    added = row.on_conflict_do_nothing().returning(signature_use.c.id)
+    return connection.execute(added).one_or_none() is not None
 
 
 def _of(row: dict[str, object]) -> Authenticator:
