@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from wicketgate import Claimed, Gate, GateError, NotAuthenticated, TokenSource, Unavailable
+from wicketgate import Claimed, Denied, Gate, GateError, NotAuthenticated, TokenSource, Unavailable
 
 from agents.asking import Asking, Budget
 from agents.case import OVER, Case, Offered, Pause, StepOver, detail_of, offers
@@ -25,6 +25,8 @@ from agents.triage import triage
 Json = Any
 
 IDLE_SECONDS = 2.0
+DENIED_SECONDS = 30.0
+"""Who may not work, because people stopped it for example, asks less often: each refusal is on record."""
 HOLD_SECONDS = 60
 RENEWALS = 3
 """Renewals within one hold: two may fail before it is lost."""
@@ -58,6 +60,7 @@ class Worker:
         """
         finished = 0
         while True:
+            wait = IDLE_SECONDS
             try:
                 claimed = await self._gate.work.claim(["incident"], hold_seconds=self._setup.hold_seconds)
                 if claimed is not None:
@@ -66,6 +69,7 @@ class Worker:
             except NotAuthenticated:
                 raise
             except GateError as error:
+                wait = max(DENIED_SECONDS if isinstance(error, Denied) else IDLE_SECONDS, error.retry_after or 0.0)
                 self._tell("failed", code=error.code, detail=error.detail, remedy=error.remedy)
                 if once and not isinstance(error, Unavailable):
                     return finished
@@ -77,7 +81,7 @@ class Worker:
             else:
                 if once:
                     return finished
-            await self._pause(IDLE_SECONDS)
+            await self._pause(wait)
 
     async def step(self, claimed: Claimed) -> int:
         """Do one step under its hold: 1 where it was finished, 0 where it was somebody else's by then."""

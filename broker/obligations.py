@@ -217,8 +217,12 @@ class Obligations:
             also.append(self._sessions.spending(asked.session, _units(asked)))
         if asked.action.effect is Effect.WRITE:
             also.append(self._limits.use(tenant, acting, seconds(self._clock), write=True))
-        keyed = [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
-        await self._limits.take(tenant, keyed, now_ns=self._clock.now_ns(), also=also)
+        await self._limits.take(tenant, _keyed(limits, asked), now_ns=self._clock.now_ns(), also=also)
+
+    async def charge(self, asked: Asked) -> None:
+        """Charge policy's limits for having been asked; nothing else of ``asked`` is spent."""
+        limits = [duty for duty in asked.decision.obligations if isinstance(duty, Limit)]
+        await self._limits.take(asked.request.tenant, _keyed(limits, asked), now_ns=self._clock.now_ns())
 
     async def after(self, asked: Asked, granted: Granted, result: Result) -> Shown:
         """Redact, look for taint, keep the whole and cap what is answered."""
@@ -384,6 +388,11 @@ def _remedies(asked: Asked) -> bool:
     """Whether this is a write in an incident that its verification may have to undo."""
     inside = asked.session is not None and bool(asked.session.incident)
     return inside and asked.action.effect is Effect.WRITE and not is_own(asked.principal)
+
+
+def _keyed(limits: list[Limit], asked: Asked) -> list[tuple[Limit, str]]:
+    """Each limit with its counter."""
+    return [(limit, key_of(limit, asked.principal, asked.request)) for limit in limits]
 
 
 def _units(asked: Asked) -> dict[str, int]:

@@ -135,13 +135,15 @@ class Pipeline:
         place = await self._read(principal, ask)  # (2)
         return await self._go_on(place)
 
-    async def still(self, credential: Credential, ask: Ask) -> None:
-        """Steps 2 to 4 once more while an answer goes on: raises what ends it, on record; a yes begins nothing."""
+    async def still(self, credential: Credential, ask: Ask, *, charged: bool = False) -> None:
+        """Steps 2 to 4 alone, and policy's limits if ``charged``: raises what ends it, on record; a yes begins nothing."""
         place = await self._read(await self._parties.bounded(await self._identity.recognise(credential)), ask)
         try:
             if place.problem is not None:
                 raise place.problem
-            self._permitted(place, await self._decide(place))
+            asked = self._permitted(place, await self._decide(place))
+            if charged:
+                await self._obligations.charge(asked)
         except BrokerError as error:
             error.receipt = await self._records.refusal(place.principal, place.request, error)
             raise

@@ -52,6 +52,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("incident:topology", "broker/topology.py", "impact, paths and owners follow the inventory; a circle or an unknown name stops the start", "unit/incidents/test_topology.py"),
     _("incident:memory", "broker/incidents", "traces, timeline and post-mortem tell what is on record and nothing else", "unit/incidents/test_traces.py", "unit/incidents/test_telling.py", "unit/incidents/test_parts.py"),
     _("work:claims", "broker/work.py", "one holder a step, under a fence; stale holders cause nothing; nothing is due before the log has it", "unit/work/test_claims.py"),
+    _("work:polls", "policies/broker/limits", "looking for work costs the policy's limit though none is there; a worker that is told to wait waits", "e2e/test_incident_lists.py::test_policys_own_limit_counts_who_looks_for_work_though_none_is_there", "unit/agents/test_worker.py::test_a_worker_that_may_not_look_for_work_comes_again_when_it_was_told_to", "unit/policies/test_goldens.py::test_every_golden_decision_holds_on_regorus"),
     _("work:poison", "broker/work.py", "work that nobody can do is set aside, seen, and strands no incident", "unit/work/test_poison.py"),
     _("work:kills", "broker/work.py", "workers killed anywhere leave every incident finished, each step once", "unit/work/test_workers.py"),
     _("work:many", "tests/drill", "many incidents at once with workers killed: none stranded, none acted on twice, no two effects in conflict", "e2e/test_many_incidents.py", "e2e/test_killed_worker.py"),

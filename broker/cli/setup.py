@@ -140,6 +140,10 @@ def _check(chosen: "Settings") -> None:
         except ValueError as error:
             raise Stop(f"identity.issuers {issuer.name}: {error}", "see docs/settings.md") from None
     local.signers(chosen)
+    if chosen.gate.tls_certificate_file is not None:
+        from broker.web.tls import context_of
+
+        context_of(chosen.gate)
 
 
 def _warnings(chosen: "Settings") -> list[str]:

@@ -238,6 +238,11 @@ class Api:
         ask = Ask(action, _GATE, arguments, idempotency_key=_key(request))
         return _result(await self._pipeline.act(self.credential(request), ask))
 
+    async def count(self, request: Request, action: str, arguments: dict[str, Any]) -> None:
+        """Charge policy's limits for one of the gate's own acts that there is no need to run; raises its refusal."""
+        ask = Ask(action, _GATE, arguments, idempotency_key=_key(request))
+        await self._pipeline.still(self.credential(request), ask, charged=True)
+
     @staticmethod
     def whole(text: str, name: str) -> int:
         """A whole number in a path; raises ``BadRequest``."""

@@ -1,6 +1,7 @@
 """Incidents and work over HTTP: each handler turns a request into one of the gate's acts.
 
-A claim is looked for before it is asked for: a poll that finds nothing due leaves no record.
+A claim is looked for before it is asked for: a poll that finds nothing due is decided and charged to policy's limits
+like any claim, and leaves no record unless it is refused.
 """
 
 from collections.abc import Mapping
@@ -134,6 +135,7 @@ class IncidentApi:
                 retry_after=over.retry_after,
             )
         if not await self._acts.is_due(principal.tenant, body.kinds):
+            await self._api.count(request, "gate.work.claim", body.model_dump())
             return Response(status_code=204)
         claimed = await self._api.own_act(request, "gate.work.claim", body.model_dump())
         return json_response(claimed) if claimed.get("work") else Response(status_code=204)

@@ -6,6 +6,7 @@ The gate runs as in production, on a signed bundle, and fetches its issuer's key
 import base64
 import json
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from tests.e2e.test_incidents import alert
 from tests.parts import ROOT
 from tests.sim.certificate import NAMES, SERVER, Authority, Issued
 from tests.sim.issuer import AUDIENCE, Issuer
-from tests.sim.running_gate import RunningGate, running_gate
+from tests.sim.running_gate import RunningGate, running_gate, wicketgate
 
 PROXY = "127.0.0.2"
 HOOK = "/v1/webhooks/alertmanager"
@@ -162,9 +163,10 @@ def test_an_alert_comes_in_by_a_certificate_alone_and_the_record_names_its_sende
     assert len(answer.json()["incidents"]) == 1
     key = (place.gate.data / "keys" / "pseudonym.key").read_bytes()
     ours = pseudonym(key, "default", "per", "mtls:alertmanager")
-    received = [one for one in place.records() if one["body"].get("action", {}).get("name") == "gate.incidents.receive"]
+    begun = [one["body"] for one in place.records() if one["kind"] == "intent"]
+    received = [one for one in begun if one["action"]["name"] == "gate.incidents.receive"]
     assert received
-    assert {one["body"]["actor"]["ref"] for one in received} == {ours}
+    assert {one["actor"]["ref"] for one in received} == {ours}
 
 
 def test_a_certificate_of_an_authority_below_comes_with_its_chain(place: Place) -> None:
@@ -184,9 +186,9 @@ def test_it_reads_nothing_and_changes_nothing_else(place: Place) -> None:
             ("GET", "/v1/approvals", None),
             ("GET", "/v1/audit/entries", None),
             ("POST", "/v1/work/claim", {"kinds": ["incident"], "hold_seconds": 60}),
-            ("POST", "/v1/kill", {"scope": "all", "target": "*", "reason": "because"}),
+            ("POST", "/v1/kill", {"scope": "agent", "target": "corp:agent-1", "reason": "because"}),
         ):
-            answer = client.request(method, path, json=sent)
+            answer = client.request(method, path, json=sent, headers={"Idempotency-Key": "k"})
             assert answer.status_code == 403, (path, answer.text)
         assert client.get("/console").status_code in {302, 303, 401, 403, 404}
 
@@ -268,3 +270,21 @@ def test_beside_a_token_the_certificate_gives_nothing(place: Place) -> None:
     token = place.issuer.token(place.issuer.claims(sub="carol", groups=["audit"]))
     answer = place.report(place.client(sender), Authorization=f"Bearer {token}")
     assert answer.status_code == 403, answer.text
+
+
+def test_files_of_tls_that_cannot_be_used_are_told_before_the_gate_starts(tmp_path: Path) -> None:
+    config = tmp_path / "gate.toml"
+    issued = Authority("ops").issue("gate", use=SERVER)
+    (tmp_path / "cert.pem").write_bytes(issued.pem)
+    (tmp_path / "key.pem").write_bytes(b"no key")
+    config.write_text(f"""
+[gate]
+tls_certificate_file = "{tmp_path / "cert.pem"}"
+tls_key_file = "{tmp_path / "key.pem"}"
+""")
+    for command, code in ((["config", "check"], 1), (["serve", "--dev"], 1)):
+        done = subprocess.run(
+            [wicketgate(), *command, "--config", str(config)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert "tls_certificate_file" in done.stderr

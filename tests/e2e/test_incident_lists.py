@@ -8,6 +8,7 @@ from wicketgate import Gate, IncidentPage
 
 from agents.case import detail_of, people
 from tests.e2e.test_incidents import alert, claim, finish, opened, post, read, send
+from tests.sim.policies import folder_of
 from tests.sim.visitor import signed_in
 from tests.sim.world import World, world
 
@@ -154,5 +155,35 @@ def test_who_looks_for_work_too_often_is_told_when_to_come_again(tmp_path: Path)
             assert (await post(it, other, "/v1/work/claim", body)).status_code == 204
             it.clock.advance(2)
             assert (await post(it, agent, "/v1/work/claim", body)).status_code == 204
+
+    asyncio.run(main())
+
+
+def test_policys_own_limit_counts_who_looks_for_work_though_none_is_there(tmp_path: Path) -> None:
+    polls = "actions: [gate.work.claim], except: [], max: {}, window_s: 60, burst: {}"
+    few = {"config/limits/data.yaml": (polls.format(1200, 600), polls.format(6, 3))}
+
+    async def main() -> None:
+        async with world(tmp_path, policies=folder_of(tmp_path / "policies", few)) as it:
+            agent, other, oncall = await it.agent(), await it.agent("agent-2"), await it.person("oncall")
+            body = {"kinds": ["incident"], "hold_seconds": 60}
+            answers = [await post(it, agent, "/v1/work/claim", body) for _ in range(4)]
+            assert [one.status_code for one in answers] == [204, 204, 204, 429]
+            told = answers[-1].json()
+            assert (told["code"], answers[-1].headers["retry-after"]) == ("limit.exceeded", "10")
+            assert (await post(it, other, "/v1/work/claim", body)).status_code == 204
+            # Who may not claim work is not told whether there is any.
+            assert (await post(it, oncall, "/v1/work/claim", body)).status_code == 403
+            it.clock.advance(10)
+            assert (await post(it, agent, "/v1/work/claim", body)).status_code == 204
+            # Work that is found costs the same.
+            await opened(it)
+            assert (await post(it, agent, "/v1/work/claim", body)).status_code == 429
+            it.clock.advance(10)
+            assert (await post(it, agent, "/v1/work/claim", body)).status_code == 200
+            claims = [
+                one for one in await it.records() if one["body"].get("action", {}).get("name") == "gate.work.claim"
+            ]
+            assert [one["kind"] for one in claims] == ["refusal", "refusal", "refusal", "intent", "outcome"]
 
     asyncio.run(main())

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from broker.errors import StoreUnavailable
 from tests.sim.world import World, world
 
 Headers = Mapping[str, str]
@@ -81,6 +83,32 @@ def test_an_alert_becomes_an_incident_once_and_every_event_of_it_is_on_record(tm
             # What an alert says may hold personal data; none of it stands in clear anywhere.
             assert "alice.miller" not in str(whole)
             assert b"alice.miller" not in it.everything_stored()
+
+    asyncio.run(main())
+
+
+def test_an_event_whose_mark_was_lost_is_one_record_and_only_then_the_next_step_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            incident, agent = await opened(it), await it.agent()
+            marked = it.gate.incidents.recorded
+
+            async def lost(*_: str) -> None:
+                raise StoreUnavailable("the process dies here")
+
+            monkeypatch.setattr(it.gate.incidents, "recorded", lost)
+            event = await it.gate.incidents.note("default", incident, kind="note", by="dev:ann", body={"text": "look"})
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable):
+                    await it.gate.incident_acts.record()
+                assert [one["id"] for one in await it.records()].count(event.id) == 1
+                assert (await post(it, agent, "/v1/work/claim", {"kinds": ["incident"]})).status_code == 204
+            monkeypatch.setattr(it.gate.incidents, "recorded", marked)
+            await it.gate.incident_acts.record()
+            assert [one["id"] for one in await it.records()].count(event.id) == 1
+            assert (await claim(it, agent))["subject"] == incident
 
     asyncio.run(main())
 

@@ -137,6 +137,45 @@ def test_a_hold_that_cannot_be_renewed_stops_the_step_wherever_it_is() -> None:
     assert told.of("lost")
 
 
+@pytest.mark.parametrize(
+    ("refusal", "waited"),
+    [
+        (Refusal(429, "limit.exceeded", retry_after=100, times=2), 100),
+        (Refusal(429, "work.polls", retry_after=1, times=2), 2),
+        (Refusal(403, "kill.stopped", times=2), 30),
+    ],
+    ids=lambda case: getattr(case, "code", None),
+)
+def test_a_worker_that_may_not_look_for_work_comes_again_when_it_was_told_to(refusal: Refusal, waited: float) -> None:
+    with incident_gate() as gate:
+        gate.due, known, refused = 1, gate._fresh, 0
+
+        def bounded(asked: Asked, path: str) -> Answer:
+            nonlocal refused
+            if path.endswith("/claim") and refused < refusal.times:
+                refused += 1
+                return gate.problem(refusal)
+            return known(asked, path)
+
+        gate._fresh = bounded  # type: ignore[method-assign]
+        gate.detail, waits, told = triaging(), Waits(), Told()
+
+        async def main() -> None:
+            async def pause(seconds: float) -> None:
+                if gate.finished:
+                    working.cancel()
+                await waits.pause(seconds)
+
+            async with Gate(gate.url, TOKEN, patience=0.0) as client:
+                worker = Worker(client, Setup(gate.url, TOKEN, hold_seconds=HOLD_SECONDS), tell=told.tell, pause=pause)
+                working = asyncio.create_task(worker.run())
+                await asyncio.wait({working})
+
+        asyncio.run(main())
+    assert waits[:2] == [waited, waited]
+    assert [one["code"] for one in told.of("failed")] == [refusal.code] * 2
+
+
 def test_a_state_that_asks_nothing_of_an_agent_is_left_alone() -> None:
     with incident_gate() as gate:
         gate.detail = incident(incident={"state": "verifying"})
