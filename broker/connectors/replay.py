@@ -28,6 +28,9 @@ WHEN_AND_HOW_MUCH: Final = re.compile(
     r"|(?:since|until|start|end|from|to|at|window|step|max|min|tail|lines|series|rows|page)_\w+"
     r"|\w+_(?:s|ms|seconds|minutes|hours|time|datetime|max|limit|size)"
 )
+_MAYBE: Final = re.compile(r"(?:from|to|at)(?:_\w+)?")
+"""Names of times that also name places: who calls whom."""
+_INSTANT: Final = re.compile(r"now(?:[-+/]\w+)*|[-+]?\d+(?:\.\d+)?(?:ms|[smhdwy])?|\d{4}-\d\d-\d\d\S*(?: \S+)*")
 _STATUS: Final[Mapping[str, ResultStatus]] = {
     "ok": ResultStatus.OK,
     "empty": ResultStatus.EMPTY,
@@ -120,7 +123,13 @@ def _best(case: Case, action: str, source: str, given: Mapping[str, Json]) -> En
 
 def _which(args: Mapping[str, Json]) -> dict[str, Json]:
     """What is asked for, without when and how much."""
-    return {name: value for name, value in args.items() if not WHEN_AND_HOW_MUCH.fullmatch(name)}
+    return {name: value for name, value in args.items() if not _says_when_or_how_much(name, value)}
+
+
+def _says_when_or_how_much(name: str, value: Json) -> bool:
+    if _MAYBE.fullmatch(name) and isinstance(value, str):
+        return _INSTANT.fullmatch(value) is not None
+    return WHEN_AND_HOW_MUCH.fullmatch(name) is not None
 
 
 def _answered(entry: Entry | None) -> Result:

@@ -24,13 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m tests.eval", description=__doc__)
     options.add_argument("--corpus", choices=[*CORPORA, "all"], default="all")
     options.add_argument("--out", type=Path, default=OUT)
+    options.add_argument("--into", type=Path, help="convert the cases into folders below this one, and do nothing else")
     given = options.parse_args(arguments)
     root = os.environ.get("CORPUS_DIR")
     if not root:
         sys.stderr.write("CORPUS_DIR is not set: it names the folder of the corpora\n")
         return 2
+    chosen = CORPORA if given.corpus == "all" else (given.corpus,)
+    if given.into:
+        for one in (one for corpus in chosen for one in fixtures(corpus, Path(root))):
+            one.convert(one.folder, given.into / one.name)
+        return 0
     known = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {"corpora": {}}
-    for corpus in CORPORA if given.corpus == "all" else [given.corpus]:
+    for corpus in chosen:
         results = investigated(fixtures(corpus, Path(root)))
         cases = [_brief(one) for one in results]
         known["corpora"][corpus] = {"figures": figures(results), "curve": curve(results), "cases": cases}

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from agents.rules import Finding, investigate
+from broker.connectors.replay_case import read_case
 from broker.evidence.confidence import weights
+from tests.eval.__main__ import main
 from tests.eval.expected import Expected, judged
 from tests.eval.figures import SHEET, curve, figures, text
 from tests.eval.fit_confidence import shown
@@ -55,6 +57,14 @@ def _as_result(view: RecordedView, finding: Finding) -> dict[str, Any]:
 
 def outcomes(results: list[dict[str, Any]]) -> dict[str, str]:
     return {one["case"]: judged(one["expected"], one) for one in results}
+
+
+def test_the_converter_makes_a_folder_of_each_case_that_the_command_reads(tmp_path: Path) -> None:
+    corpus("holmesgpt")
+    assert main(["--into", str(tmp_path)]) == 0
+    read = [read_case(folder) for folder in sorted(tmp_path.iterdir())]
+    assert len(read) == HOLMESGPT_CASES + RDS_CASES
+    assert all(one.entries and one.id for one in read)
 
 
 def test_all_cases_load(results: dict[str, Any]) -> None:

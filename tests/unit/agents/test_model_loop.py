@@ -260,12 +260,15 @@ def test_an_answer_that_was_cut_off_is_not_used_and_asked_for_again() -> None:
         assert "cut off" in json.dumps(gate.thought[1]["messages"])
 
 
-def test_a_refusal_ends_the_model_tier_at_once() -> None:
+@pytest.mark.parametrize(
+    ("stop", "code"), [("refusal", "model.refusal"), ("model_context_window_exceeded", "model.context_full")]
+)
+def test_a_refusal_or_a_full_context_ends_the_model_tier_at_once(stop: str, code: str) -> None:
     with incident_gate(**READS) as gate:
-        gate.think = lambda _: says(text="I will not", stop="refusal")
+        gate.think = lambda _: says(text="I will not", stop=stop)
         work(gate)
         to, body = ended(gate)
-    assert (to, body["unchallenged"], len(gate.thought)) == ("inconclusive", "model.refusal", 1)
+    assert (to, body["unchallenged"], len(gate.thought)) == ("inconclusive", code, 1)
 
 
 def test_a_leader_that_was_not_proposed_and_observations_that_were_not_read_are_refused() -> None:

@@ -43,7 +43,9 @@ def test_a_call_meets_the_entry_whose_arguments_equal_its_own(tmp_path: Path) ->
     folder = write(tmp_path, case(), [entry(), entry(args={"service": "checkout"}, output="fine")])
     assert "exhausted" in asked(folder, "logs.lines.search", "loki", service="payments").value
     assert asked(folder, "logs.lines.search", "loki", service="checkout").value == "fine"
-    assert asked(folder, "logs.lines.search", service="checkout").value == "fine", "the case alone stands for any source"
+    assert asked(folder, "logs.lines.search", service="checkout").value == "fine", (
+        "the case alone stands for any source"
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,20 @@ def test_times_and_limits_are_left_out_of_the_comparison(tmp_path: Path) -> None
     query = 'error_ratio{service="payments"}'
     assert asked(folder, "prometheus.query.range", "prometheus", query=query, start_s=1, end_s=2, limit=3).value
     assert asked(folder, "prometheus.query.range", "prometheus", query=query).status is ResultStatus.OK
+
+
+@pytest.mark.parametrize("when", [5, "2026-02-02T02:45:00Z", "2026-02-02 02:45:00", "now-1h", "1770000000", "-15m"])
+def test_from_and_to_are_times_only_where_they_say_one(when: Any, tmp_path: Path) -> None:
+    calls = [
+        entry(args={"from": "checkout", "to": to, "to_service": to}, output=to) for to in ("payments", "inventory")
+    ]
+    timed = entry(args={"service": "ledger", "from": "now-6h", "to": "now"}, output="ledger")
+    folder = write(tmp_path, case(), [*calls, timed])
+    for to in ("payments", "inventory"):
+        given = {"from": "checkout", "to": to, "to_service": to}
+        assert asked(folder, "logs.lines.search", "loki", **given).value == to
+    assert asked(folder, "logs.lines.search", "loki", service="ledger", **{"from": when}).value == "ledger"
+    assert asked(folder, "logs.lines.search", "loki", **{"from": "checkout"}).status is ResultStatus.EMPTY
 
 
 def test_of_entries_that_differ_in_times_alone_the_exact_one_comes_first_then_the_latest(tmp_path: Path) -> None:
