@@ -5,6 +5,7 @@ JSON under ``tests/``, which no engine loads, tooling stays out); ``parse`` read
 which OPA and regorus would differ: data outside ``config``, a package outside the roots, data under a rule.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -141,8 +142,9 @@ def _stays_out(name: str) -> bool:
     )
 
 
-def _artefact(name: str, content: bytes) -> dict[str, bytes]:
-    """One folder file as it stands in the artefact."""
+@functools.lru_cache(maxsize=512)
+def _artefact(name: str, content: bytes) -> Mapping[str, bytes]:
+    """One folder file as it stands in the artefact. A folder is read again and again, and little of it changes."""
     stem, _, suffix = name.rpartition(".")
     if name.endswith(_TEST):
         return {f"tests/{stem}.json": canonical({"rego": _rego(name, content)})}

@@ -5,6 +5,7 @@ the rule fails; regorus: ``not`` succeeds), and on constructs that only one of t
 form, says where, and what to write instead. The forms were found by asking both engines; tests ask them again.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from broker.policy.content import Content
 from broker.policy.portable import allowed_builtins
 from broker.policy.rego import Node
 from broker.policy.regorus import syntax_trees
+from broker.policy.signature import canonical
 
 _KEYWORDS = frozenset(
     [
@@ -90,8 +92,24 @@ class _Scope(NamedTuple):
     locals: set[str]
 
 
+_linted: dict[bytes, list[Finding]] = {}
+"""What the lint found, by what it read; findings depend on nothing else, so a process looks at the same text once."""
+_LINTED_MAX = 16
+
+
 async def lint_content(content: Content) -> list[Finding]:
     """All findings in a bundle's Rego, by file and line."""
+    read = canonical({"modules": dict(content.modules), "capabilities": dict(content.capabilities)})
+    key = hashlib.sha256(read).digest()
+    if key not in _linted:
+        found = await _lint(content)
+        if len(_linted) >= _LINTED_MAX:
+            _linted.clear()
+        _linted[key] = found
+    return list(_linted[key])
+
+
+async def _lint(content: Content) -> list[Finding]:
     modules = list(content.modules.items())
     found = [finding for path, text in modules for finding in lint_tokens(path, text)]
     parsed = {path: result for (path, _), result in zip(modules, await syntax_trees(modules), strict=True)}

@@ -1,6 +1,7 @@
 """The ASGI application: the route table bound to its handlers, inside the guard."""
 
 import asyncio
+import functools
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from jinja2 import TemplateError
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -27,6 +29,7 @@ from broker.web.lab import LabApi
 from broker.web.llm import ModelApi, provider_error
 from broker.web.logbook import LogApi
 from broker.web.problem import REFERENCE, failed, problem
+from broker.web.resource import ProtectedResource
 from broker.web.routes import ROUTES, Route, Table
 from broker.wiring import DEV_PATH, Wiring
 
@@ -106,6 +109,7 @@ def build(gate: Wiring) -> App:
     logs = LogApi(api=api, identity=gate.identity, content=gate.exports.content)
     events = EventsApi(api=api, streaming=streaming)
     health = Health(gate.missing, gate.clock, telemetry)
+    resource = ProtectedResource(settings.url, gate.identity.profiles)
 
     async def crashed(request: Request, _: Exception) -> Response:
         """The answer to an unexpected failure; the guard sees the failure itself and reports it."""
@@ -122,7 +126,18 @@ def build(gate: Wiring) -> App:
     )
     hot: dict[tuple[str, str], Endpoint] = {}
     bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
-    parts = (BreakglassApi(api), health, bundles, models, incidents, events, logs, LabApi(api=api, lab=gate.lab), api)
+    parts = (
+        BreakglassApi(api),
+        health,
+        resource,
+        bundles,
+        models,
+        incidents,
+        events,
+        logs,
+        LabApi(api=api, lab=gate.lab),
+        api,
+    )
     desk, pages = console(gate)
 
     async def refuse(route: Route | None, error: BrokerError, request: Request) -> Response:
@@ -133,7 +148,9 @@ def build(gate: Wiring) -> App:
             except (TemplateError, OSError) as broken:  # where no page can be made, plain words are said
                 telemetry.crash("console", broken, request.scope.get(REFERENCE, ""))
                 return desk.plainly(error)
-        return provider_error(error) if route is not None and route.wire == "provider" else problem(error)
+        if route is not None and route.wire == "provider":
+            return provider_error(error)
+        return problem(error, resource.challenge(error) if isinstance(error, Unauthenticated) else "")
 
     for route in ROUTES:
         owner = next(part for part in (*parts, *pages) if hasattr(part, route.handler))
@@ -215,6 +232,12 @@ def _timed(handler: Endpoint, route: Route, telemetry: Telemetry, clock: Clock, 
     return endpoint
 
 
+@functools.cache
+def _schema(body: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema of a body, made once a process."""
+    return body.model_json_schema()
+
+
 def _described(route: Route) -> dict[str, Any]:
     """FastAPI's keywords for the OpenAPI entry of ``route``."""
     extra: dict[str, Any] = {"x-wicketgate-action": route.action, "x-wicketgate-access": route.access}
@@ -223,7 +246,7 @@ def _described(route: Route) -> dict[str, Any]:
     if route.body is not None:
         extra["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": route.body.model_json_schema()}},
+            "content": {"application/json": {"schema": _schema(route.body)}},
         }
     problems = (
         {code: {"description": "problem+json"} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)}

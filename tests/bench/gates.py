@@ -18,7 +18,8 @@ from typing import Any
 from broker.policy.keys import dev_key
 from tests.bench.client import post
 from tests.bench.meters import children
-from tests.parts import ROOT, free_port
+from tests.parts import free_port
+from tests.sim import few_goldens
 from tests.sim.opa import RunningOpa
 from tests.sim.running_gate import RunningGate, running_gate
 
@@ -40,11 +41,9 @@ MANY = 1_000_000
 def larger_limits(folder: Path) -> Path:
     """The shipped policy, but a bench is no longer a burst: only sizes of limits differ."""
     policies = folder / "policies"
-    shutil.copytree(ROOT / "policies", policies)
-    # The golden decision that quotes a size is changed with it, or the load gate would refuse the bundle.
-    for path in ("config/limits/data.yaml", "golden/limits/buckets.yaml"):
-        text = (policies / path).read_text()
-        (policies / path).write_text(re.sub(r"(max|burst): \d+", rf"\1: {MANY}", text))
+    shutil.copytree(few_goldens.policies(), policies)
+    path = policies / "config" / "limits" / "data.yaml"
+    path.write_text(re.sub(r"(max|burst): \d+", rf"\1: {MANY}", path.read_text()))
     return policies
 
 

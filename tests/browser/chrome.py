@@ -16,6 +16,8 @@ from tests.sim.running_gate import CODE
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 NARROW = 360
+WAIT_MS = 90_000
+"""A busy machine may take its time; every wait ends on what it waits for."""
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _LISTEN = """
@@ -84,6 +86,7 @@ class Chrome:
             base_url=gate.url,
             reduced_motion="reduce",
         )
+        context.set_default_timeout(WAIT_MS)
         context.add_init_script(_LISTEN)
         page = context.new_page()
         made = Visited(page, context, gate)

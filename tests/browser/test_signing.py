@@ -66,7 +66,7 @@ def confirm(gate: RunningGate, chrome: Chrome) -> None:
     with chrome.window(gate, "deputy") as window:
         page = visit(window, "/console/keys")
         page.get_by_role("button", name="Confirm").first.click()
-        page.get_by_text("Confirmed: it counts from now on").wait_for()
+        page.get_by_text("Confirmed: it counts from now on").first.wait_for()
 
 
 def test_a_person_enrols_signs_by_keyboard_and_another_decisions_signature_is_refused(
@@ -91,7 +91,7 @@ def test_a_person_enrols_signs_by_keyboard_and_another_decisions_signature_is_re
         page.locator("#approve-note").focus()
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        page.get_by_text("signature.other_decision").wait_for()
+        page.get_by_text("signature.other_decision").first.wait_for()
         window.look()
         # Signed by keyboard alone.
         page = visit(window, f"/console/inbox/{second}")
@@ -100,7 +100,7 @@ def test_a_person_enrols_signs_by_keyboard_and_another_decisions_signature_is_re
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Sign and approve"
         page.keyboard.press("Enter")
-        page.get_by_role("status").filter(has_text="Your approval is on record.").wait_for()
+        page.get_by_role("status").filter(has_text="Your approval is on record.").first.wait_for()
         assert window.look() == []
         with gate.client("security") as client:
             told = client.get(f"/v1/approvals/{second}").json()
@@ -119,7 +119,7 @@ def test_a_key_that_does_not_answer_sends_nothing_and_says_so(chrome: Chrome, si
         page = visit(window, "/console/keys")
         before = list(window.requests)
         page.get_by_role("button", name="Register").click()
-        page.get_by_text("The key did not answer").wait_for()
+        page.get_by_text("The key did not answer").first.wait_for()
         assert [url for url in window.requests[len(before) :] if url.endswith("/console/keys")] == []
 
 

@@ -25,7 +25,7 @@ from tests.sim.running_gate import CODE, wicketgate
 from tests.sim.upstream import Seen, UpstreamSim, whole
 
 CLIENTS = 8
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 ANSWERS_MAX = 12
 """Answers between two kills, at most; none is possible."""
 TOKEN_SECONDS = 240.0
@@ -142,7 +142,7 @@ class Campaign:
     async def _start(self) -> None:
         began = time.monotonic()
         self._spawn()
-        async with httpx.AsyncClient(base_url=f"http://localhost:{self._port}", trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(base_url=f"http://localhost:{self._port}", trust_env=False, timeout=30) as client:
             while time.monotonic() - began < START_SECONDS:
                 assert self._process is not None
                 assert self._process.poll() is None, (self._folder / "gate.out").read_text()[-3000:]

@@ -12,7 +12,8 @@ import httpx
 
 from broker.policy import keys as policy_keys
 from broker.policy.bundle import build_bundle
-from tests.parts import ROOT, fresh_database
+from tests.parts import fresh_database
+from tests.sim import few_goldens
 from tests.sim.world import World, replica, world
 
 RESTART = "local.process.restart"
@@ -315,9 +316,9 @@ def test_two_gates_on_one_database_give_one_execution(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def _policies_with_a_bound(folder: Path) -> Path:
+def policies_with_a_bound(folder: Path) -> Path:
     """The policy folder, with a bounded argument on the restart."""
-    shutil.copytree(ROOT / "policies", folder)
+    shutil.copytree(few_goldens.policies(), folder)
     manifest = folder / "manifests" / "local.yaml"
     head, name, rest = manifest.read_text().partition("  local.process.restart:\n")
     bounded = rest.replace(
@@ -329,7 +330,7 @@ def _policies_with_a_bound(folder: Path) -> Path:
 
 def test_a_reviewer_may_only_narrow_and_what_was_narrowed_is_what_runs(tmp_path: Path) -> None:
     async def main() -> None:
-        async with world(tmp_path, policies=_policies_with_a_bound(tmp_path / "policies")) as it:
+        async with world(tmp_path, policies=policies_with_a_bound(tmp_path / "policies")) as it:
             agent, security = await it.agent(), await it.person("security")
             session, key = await it.session(agent), it.key()
             waiting = await proposed(it, agent, session, arguments={"wait_s": 20}, key=key)

@@ -44,7 +44,7 @@ class Held:
         raise AssertionError
 
 
-def soon(look: Callable[[], Any], seconds: float = 30) -> Any:
+def soon(look: Callable[[], Any], seconds: float = 90) -> Any:
     """What ``look`` finds, once it finds something."""
     limit = time.monotonic() + seconds
     while not (found := look()):
@@ -187,7 +187,7 @@ def test_a_crash_after_the_approval_was_taken_but_before_the_intent_withdraws_it
             assert (await it.review(security, waiting["approval"])).status_code == 200
             it.gate.log.append = gone  # type: ignore[method-assign]
             stuck = asyncio.create_task(it.act(agent, RESTART, session, key=key))
-            for _ in range(1_000):
+            for _ in range(9_000):
                 if (await it.gate.approvals.get("default", waiting["approval"]["id"])).state == "executing":
                     break
                 await asyncio.sleep(0.01)

@@ -113,7 +113,7 @@ def test_a_pull_that_cannot_be_recorded_or_stored_says_so_and_stops_nothing(tmp_
             session = await it.session(agent)
             with locked(it.data / "audit.db"):
                 assert code(await kill(it, oncall)) == (503, "audit.unavailable")
-            for _ in range(100):
+            for _ in range(1_200):
                 if (answer := await it.act(agent, STATUS, session)).status_code == 200:
                     break
                 assert code(answer) == (503, "audit.unavailable")

@@ -42,7 +42,7 @@ async def world_with_opa(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Async
     async with running_opa(shelf, key) as opa:
         extra = f'[policy]\nengine = "opa"\nopa_socket = "{opa.socket}"\nopa_milliseconds_max = 1500\n'
         async with world(folder, extra=extra) as it:
-            for _ in range(1_000):
+            for _ in range(3_000):
                 if it.gate.policy.active is not None:
                     break
                 await asyncio.sleep(0.02)
@@ -76,7 +76,7 @@ async def refused(it: World, agent: Mapping[str, str], session: str, code: str) 
 
 async def decides(it: World, agent: Mapping[str, str], session: str) -> None:
     """Decisions come again, with nobody's help."""
-    for _ in range(200):
+    for _ in range(1_200):
         answer = await it.act(agent, STATUS, session)
         if answer.status_code == 200:
             return

@@ -65,7 +65,7 @@ async def everything_refused(it: World, agent: dict[str, str], session: str, cod
 
 async def works(it: World, agent: dict[str, str], session: str, restarts: int) -> None:
     """The same requests go through, with nobody's help."""
-    for _ in range(100):
+    for _ in range(1_200):
         answer = await it.act(agent, "local.process.status", session)
         if answer.status_code == 200:
             break
@@ -185,7 +185,7 @@ def test_an_effect_whose_end_cannot_be_stored_is_owed_its_outcome(tmp_path: Path
                 if first.status_code == 503:
                     assert "nothing was done" not in first.text, "the effect stands, and the answer must not deny it"
             action = next(record["id"] for record in reversed(await it.records()) if record["kind"] == "intent")
-            for _ in range(100):
+            for _ in range(1_200):
                 state = await it.client.get(f"/v1/actions/{action}", headers=agent)
                 if state.status_code != 202:
                     break

@@ -27,7 +27,7 @@ def call(**more: Any) -> dict[str, Any]:
 
 async def ended(it: World, number: int = 1) -> dict[str, Any]:
     """The outcome of the last model call, once it is there."""
-    for _ in range(2_000):
+    for _ in range(18_000):
         outcomes = [
             record
             for record in await it.records()

@@ -13,7 +13,7 @@ from tests.sim.running_gate import RunningGate, process_toml, running_gate
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOML = process_toml("http://127.0.0.1:1", "checkout")
 SECURITY = ("--as", "security")
-LOOKS = 40
+LOOKS = 200
 
 
 @pytest.fixture(scope="module")

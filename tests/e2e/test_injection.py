@@ -127,7 +127,7 @@ async def run(it: World, surface: str) -> tuple[list[tuple[str, str, str]], dict
     broken(it)
     id_ = await report(it, **plant(it, surface))
     async with worker(it) as one:
-        for _ in range(200):
+        for _ in range(2_000):
             await one.run(once=True)
             whole = await incident(it, id_)
             if whole["incident"]["state"] in {"awaiting_approval", "escalated", "verifying"}:

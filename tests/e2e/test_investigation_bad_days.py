@@ -35,7 +35,7 @@ async def worked(it: World, id_: str, app: Any = None, *, model: bool = True) ->
     """Workers take what is due until the incident waits for somebody else."""
     told: list[Json] = []
     async with worker(it, app=app, model=model, tell=lambda event, **fields: told.append((event, fields))) as one:
-        for _ in range(200):
+        for _ in range(2_000):
             await one.run(once=True)
             whole = await incident(it, id_)
             if whole["incident"]["state"] not in DUE | {"proposed"}:

@@ -67,7 +67,7 @@ def test_an_approved_remedy_that_never_began_calls_people(tmp_path: Path, monkey
         await it.turn()
         reached = dies_before_the_intent(it, monkeypatch)
         assert (await it.it.review(await it.it.person("oncall"), body["approval"])).status_code == 200
-        await asyncio.wait_for(reached.wait(), 20)
+        await asyncio.wait_for(reached.wait(), 90)
         # Its state was seen meanwhile.
         assert await it.it.gate.aftermath.settle("default", it.incident) is not None
         assert await it.state() == "executing"
@@ -98,7 +98,7 @@ def test_nothing_is_measured_again_and_again_for_a_requester_who_is_gone(tmp_pat
             assert (await it.review(await it.person("oncall"), body["approval"])).status_code == 200
             background = it.gate.background
             waiting = await it.gate.approvals.get("default", body["approval"]["id"])
-            for _ in range(1000):
+            for _ in range(9_000):
                 if waiting.action_id not in background._resuming:
                     break
                 await asyncio.sleep(0.01)  # the gate's own loop is at it in this moment

@@ -465,7 +465,7 @@ def test_a_gate_that_dies_on_the_way_goes_on_where_it_was(
             it.it.clock.advance(BOX_S)
             with suppress(asyncio.CancelledError):  # or the gate's own loop was first, and ends so
                 await it.it.gate.background.work_off()
-            for _ in range(500):
+            for _ in range(9_000):
                 if await counted(it.it.gate.store, it.trouble.now):
                     break
                 await asyncio.sleep(0.01)

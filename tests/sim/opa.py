@@ -54,7 +54,7 @@ class RunningOpa:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a start takes milliseconds
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        for _ in range(1_000):
+        for _ in range(6_000):
             if await self._listens():
                 return
             assert self._process.poll() is None, self.messages

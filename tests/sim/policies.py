@@ -10,9 +10,10 @@ import httpx
 
 from broker.policy import keys as policy_keys
 from broker.policy.bundle import Bundle, build_bundle
-from tests.parts import ROOT
+from tests.sim import few_goldens
 from tests.sim.world import World
 
+ACTS = "golden/gate/acts.yaml"
 HOSTILE = "\u202e</pre><script>alert(1)</script><img src=x onerror=alert(1) hx-get=/console/signout> p\u0430yment"
 
 HOSTILE_CHANGES: Mapping[str, tuple[str, str]] = {
@@ -20,14 +21,16 @@ HOSTILE_CHANGES: Mapping[str, tuple[str, str]] = {
     "broker/risk/risk.rego": ("", f"\n# {HOSTILE}\nhostile := `{HOSTILE}`\n"),
     "broker/main/main_test.rego": ("", f"\n# {HOSTILE}\ntest_hostile if `{HOSTILE}` == 1\n"),
     "config/reasons/data.yaml": ("", f"hostile.code: {{title: '{HOSTILE}', remedy: '{HOSTILE}'}}\n"),
-    "golden/gate/acts.yaml": ("name: a security engineer simulates a policy", f"name: '{HOSTILE}'"),
+    ACTS: ("name: a security engineer simulates a policy", f"name: '{HOSTILE}'"),
 }
 """The text wherever a bundle may hold text: words, code, tests, values, names."""
 
 
 def folder_of(tmp: Path, changes: Mapping[str, tuple[str, str]]) -> Path:
     """The project's policy with ``changes`` (path -> old and new text), as a folder of its own."""
-    folder = Path(shutil.copytree(ROOT / "policies", tmp, ignore=shutil.ignore_patterns(".regal")))
+    folder = Path(shutil.copytree(few_goldens.policies(), tmp))
+    (folder / ACTS).parent.mkdir(exist_ok=True)
+    shutil.copy(few_goldens.ROOT / "policies" / ACTS, folder / ACTS)
     for name, (old, new) in changes.items():
         path = folder / name
         text = path.read_text() if path.exists() else ""

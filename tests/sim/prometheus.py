@@ -73,7 +73,7 @@ def running_prometheus() -> Iterator[Running]:
         try:
             _wait(child, f"{url}/-/ready", b"eady")
             _wait(child, f"{url}/api/v1/alerts", b'"firing"')
-            version = urllib.request.urlopen(f"{url}/api/v1/status/buildinfo", timeout=5).read().decode()
+            version = urllib.request.urlopen(f"{url}/api/v1/status/buildinfo", timeout=60).read().decode()
             yield Running(url, version)
         finally:
             child.kill()
@@ -81,8 +81,8 @@ def running_prometheus() -> Iterator[Running]:
 
 
 def _wait(child: "subprocess.Popen[bytes]", url: str, wanted: bytes) -> None:
-    """Until an answer holds ``wanted``; 30 s at most."""
-    for _ in range(300):
+    """Until an answer holds ``wanted``; 90 s at most."""
+    for _ in range(900):
         assert child.poll() is None, "the server ended by itself"
         with suppress(OSError):
             if wanted in urllib.request.urlopen(url, timeout=5).read():

@@ -37,7 +37,7 @@ async def served(app: Any) -> AsyncIterator[int]:
         await running
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 90) -> None:
     """Look every few milliseconds until ``condition`` holds; it must within ``seconds``."""
     for _ in range(round(seconds / 0.005)):
         if condition():
@@ -46,7 +46,7 @@ async def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
     raise AssertionError("it did not happen in time")
 
 
-async def exchange(port: int, sent: bytes, *, wait: float = 10) -> bytes:
+async def exchange(port: int, sent: bytes, *, wait: float = 60) -> bytes:
     """Write ``sent`` on a new connection and read until the server closes it or an answer is whole."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

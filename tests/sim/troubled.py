@@ -172,7 +172,7 @@ class Troubled:
         background = self.it.gate.background
         await self.it.gate.incident_acts.record()
         await background.sweep()
-        for _ in range(1000):
+        for _ in range(9_000):
             await background.work_off()
             rows = await self.it.gate.work.page("default")
             if not any(row.holder.startswith("gate:") and row.until > self.now for row in rows):

@@ -5,10 +5,13 @@ The clock is seeded: tokens, approvals and leases age when the test says so.
 """
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +24,7 @@ from broker.clock import SeededClock
 from broker.identity.dev import PERSONAS, Persona, agent_key, client_assertion
 from broker.web import app as web
 from broker.web.guard import App
+from tests.sim import few_goldens
 from tests.sim.model_server import ModelServer, Turn
 from tests.sim.supervisor import Supervisor
 
@@ -51,7 +55,7 @@ class World:
     models: ModelServer
     settings: config.Settings
     store_url: str = ""
-    policies: Path = ROOT / "policies"
+    policies: Path = field(default_factory=few_goldens.policies)
     gate: wiring.Wiring = field(init=False)
     app: App = field(init=False)
     client: httpx.AsyncClient = field(init=False)
@@ -257,8 +261,16 @@ async def replica(it: World, folder: Path) -> AsyncIterator[World]:
 
 def _repository(folder: Path) -> None:
     """The services' settings in git, with a credential and an address in them."""
-    if folder.exists():
-        return
+    if not folder.exists():
+        shutil.copytree(_committed(), folder)
+
+
+@functools.cache
+def _committed() -> Path:
+    """That repository, made once a process."""
+    above = tempfile.mkdtemp(prefix="settings-")
+    atexit.register(shutil.rmtree, above, ignore_errors=True)
+    folder = Path(above) / "settings"
     folder.mkdir()
     (folder / "checkout.json").write_text(
         '{"pool": 8, "owner": "bob.stone@example.org", "aws": "AKIAIOSFODNN7EXAMPLE"}\n'
@@ -266,6 +278,7 @@ def _repository(folder: Path) -> None:
     name = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     for command in (["init", "-q", "-b", "main"], ["add", "."], [*name, "commit", "-qm", "first"]):
         subprocess.run(["git", "-C", str(folder), *command], check=True)
+    return folder
 
 
 def _toml(  # noqa: PLR0917 - one argument a part

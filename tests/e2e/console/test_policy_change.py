@@ -35,7 +35,7 @@ async def reviewed(who: Visitor, path: str, verdict: str = "approve") -> Any:
 
 async def in_force(it: World, digest: str) -> None:
     """Wait until it is."""
-    for _ in range(500):
+    for _ in range(3_000):
         if it.gate.policy.active is not None and it.gate.policy.active.digest == digest:
             return
         await asyncio.sleep(0.02)
@@ -92,7 +92,7 @@ def test_two_approvals_in_the_same_second_and_two_bundles_at_once_end_in_one_act
                 assert "is not newer than 7000000000" in page, "what would be refused is disabled with its reason"
                 late = await asked(it, ann, older.digest, "activate", "k-2")
                 await reviewed(deputy, late)
-                for _ in range(500):
+                for _ in range(3_000):
                     if (await it.gate.approvals.get("default", late.rpartition("/")[2])).state not in {
                         "waiting", "approved", "executing",
                     }:  # fmt: skip

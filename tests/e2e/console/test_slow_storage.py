@@ -28,7 +28,7 @@ def test_a_page_of_a_locked_database_ends_in_time_with_what_to_do_and_does_nothi
             token = await ann.token()
             with locked(it.data / name):
                 for path in PAGES:
-                    page = await asyncio.wait_for(ann.open(path), 20)
+                    page = await asyncio.wait_for(ann.open(path), 60)
                     assert page.status_code in {200, 503}, path
                     if page.status_code == 503:
                         assert int(page.headers["retry-after"]) >= 1
