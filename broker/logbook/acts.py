@@ -46,7 +46,6 @@ class LogActs:
         self._names = names
         self.acts: Mapping[str, Act] = {
             "gate.events.read": self._follow,
-            "gate.views.read": self._views,
             "gate.views.write": self._view,
             "gate.audit.search": self._search,
             "gate.audit.read": self._read,
@@ -66,12 +65,6 @@ class LogActs:
         # Where the index has come less far than the log, the stream brings the rest, as far as one may resume.
         return {"next": max(end, head - self._feed.resumed_max), "lines": lines}
 
-    async def _views(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        """The person's own saved filters of one page."""
-        tenant, me = principal.tenant, principal.acting.id
-        kept = await self._store.read(lambda c: views.of(c, tenant, me, said["page"]))
-        return {"views": [{"name": name, "query": query} for name, query in kept]}
-
     async def _view(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         tenant, me, page, name = principal.tenant, principal.acting.id, said["page"], said["name"]
         if said["forget"]:
@@ -82,7 +75,13 @@ class LogActs:
         return {"page": page, "name": name}
 
     async def _search(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        return await self._index.search(principal.tenant, said)
+        """What is found, and the person's own saved filters of the page ``views`` where one is named."""
+        tenant, me, page = principal.tenant, principal.acting.id, said["views"]
+        found = await self._index.search(tenant, said)
+        if not page:
+            return found
+        kept = await self._store.glance(lambda c: views.of(c, tenant, me, page))
+        return found | {"views": [{"name": name, "query": query} for name, query in kept]}
 
     async def _read(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         match said["what"]:

@@ -53,12 +53,16 @@ class LogIndex:
         """Take up what the index lacks, at most ``most`` records; how many there were."""
         async with self._taking_up[tenant]:
             taken = 0
-            while taken < most and (more := await self._take_up(tenant, min(PAGE, most - taken))):
+            while taken < most:
+                wanted = min(PAGE, most - taken)
+                more = await self._take_up(tenant, wanted)
                 taken += more
+                if more < wanted:
+                    break
             return taken
 
     async def _take_up(self, tenant: str, most: int) -> int:
-        end = await self._store.read(lambda c: rows.tail(c, tenant))
+        end = await self._store.glance(lambda c: rows.tail(c, tenant))
         entries = await self._records.entries(tenant, after=end.next - 1, limit=most)
         lines = await self._lines.of(tenant, entries)
         made = [_row(line) for line in lines]
@@ -73,7 +77,7 @@ class LogIndex:
         first = {line.who: line.event for line in reversed(lines) if line.party}
         if not first:
             return
-        unnamed = await self._store.read(lambda c: logusage.unnamed(c, tenant, first))
+        unnamed = await self._store.glance(lambda c: logusage.unnamed(c, tenant, first))
         names: dict[str, str] = {}
         for ref in unnamed:
             told = await self._records.told(tenant, first[ref])
@@ -84,7 +88,7 @@ class LogIndex:
 
     async def progress(self, tenant: str) -> dict[str, Json]:
         """How many of the log's records the index has taken up, and how many there are."""
-        end = await self._store.read(lambda c: rows.tail(c, tenant))
+        end = await self._store.glance(lambda c: rows.tail(c, tenant))
         return {"indexed": end.next, "records": await self._records.size(tenant)}
 
     async def rebuild(self, tenant: str) -> int:

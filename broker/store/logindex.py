@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, literal_column, select, union
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, literal_column, select, union
 
 from broker.model import Json
 from broker.store import logusage
+from broker.store.hot import Hot
 from broker.store.logtables import NO_LOOK_SQL, log_code, log_line, log_tail
 from broker.store.rows import lock, pack, unpack, upsert
 
@@ -80,10 +81,12 @@ class Tail:
     placed_at: int = 0
 
 
+_TAIL = Hot(select(log_tail.c.next, log_tail.c.placed_at).where(log_tail.c.tenant == bindparam("t")))
+
+
 def tail(connection: Connection, tenant: str) -> Tail:
     """Where the tenant's index ends."""
-    row = connection.execute(select(log_tail).where(log_tail.c.tenant == tenant)).one_or_none()
-    return Tail(row.next, row.placed_at) if row else Tail()
+    return next((Tail(*row) for row in _TAIL(connection, {"t": tenant})), Tail())
 
 
 def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]]) -> bool:

@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
+from broker.store.hot import Hot
 from broker.store.logtables import log_party, log_use
 from broker.store.rows import upsert
 
@@ -83,12 +84,16 @@ def sums(connection: Connection, tenant: str, size: int, since: int, until: int)
     return [dict(row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's own name for it
 
 
+_NAMED = Hot(
+    select(log_party.c.name).where(
+        log_party.c.tenant == bindparam("t"), log_party.c.who == bindparam("w"), log_party.c.name != ""
+    )
+)
+
+
 def unnamed(connection: Connection, tenant: str, refs: Collection[str]) -> set[str]:
     """Those of ``refs`` whose name is not kept yet."""
-    known = select(log_party.c.who).where(
-        log_party.c.tenant == tenant, log_party.c.who.in_(sorted(refs)), log_party.c.name != ""
-    )
-    return set(refs) - {str(one) for one in connection.execute(known).scalars()}
+    return {one for one in refs if not _NAMED(connection, {"t": tenant, "w": one})}
 
 
 def name(connection: Connection, tenant: str, names: Mapping[str, str]) -> None:

@@ -366,6 +366,7 @@ work = Table(
     _one_of("state", WORK_STATES, "work_state"),
     Index("work_due", "state", "kind", "tenant", "rank", "id"),
     Index("work_of_incident", "tenant", "incident"),
+    Index("work_of_state", "tenant", "state"),
 )
 """What is due. ``rank`` is when it was made less a bonus for its severity: the smallest comes first."""
 

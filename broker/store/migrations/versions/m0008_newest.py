@@ -1,4 +1,4 @@
-"""Indexes for pages of the newest: incidents in any state, and records that are no looks at the gate itself.
+"""Indexes for pages: the newest incidents, the newest records that are no looks at the gate itself, work by its state.
 
 A migration is frozen once released: it repeats the names on purpose and imports nothing of ours.
 """
@@ -17,5 +17,6 @@ def upgrade() -> None:
     if "state" not in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
         return
     op.create_index("incident_newest", "incident", ["tenant", "opened_at", "id"])
+    op.create_index("work_of_state", "work", ["tenant", "state"])
     acts = text("NOT own")
     op.create_index("log_line_acts", "log_line", ["tenant", "seq"], sqlite_where=acts, postgresql_where=acts)

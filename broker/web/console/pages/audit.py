@@ -92,7 +92,6 @@ class AuditPages:
         """GET /console/audit."""
         asked = {name: request.query_params.get(name, "") for name in _FILTERS}
         told = await self._desk.ask(request, "gate.audit.search", _sought(request, asked))
-        saved = await self._desk.ask(request, "gate.views.read", {"page": "audit"})
         value, query = told.value, {name: one for name, one in asked.items() if one}
         view = ExplorerView(
             lines=[LineView.of(one) for one in value["lines"]],
@@ -103,7 +102,7 @@ class AuditPages:
             newer=_page(query, "after", value["newer"]),
             since=value["since"],
             behind=value["records"] - value["indexed"],
-            views=[View(one["name"], f"{PAGE}?{one['query']}") for one in saved.value["views"]],
+            views=[View(one["name"], f"{PAGE}?{one['query']}") for one in value["views"]],
             receipt=told.receipt,
         )
         return await self._desk.render(request, "audit.html", view, title=words.audit.title)
@@ -179,6 +178,7 @@ def _sought(request: Request, asked: Mapping[str, str]) -> dict[str, Any]:
         "before": Api.number(request, "before", -1),
         "after": Api.number(request, "after", -1),
         "limit": _ROWS,
+        "views": "audit",
     }
 
 
