@@ -91,6 +91,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:simulate", "broker/web/console", "a request explained by any revision, as it would really be decided; nothing is executed by asking", "e2e/console/test_simulate_page.py"),
     _("console:browser", "WCAG 2.2 AA", "each page in a real browser, light and dark: no report of its policy, no violation", "browser/test_pages.py", "browser/test_full_pages.py"),
     _("console:open-pages", "broker/web/console", "an approval that expires under the cursor is refused, and the page says so", "browser/test_bad_days.py"),
+    _("console:many-records", "broker/web/console", "a page asks the same of the database however long the log is, and by index, on SQLite and PostgreSQL", "e2e/console/test_many_records.py"),
     _("console:slow-storage", "broker/web/console", "a page of a locked database ends in time, says what to do, and nothing was done", "e2e/console/test_slow_storage.py"),
     _("console:keyboard", "WCAG 2.2 AA", "from the sign-in to the fixed service without a mouse; the focus is seen, in order, never caught", "browser/test_by_keyboard.py"),
     _("console:corporate", "OpenID Connect", "sign-in, step-up and both logouts against the certified provider", "e2e/console/test_corporate_sign_in.py"),
