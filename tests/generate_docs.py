@@ -240,9 +240,11 @@ def settings_page() -> str:
             (section.__doc__ or "").replace("``", "`"),
             *_table(section),
         ]
-        if issuers := section.model_fields.get("issuers"):
-            nested, _ = _section(issuers)
-            lines += ["", f"### `[[{name}.issuers]]`", "", (nested.__doc__ or "").replace("``", "`"), *_table(nested)]
+        for inner, listed in section.model_fields.items():
+            if _is_section(listed):
+                nested, _ = _section(listed)
+                said = (nested.__doc__ or "").replace("``", "`")
+                lines += ["", f"### `[[{name}.{inner}]]`", "", said, *_table(nested)]
     for name, adapter in sorted(ADAPTERS.items()):
         lines += ["", f'## `settings` of a connector with `adapter = "{name}"`', "", *_adapter(adapter)]
     return "\n".join(lines) + "\n"
