@@ -2,12 +2,14 @@
 
 from broker.identity.cache import Revocations
 from broker.identity.certificates import Certificate, Certificates, Sender
+from broker.identity.dpop import ALGORITHMS as PROOF_ALGORITHMS
 from broker.identity.keyset import Fetch, KeySetTimes
 from broker.identity.login import Client, Ended, Post, SignedIn, SignIn
-from broker.identity.profiles import IssuerProfile, issuer_profile
+from broker.identity.profiles import IssuerProfile, SenderConstraint, issuer_profile
 from broker.identity.verifier import Credential, Verifier
 
 __all__ = [
+    "PROOF_ALGORITHMS",
     "Certificate",
     "Certificates",
     "Client",
@@ -19,6 +21,7 @@ __all__ = [
     "Post",
     "Revocations",
     "Sender",
+    "SenderConstraint",
     "SignIn",
     "SignedIn",
     "Verifier",

@@ -86,6 +86,11 @@ class Verifier:
         self._revocations.subscribe(self._cache.clear)
 
     @property
+    def profiles(self) -> tuple[IssuerProfile, ...]:
+        """The issuers that are believed."""
+        return tuple(self._profiles.values())
+
+    @property
     def ready(self) -> bool:
         """Whether the keys of every issuer are there."""
         return all(keys.ready for keys in self._keys.values())

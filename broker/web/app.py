@@ -148,9 +148,8 @@ def build(gate: Wiring) -> App:
             except (TemplateError, OSError) as broken:  # where no page can be made, plain words are said
                 telemetry.crash("console", broken, request.scope.get(REFERENCE, ""))
                 return desk.plainly(error)
-        if route is not None and route.wire == "provider":
-            return provider_error(error)
-        return problem(error, resource.challenge(error) if isinstance(error, Unauthenticated) else "")
+        provider = route is not None and route.wire == "provider"
+        return provider_error(error) if provider else problem(error, resource.challenge(error))
 
     for route in ROUTES:
         owner = next(part for part in (*parts, *pages) if hasattr(part, route.handler))

@@ -54,8 +54,6 @@ SPECIAL: Mapping[str, int] = {
 """Codes whose HTTP status says more than their class's."""
 
 
-_WITHOUT_TOKEN = frozenset({"identity.missing", "identity.certificate", "identity.certificate_unmapped"})
-"""Refusals of requests that showed no token."""
 REFERENCE = "wicketgate.reference"
 """Where a request's ASGI scope keeps the name under which telemetry has its unexpected failure."""
 
@@ -78,8 +76,11 @@ def status_of(error: BrokerError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def problem(error: BrokerError) -> Response:
-    """The response for ``error``: code, reasons with remedies, the decision behind it and where it is on record."""
+def problem(error: BrokerError, challenge: str = "") -> Response:
+    """The response for ``error``: code, reasons with remedies, the decision behind it and where it is on record.
+
+    ``challenge`` is its ``WWW-Authenticate`` where nobody was recognised.
+    """
     status = status_of(error)
     reasons = [{"code": reason.code, "remedy": reason.remedy or error.error_remedy} for reason in error.reasons]
     body: dict[str, Any] = {
@@ -96,9 +97,8 @@ def problem(error: BrokerError) -> Response:
     if error.receipt is not None:
         body["receipt"] = receipt_body(error.receipt)
     headers: dict[str, str] = {}
-    if isinstance(error, Unauthenticated):
-        # RFC 6750 §3: the challenge names the error, never what was wrong inside the token; without a token none.
-        headers["WWW-Authenticate"] = "Bearer" if error.error_code in _WITHOUT_TOKEN else 'Bearer error="invalid_token"'
+    if challenge:
+        headers["WWW-Authenticate"] = challenge
     if error.retry_after is not None or isinstance(error, (LimitExceeded, Unavailable)):
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
     return Response(orjson.dumps(body), status_code=status, headers=headers, media_type="application/problem+json")

@@ -15,6 +15,7 @@ from typing import Literal
 from starlette.routing import compile_path
 
 from broker.web import schemas
+from broker.web.resource import PATH as PROTECTED_RESOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ ROUTES: tuple[Route, ...] = (
         lane="control",
     ),
     Route("GET", "/metrics", "metrics", "-", "public", "counts for Prometheus, without content"),
+    Route("GET", PROTECTED_RESOURCE, "protected_resource", "-", "public", "whose tokens are believed (RFC 9728)"),
     Route("GET", "/bundles/broker.tar.gz", "bundle", "-", "token", "the verified policy bundle, for OPA"),
     Route(
         "POST",
