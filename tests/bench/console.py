@@ -11,10 +11,12 @@ network. Milliseconds of this machine, as busy as it was: ``sync`` is what one d
 """
 
 import argparse
+import asyncio
 import gzip
 import json
 import os
 import platform
+import shutil
 import statistics
 import tempfile
 import time
@@ -32,7 +34,7 @@ from tests.browser.chrome import Visited, chromium, sign_in
 from tests.browser.lived_in import LivedIn, lived_in
 from tests.sim.statements import Watch, watched
 from tests.sim.visitor import SAME_ORIGIN, signed_in
-from tests.sim.world import World
+from tests.sim.world import World, world
 
 RESULTS = Path(__file__).with_name("results") / "console.json"
 WEEK = "2020-01-01T00:00"
@@ -167,29 +169,48 @@ def shown(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", summary])
 
 
+def made(folder: Path, count: int) -> float:
+    """The data folder of a gate that has ``count`` records and was stopped; seconds."""
+    seconds = 0.0
+
+    async def scene() -> None:
+        nonlocal seconds
+        async with world(folder) as it:
+            seconds = await fill(it, count)
+
+    asyncio.run(scene())
+    return seconds
+
+
 def main() -> None:
-    """Fill, measure, print, write."""
+    """Fill a gate, start one on what it left, measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.console", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--kept", type=Path, help="a filled gate's data: used if it is there, else made and left there")
     given = parser.parse_args()
     found: dict[str, Any] = {"records": given.records, "rounds": given.rounds}
     found |= {"python": platform.python_version(), "cores": os.cpu_count(), "scripts": scripts()}
 
     async def scene(it: World) -> dict[str, Any]:
-        filled = await fill(it, given.records)
-        print(f"{given.records} records made in {filled:.0f} s", flush=True)
-        sizes = {one.name: one.stat().st_size for one in sorted(it.data.glob("*.db"))}
-        found.update(filled_s=round(filled, 1), databases=sizes, pages=await served(it, watch, given.rounds))
+        found["records"] = await it.gate.log.size("default")
+        found["pages"] = await served(it, watch, given.rounds)
         return {}
 
-    with (
-        tempfile.TemporaryDirectory(prefix="wgconsole") as folder,
-        watched() as watch,
-        lived_in(Path(folder), scene, wait=3_600) as lived,
-    ):
-        found["browser"] = in_browser(lived)
+    with tempfile.TemporaryDirectory(prefix="wgconsole") as folder, watched() as watch:
+        here = Path(folder)
+        data = given.kept or here / "filled" / "data"
+        if not data.is_dir():
+            (here / "first").mkdir()
+            found["filled_s"] = round(made(here / "first", given.records), 1)
+            print(f"{given.records} records made in {found['filled_s']:.0f} s", flush=True)
+            data.parent.mkdir(exist_ok=True)
+            shutil.move(here / "first" / "data", data)
+        shutil.copytree(data, here / "data")
+        found["databases"] = {one.name: one.stat().st_size for one in sorted(data.glob("*.db"))}
+        with lived_in(here, scene, wait=3_600) as lived:
+            found["browser"] = in_browser(lived)
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{shown(found)}\n\nsamples: {given.out}")
 

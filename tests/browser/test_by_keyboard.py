@@ -5,7 +5,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.chrome import Chrome, Visited, visit
+from tests.browser.chrome import Chrome, Visited, sign_in, visit
 from tests.browser.lived_in import LivedIn
 from tests.e2e.console.test_reviewing import proposed
 from tests.sim.troubled import Counters, Troubled
@@ -200,6 +200,27 @@ def test_tab_goes_through_a_page_in_its_order_sees_each_stop_and_is_never_caught
                 assert seen["outline"] == "solid", (path, seen)
                 assert seen["inside"], (path, seen)
             assert page.evaluate(REACHABLE) == [], path
+
+
+def test_an_open_page_that_nobody_touches_asks_less_than_once_a_second(there: Chrome, lived: LivedIn) -> None:
+    with there.window(lived) as window:
+        window.page.clock.install()
+        sign_in(window, "security")
+        for path, most in (
+            ("/console/inbox", 12),
+            ("/console/live", 0),
+            ("/console/incidents", 0),
+            ("/console/agents", 0),
+        ):
+            window.page.goto(path)
+            window.page.wait_for_load_state("load")
+            window.page.evaluate("document.activeElement.blur()")
+            before = [one for one in window.requests if "/stream" not in one]
+            window.page.clock.run_for(60_000)
+            since = [one for one in window.requests if "/stream" not in one][len(before) :]
+            assert min(most, 1) <= len(since) <= most, (path, since)
+            streams = [one for one in window.requests if "/console/live/stream" in one]
+            assert len(streams) == (path != "/console/inbox"), streams
 
 
 def test_a_list_that_renews_itself_leaves_the_chosen_row_alone(there: Chrome, lived: LivedIn) -> None:

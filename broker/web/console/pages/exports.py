@@ -42,7 +42,7 @@ class ExportView:
 
 @dataclass(frozen=True, slots=True)
 class ExportsView:
-    """What the page shows; ``under_way``: it reloads itself."""
+    """What the page shows; ``under_way``: one of them is not done yet."""
 
     exports: list[ExportView]
     kinds: tuple[str, ...]
