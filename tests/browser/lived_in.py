@@ -25,6 +25,9 @@ class Wire:
     def __init__(self, port: int) -> None:
         self._to = port
         self._ends: set[asyncio.StreamWriter] = set()
+        self._left = -1
+        self.down = False
+        """Whether every new connection ends at once."""
 
     async def open(self) -> asyncio.Server:
         """Listen on a free port."""
@@ -37,17 +40,30 @@ class Wire:
             one.transport.abort()
         return len(ends) // 2
 
+    async def cut_after(self, count: int) -> None:
+        """Cut when the server has said ``count`` bytes more: in the middle of what it says then."""
+        self._left = count
+
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.down:
+            writer.transport.abort()
+            return
         there, back = await asyncio.open_connection("127.0.0.1", self._to)
         self._ends |= {writer, back}
-        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer, counted=True))
         self._ends -= {writer, back}
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool = False) -> None:
         with suppress(OSError):
             while piece := await source.read(65_536):
-                sink.write(piece)
+                last = counted and 0 <= self._left <= len(piece)
+                sink.write(piece[: self._left] if last else piece)
                 await sink.drain()
+                if last:
+                    self._left = -1
+                    await self.cut()
+                elif counted and self._left >= 0:
+                    self._left -= len(piece)
         sink.close()
 
 

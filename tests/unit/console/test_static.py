@@ -42,6 +42,27 @@ def test_the_stylesheet_is_at_most_8_kib_compressed() -> None:
     assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in FOLDER.glob("*.css")) <= STYLE_BYTES_MAX
 
 
+def test_the_extensions_that_pages_let_in_are_those_that_are_shipped_by_the_names_they_give_themselves() -> None:
+    base = (TEMPLATES / "base.html").read_text(encoding="utf-8")
+    allowed = set(re.findall(r'"extensions": "([^"]+)"', base)[0].split(", "))
+    own = {
+        name
+        for path in (FOLDER / "vendor").glob("hx-*.js")
+        for name in re.findall(r'registerExtension\("([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert allowed == own
+
+
+def test_nothing_moves_for_who_wants_less_motion() -> None:
+    moving = re.compile(r"\b(?:transition|animation|scroll-behavior)\b")
+    style = (FOLDER / "console.css").read_text(encoding="utf-8")
+    asked_for = r"@media \(prefers-reduced-motion: no-preference\) \{(?:[^{}]*\{[^{}]*\})*\s*\}"
+    assert moving.search(style), "something moves"
+    assert not moving.search(re.sub(asked_for, "", style)), "and only where motion is welcome"
+    assert not re.search(r"\.animate\(|behavior:|ViewTransition", (FOLDER / "console.js").read_text(encoding="utf-8"))
+    assert "transitions" not in (TEMPLATES / "base.html").read_text(encoding="utf-8"), "htmx leaves them off"
+
+
 def test_nothing_that_a_page_loads_is_elsewhere() -> None:
     for path in [*FOLDER.glob("*.*"), *PAGES]:
         text = path.read_text(encoding="utf-8")

@@ -82,16 +82,16 @@
   };
   if (document.body.dataset.now) setInterval(tick, 1000);
 
-  // The live table keeps its newest rows, and says when the gate ended the stream.
+  // The live table keeps its newest rows, and says when the gate ended the stream or it was lost.
   const live = document.getElementById("live");
   if (live) {
     live.addEventListener("htmx:sse:after:message", () => {
       while (live.rows.length > Number(live.dataset.most)) live.deleteRow(-1);
     });
-    live.addEventListener("end", () => {
-      const end = document.getElementById("live-end");
-      end.textContent = end.dataset.text;
-    });
+    const end = document.getElementById("live-end");
+    live.addEventListener("end", () => { end.textContent = end.dataset.text; });
+    live.addEventListener("htmx:sse:error", () => { end.textContent = end.dataset.lost; });
+    live.addEventListener("htmx:sse:after:connection", () => { end.textContent = ""; });
   }
 
   // A part that renews itself: only while it is seen, and not while somebody reads on or stands in it.
