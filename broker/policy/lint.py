@@ -7,9 +7,9 @@ form, says where, and what to write instead. The forms were found by asking both
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from broker.policy import rego
 from broker.policy.content import Content
@@ -92,6 +92,8 @@ class _Scope(NamedTuple):
     locals: set[str]
 
 
+Bodies = Mapping[str, list[dict[str, Any]]]
+"""Of one rule, by kind."""
 _linted: dict[bytes, list[Finding]] = {}
 """What the lint found, by what it read; findings depend on nothing else, so a process looks at the same text once."""
 _LINTED_MAX = 16
@@ -184,11 +186,13 @@ def _lint_tree(
         imports[alias] = target
     for rule in tree["rules"]:
         yield from _default_findings(path, rule)
-        scope = _Scope(path, packages[name], set(imports), _locals(rule, packages[name].names | set(imports), source))
-        for literal in rego.found(rule, "NotExpr"):
+        bodies = rego.by_kind(rule)
+        names = _locals(rule, bodies, packages[name].names | set(imports), source)
+        scope = _Scope(path, packages[name], set(imports), names)
+        for literal in bodies["NotExpr"]:
             yield from _negation_findings(scope, literal)
-        yield from _call_findings(scope, rule, packages, imports, allowed)
-        yield from _reference_findings(scope, rule)
+        yield from _call_findings(scope, bodies["Call"], packages, imports, allowed)
+        yield from _reference_findings(scope, bodies)
 
 
 def _default_findings(path: str, rule: Node) -> Iterator[Finding]:
@@ -217,29 +221,23 @@ def _denies(value: Node) -> bool:
     return False
 
 
-def _locals(rule: Node, outer: set[str], source: bytes) -> set[str]:
+def _locals(rule: Node, bodies: Bodies, outer: set[str], source: bytes) -> set[str]:
     """Names that a rule binds itself: arguments, some, every, assignments, and indexes outside ``not``."""
     _, _, arguments = rego.rule_head(rule)
     bound = rego.variables(arguments)
-    for body in rego.found(rule, "SomeIn"):
+    for body in bodies["SomeIn"]:
         bound |= rego.variables([body["key"], body["value"]])
-    for body in rego.found(rule, "SomeVars"):
+    for body in bodies["SomeVars"]:
         bound |= {rego.text_at(source, span) for span in body["vars"]}
-    for body in rego.found(rule, "Every"):
+    for body in bodies["Every"]:
         bound |= {rego.text_at(source, span) for span in (body["key"], body["value"]) if span}
-    for body in rego.found(_without_negations(rule), "AssignExpr"):
+    positive = rego.by_kind(rule, without="NotExpr")
+    for body in positive["AssignExpr"]:
         bound |= rego.variables(body["lhs"]) if body["op"] == "ColEq" else rego.variables([body["lhs"], body["rhs"]])
-    for body in rego.found(_without_negations(rule), "RefBrack"):
+    for body in positive["RefBrack"]:
         if rego.kind_of(body["index"]) == "Var":
             bound |= rego.variables(body["index"])
     return bound - {"_", "input", "data"} - (outer - rego.variables(arguments))
-
-
-def _without_negations(node: Node) -> Node:
-    """A copy of the tree without what stands under ``not``."""
-    if isinstance(node, dict):
-        return {key: _without_negations(child) for key, child in node.items() if key != "NotExpr"}
-    return [_without_negations(child) for child in node] if isinstance(node, list) else node
 
 
 def _negation_findings(scope: _Scope, literal: Node) -> Iterator[Finding]:
@@ -310,10 +308,14 @@ def _certain(scope: _Scope, node: Node) -> bool:
 
 
 def _call_findings(
-    scope: _Scope, rule: Node, packages: Mapping[str, _Package], imports: Mapping[str, str], allowed: frozenset[str]
+    scope: _Scope,
+    calls: Sequence[dict[str, Any]],
+    packages: Mapping[str, _Package],
+    imports: Mapping[str, str],
+    allowed: frozenset[str],
 ) -> Iterator[Finding]:
     """Calls of anything but our own functions and the portable builtins."""
-    for body in rego.found(rule, "Call"):
+    for body in calls:
         parts = [str(part) for part in rego.path_of(body["fcn"])]
         name, line = ".".join(parts), int(body["span"]["line"])
         full = ".".join([imports[parts[0]], *parts[1:]]) if parts[0] in imports else name
@@ -324,17 +326,15 @@ def _call_findings(
             yield Finding(scope.file, line, "builtin", problem, "put the fact into the input or data, or use another")
 
 
-def _reference_findings(scope: _Scope, rule: Node) -> Iterator[Finding]:
+def _reference_findings(scope: _Scope, bodies: Bodies) -> Iterator[Finding]:
     """References to data outside the bundle's two roots, and divisions, whose results are floats."""
-    for body in rego.found(rule, "ArithExpr"):
+    for body in bodies["ArithExpr"]:
         if body["op"] == "Div":
             line = int(body["span"]["line"])
             yield Finding(scope.file, line, "division", "a quotient can be a float", "compare products instead")
-    nested = {
-        id(child) for kind in ("RefDot", "RefBrack") for body in rego.found(rule, kind) for child in [body["refr"]]
-    }
-    for node in rego.walk(rule):
-        if rego.kind_of(node) in {"Var", "RefDot", "RefBrack"} and id(node) not in nested:
+    nested = {id(rego.body_of(body["refr"])) for kind in ("RefDot", "RefBrack") for body in bodies[kind]}
+    for kind in ("Var", "RefDot", "RefBrack"):
+        for node in ({kind: body} for body in bodies[kind] if id(body) not in nested):
             parts = rego.path_of(node)
             if parts and parts[0] == "data" and (len(parts) < 2 or parts[1] not in {"broker", "config"}):
                 problem = "data outside `broker` and `config` does not exist"

@@ -1,5 +1,6 @@
 """The policy folder as the gate reads it, and the two engines that decide on it, as plain functions."""
 
+import contextlib
 import functools
 import json
 import subprocess
@@ -70,7 +71,13 @@ def loaded(modules: Mapping[str, str]) -> Any:
 
 
 def decider(engine: Any) -> Decide:
-    """Decide on ``engine``, each time on a fresh clone of it, so that no input outlives its question."""
+    """Decide on ``engine``, each time on a fresh clone of it, so that no input outlives its question.
+
+    It is asked once before, as the gate's worker does: clones of an engine that has compiled need not compile.
+    """
+    engine.set_input_json("{}")
+    with contextlib.suppress(RuntimeError):
+        engine.eval_rule_as_json(ENTRYPOINT)
 
     def decide(value: Mapping[str, Any]) -> Any:
         one = engine.clone()
