@@ -163,14 +163,15 @@ class Each:
 
 async def beside(it: World, records: range, each: Each = Each()) -> None:
     """Put what stands beside those records into the gate's database."""
+    await it.gate.store.write(lambda c: rows_beside(c, records, each))
 
-    def fill_up(connection: Connection) -> None:
-        _approvals(connection, _numbers(records, each.approval))
-        _incidents(connection, _numbers(records, each.incident))
-        _sessions(connection, _numbers(records, each.session))
-        _exports(connection, _numbers(records, each.export))
 
-    await it.gate.store.write(fill_up)
+def rows_beside(connection: Connection, records: range, each: Each) -> None:
+    """The same, in somebody's own transaction."""
+    _approvals(connection, _numbers(records, each.approval))
+    _incidents(connection, _numbers(records, each.incident))
+    _sessions(connection, _numbers(records, each.session))
+    _exports(connection, _numbers(records, each.export))
 
 
 def _numbers(records: range, each: int) -> range:
