@@ -1,6 +1,6 @@
 """One investigation: plan, read, see, weigh, conclude. Deterministic given the answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agents.rules import changes, metrics, profiles, signs, states, templates
@@ -9,12 +9,12 @@ from agents.rules.changes import Change
 from agents.rules.faults import family
 from agents.rules.finding import Claim, Finding
 from agents.rules.metrics import Calm
-from agents.rules.plan import ASKED, plan
+from agents.rules.plan import ASKED, of_servers, plan
 from agents.rules.reading import Line, lines, series, target
 from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.verdict import Evidence, changed_first, conclude, ruled_out
-from agents.rules.view import Facts, Seen, View
+from agents.rules.view import Facts, Query, Seen, View
 from agents.rules.walk import Place, onset, passed_on, places
 
 RANKED_MAX = 5
@@ -49,14 +49,9 @@ async def investigate(view: View) -> Finding:
     """Read what there is and say what it comes to."""
     scope = Scope(view.facts)
     material = Material(resolved=view.facts.resolved)
-    refused: set[tuple[str, str]] = set()
-    for query in await plan(view):
-        if (query.action, query.type) in refused:
-            continue
-        seen = await view.read(query)
-        if _is_refused(seen):
-            refused.add((query.action, query.type))
-        _take(scope, seen, material)
+    await _read(view, await plan(view), scope, material)
+    if "metric" not in material.read:
+        await _read(view, of_servers(view), scope, material)
     material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
     heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, scope))
     found = [_sharper(sign, material) for sign in heard if not _is_over(sign, material)]
@@ -79,6 +74,18 @@ async def investigate(view: View) -> Finding:
         healthy=well[:8] if verdict == "healthy" else [],
         symptoms=[sign.claim for sign in found if sign.role == SYMPTOM and sign.observation][:8],
     )
+
+
+async def _read(view: View, queries: Iterable[Query], scope: Scope, material: Material) -> None:
+    """Read the answers in their order; what may not be asked here is asked once."""
+    refused: set[tuple[str, str]] = set()
+    for query in queries:
+        if (query.action, query.type) in refused:
+            continue
+        seen = await view.read(query)
+        if _is_refused(seen):
+            refused.add((query.action, query.type))
+        _take(scope, seen, material)
 
 
 def _is_refused(seen: Seen) -> bool:

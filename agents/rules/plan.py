@@ -1,5 +1,6 @@
 """What to read: the recorded list where there is one; else metrics, logs, states and changes around the affected service."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,14 @@ METRICS = (
     "shop_queue_depth",
 )
 """Metrics of a supervised process that are asked for by name."""
+RANGE = "prometheus.query.range"
+TELLING = (
+    ".*(?:errors?|failures?|failed|exceptions?|timeouts?|restarts?|requests)(?:_total)?|.*_(?:seconds|milliseconds)_(?:sum|count)"
+    "|.*(?:latency|duration)(?:_(?:ms|seconds))?|.*(?:queue|backlog)(?:_(?:depth|length|size))?"
+)
+"""Names of metrics that say how a service fares, on any metric server: counters and levels, no buckets."""
+SERVICE_LABELS = ("service", "app")
+"""Labels by which a metric server tells services apart."""
 
 
 async def plan(view: View) -> list[Query]:
@@ -70,6 +79,18 @@ def _live(facts: Facts) -> Iterator[Query]:
             yield from _local(component, facts.env, since, until)
             yield from _logs(component, facts.env, since, until)
     yield from _changes(facts, since, until)
+
+
+def of_servers(view: View) -> Iterator[Query]:
+    """What metric servers know of the same components, for where none of them tells its own metrics."""
+    facts = view.facts
+    step = max(1, -(-(facts.until - facts.since) // POINTS_MAX))
+    window: Mapping[str, Json] = {"start_s": facts.since, "end_s": facts.until, "step_s": step}
+    asked = [name for name in around(facts) if name in facts.components]
+    for server in (name for name, kind in facts.nodes.items() if kind == "prometheus" and RANGE in view.actions):
+        for label, component in ((label, component) for component in asked for label in SERVICE_LABELS):
+            query = f'{{__name__=~"{TELLING}",{label}={json.dumps(component)}}}'
+            yield Query(RANGE, "prometheus", server, facts.env, {"query": query, **window}, signal="metric")
 
 
 def around(facts: Facts) -> list[str]:

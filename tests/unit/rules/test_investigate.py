@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from agents.rules import Facts, Finding, investigate
+from agents.rules import Facts, Finding, Query, Seen, investigate
 from agents.rules.candidates import Weighted
 from agents.rules.faults import FAULTS
 from agents.rules.finding import Candidate
+from agents.rules.plan import RANGE
 from agents.rules.reading import Line
 from agents.rules.signs import CAUSE, Sign
 from agents.rules.verdict import changed_first
+from broker.connectors.promql import QueryBounds, Window, bounded_query
 from tests.unit.rules.views import (
     BEGIN,
     FAULT_AT,
@@ -142,6 +144,57 @@ def test_a_process_that_does_not_stay_up_is_a_crash_loop() -> None:
     finding = found(answers)
     assert finding.verdict == "sure", finding.why
     assert (finding.ranked[0].component, finding.ranked[0].fault) == ("payments", "crash-loop")
+
+
+class ServerView(MemoryView):
+    """A shop that tells no metrics of its own: a metric server has them, by the label that it was set up with."""
+
+    def __init__(self, label: str) -> None:
+        facts = shop()
+        told = {key: value for key, value in leak().items() if key[0] != "local.metrics.range"}
+        super().__init__(replace(facts, nodes={**facts.nodes, "main": "prometheus"}), told)
+        self.actions |= {"local.metrics.range", RANGE}
+        self.label = label
+
+    async def read(self, query: Query) -> Seen:
+        seen = await super().read(query)
+        if query.action != RANGE:
+            return seen
+        sent = bounded_query(
+            query.arguments["query"], Window(BEGIN, BEGIN + 60, 15), enforce={"env": "prod"}, bounds=QueryBounds()
+        )
+        service = next((name for name in seen_here(self.facts) if f'{self.label}="{name}"' in sent), "")
+        if not service:
+            return replace(seen, status="empty", value={"series": []})
+        rows = errors(service, own=2) if service == "payments" else errors(service, passed=2)
+        series = [
+            {
+                "labels": {"__name__": METRIC, "origin": one["labels"]["origin"], self.label: service},
+                "points": one["points"],
+            }
+            for one in rows["series"]
+        ]
+        return replace(seen, status="ok", value={"series": series})
+
+
+def seen_here(facts: Facts) -> list[str]:
+    return [name for name, kind in facts.nodes.items() if kind == "process"]
+
+
+@pytest.mark.parametrize("label", ["service", "app"])
+def test_where_no_component_tells_its_own_metrics_the_metric_server_is_asked_within_bounds(label: str) -> None:
+    view = ServerView(label)
+    finding = asyncio.run(investigate(view))
+    assert finding.verdict == "sure", finding.why
+    assert (finding.ranked[0].component, finding.ranked[0].fault) == ("payments", "pool-leak")
+    assert {one.id for one in view.asked if one.action == RANGE} == {"main"}
+
+
+def test_a_metric_server_is_not_asked_for_what_the_components_told_themselves() -> None:
+    view = MemoryView(replace(shop(), nodes={**shop().nodes, "main": "prometheus"}), leak())
+    view.actions |= {RANGE}
+    asyncio.run(investigate(view))
+    assert not [one for one in view.asked if one.action == RANGE]
 
 
 def outside(answers: Mapping[tuple[str, str, str], Json] | None = None) -> Finding:
