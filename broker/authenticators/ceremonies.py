@@ -1,9 +1,11 @@
 """The two ceremonies of WebAuthn level 2 (sections 7.1 and 7.2): bytes from outside in, what they prove out.
 
 ``webauthn`` has the last word. What has a code of its own is looked at before, since the library tells its refusals
-apart by prose only; and a page inside another site's frame is refused, which it does not do.
+apart by prose only; and a page inside another site's frame is refused, which it does not do. It is loaded with the first
+ceremony: it brings the formats of every maker, and few starts of a gate see one.
 """
 
+import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,16 +16,6 @@ from urllib.parse import urlsplit
 import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from webauthn import verify_authentication_response, verify_registration_response
-from webauthn.helpers import (
-    base64url_to_bytes,
-    bytes_to_base64url,
-    decode_credential_public_key,
-    decoded_public_key_to_cryptography,
-    parse_authenticator_data,
-)
-from webauthn.helpers.cose import COSEAlgorithmIdentifier
-from webauthn.helpers.exceptions import WebAuthnException
 
 from broker import strictjson
 from broker.errors import BadRequest, BrokerError, Denied
@@ -31,15 +23,16 @@ from broker.model import Json
 from broker.store import Connection
 from broker.store.authenticators import Authenticator
 
-ALGORITHMS: Final = (COSEAlgorithmIdentifier.EDDSA, COSEAlgorithmIdentifier.ECDSA_SHA_256)
+ALGORITHMS: Final = (-8, -7)
+"""EdDSA and ES256, as COSE numbers them (RFC 9053)."""
 CREDENTIAL_BYTES_MAX: Final = 255
 CLIENT_DATA_BYTES_MAX: Final = 1_024
 AUTHENTICATOR_DATA_BYTES_MAX: Final = 1_024
 SIGNATURE_BYTES_MAX: Final = 128
 REGISTRATION_BYTES_MAX: Final = 8_192
 _TRANSPORTS: Final = frozenset({"ble", "cable", "hybrid", "internal", "nfc", "smart-card", "usb"})
-# What the library lets through beside its own, on input that it did not expect.
-_ODD: Final = (WebAuthnException, ValueError, KeyError, TypeError, AttributeError, IndexError, UnsupportedAlgorithm)
+# What the library lets through beside its own exceptions, on input that it did not expect.
+_ODD: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +160,13 @@ def prove(said: Assertion, known: Authenticator, site: Site, challenge: bytes) -
             code="signature.other_decision",
             remedy="open the approval again and sign what it shows now",
         )
+    from webauthn import verify_authentication_response
+    from webauthn.helpers import parse_authenticator_data
+    from webauthn.helpers.exceptions import WebAuthnException
+
     try:
         data = parse_authenticator_data(said.authenticator_data)
-    except _ODD:
+    except (WebAuthnException, *_ODD):
         raise malformed() from None
     if data.rp_id_hash != hashlib.sha256(site.rp_id.encode()).digest():
         raise Denied(
@@ -193,7 +190,7 @@ def prove(said: Assertion, known: Authenticator, site: Site, challenge: bytes) -
             credential_current_sign_count=known.sign_count,
             require_user_verification=True,
         )
-    except _ODD:
+    except (WebAuthnException, *_ODD):
         raise Denied(
             "the signature does not hold", code="signature.invalid", remedy="sign again with your own authenticator"
         ) from None
@@ -207,6 +204,10 @@ def register(said: Json, site: Site, challenge: bytes) -> Registration:
     _bytes(response.get("attestationObject"), REGISTRATION_BYTES_MAX)
     if client.get("crossOrigin", False) is not False or "topOrigin" in client:
         raise _not_new()
+    from webauthn import verify_registration_response
+    from webauthn.helpers.cose import COSEAlgorithmIdentifier
+    from webauthn.helpers.exceptions import WebAuthnException
+
     try:
         verified = verify_registration_response(
             credential=dict(said),
@@ -214,9 +215,9 @@ def register(said: Json, site: Site, challenge: bytes) -> Registration:
             expected_rp_id=site.rp_id,
             expected_origin=site.origin,
             require_user_verification=True,
-            supported_pub_key_algs=list(ALGORITHMS),
+            supported_pub_key_algs=[COSEAlgorithmIdentifier(one) for one in ALGORITHMS],
         )
-    except _ODD:
+    except (WebAuthnException, *_ODD):
         raise _not_new() from None
     if len(verified.credential_id) > CREDENTIAL_BYTES_MAX:
         raise _not_new()
@@ -233,8 +234,15 @@ def register(said: Json, site: Site, challenge: bytes) -> Registration:
 
 def public_key_text(cose: bytes) -> str:
     """A COSE key as DER SubjectPublicKeyInfo, which every tool reads, in base64url."""
+    from webauthn.helpers import decode_credential_public_key, decoded_public_key_to_cryptography
+
     key: Any = decoded_public_key_to_cryptography(decode_credential_public_key(cose))
     return bytes_to_base64url(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def bytes_to_base64url(content: bytes) -> str:
+    """Base64url without padding, as WebAuthn writes bytes."""
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def malformed() -> BadRequest:
@@ -304,7 +312,7 @@ def _bytes(text: Json, most: int) -> bytes:
     if not isinstance(text, str) or not 0 < len(text) <= most * 2:
         raise malformed()
     try:
-        found = base64url_to_bytes(text)
+        found = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
         raise malformed() from None
     if not 0 < len(found) <= most or bytes_to_base64url(found) != text:

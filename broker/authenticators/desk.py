@@ -4,10 +4,8 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from webauthn.helpers import bytes_to_base64url
-
 from broker.authenticators import ceremonies
-from broker.authenticators.ceremonies import ALGORITHMS, Assertion, Signed, Site
+from broker.authenticators.ceremonies import ALGORITHMS, Assertion, Signed, Site, bytes_to_base64url
 from broker.clock import Clock, seconds
 from broker.errors import Conflict, Denied, NotFound
 from broker.model import Json, PartyKind, Principal
@@ -58,7 +56,7 @@ class Authenticators:
                     "displayName": person.subject.id,
                 },
                 "challenge": bytes_to_base64url(self._challenge(person, until)),
-                "pubKeyCredParams": [{"type": "public-key", "alg": int(one)} for one in ALGORITHMS],
+                "pubKeyCredParams": [{"type": "public-key", "alg": one} for one in ALGORITHMS],
                 "timeout": _MILLISECONDS,
                 "excludeCredentials": [_descriptor(one) for one in own],
                 "authenticatorSelection": {"userVerification": "required", "residentKey": "discouraged"},

@@ -7,10 +7,11 @@ in ``-`` removes the field); ``input`` is a whole input. ``expect``: ``effect``,
 (codes, as a set), ``factors`` (as a set) and ``obligations`` (compared where given, key by key).
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from broker.model import Json
 from broker.policy.content import refusal
@@ -101,13 +102,16 @@ def _input(case: Mapping[str, Json], bases: Mapping[str, Json], where: str, dept
     base = case.get("base")
     if depth > _DEPTH_MAX or (base is not None and base not in bases) or ("input" in case) == (base is not None):
         raise refusal(f"golden {where} needs either `input` or a known `base`", _REMEDY)
-    value: dict[str, Json] = (
-        copy.deepcopy(case["input"]) if base is None else _input(bases[base], bases, where, depth + 1)
-    )
+    value: dict[str, Json] = _copied(case["input"]) if base is None else _input(bases[base], bases, where, depth + 1)
     for path, item in case.get("set", {}).items():
         # A base's own values are shared by all that build on it.
-        _set(value, path, copy.deepcopy(item), where)
+        _set(value, path, _copied(item), where)
     return value
+
+
+def _copied(value: Json) -> Json:
+    """A copy that shares nothing; a bundle's values are JSON, and its reader is quicker than any walk."""
+    return orjson.loads(orjson.dumps(value))
 
 
 def _set(value: Any, path: str, item: Json, where: str) -> None:
