@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.errors import BadRequest, NotFound
 from broker.killswitch import KillSwitch
@@ -19,12 +19,16 @@ from broker.policy.bundle import Bundle, revision_number
 from broker.policy.compare import compare, readable
 from broker.policy.engine import NOT_LOADED, unavailable
 from broker.policy.pdp import PolicyDecisionPoint
-from broker.policy.trial import Trial, try_out
+from broker.policy.trial import Trial, Trying
 
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
+Kept = TypeVar("Kept")
 Asks = Callable[[Principal, Bundle], Mapping[str, Mapping[str, Json]]]
 """Inputs by name that a trial answers: who could still change the policy under a bundle."""
-TRIAL_SECONDS = 20.0
+TRIAL_SECONDS = 300.0
+"""From when it begins; what was not reached by then is called so."""
+LOOK_SECONDS = 20.0
+"""How long one look waits for the end of a trial, which runs on without it."""
 TRIALS_KEPT, BUNDLES_KEPT = 8, 4
 AT_ONCE = 2
 """Trials that run at the same time in one process; the next ones wait."""
@@ -41,9 +45,14 @@ class PolicyActs:
         self._kills = kills
         self._asks = asks
         self._opened: OrderedDict[str, Bundle] = OrderedDict()
-        self._trials: OrderedDict[str, Trial] = OrderedDict()
-        self._running = asyncio.Semaphore(AT_ONCE)
+        self._trials: OrderedDict[str, Trying] = OrderedDict()
+        self._places = asyncio.Semaphore(AT_ONCE)
         self.acts: Mapping[str, Act] = {"gate.policy.read": self._read, "gate.policy.test": self._test}
+
+    async def aclose(self) -> None:
+        """Stop what still runs."""
+        for trying in self._trials.values():
+            await trying.aclose()
 
     async def bundle(self, digest: str) -> Bundle:
         """A kept bundle, verified; empty is the active one. Raises ``NotFound``, ``BadRequest``, ``PolicyUnavailable``."""
@@ -157,17 +166,28 @@ class PolicyActs:
         return {**sides, **asdict(found)}
 
     async def _test(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        """The load gate, goldens and unit tests of one bundle, run now, or as they ended here before: bundles never change."""
+        """The load gate, goldens and unit tests of one bundle: how far they are, or how they ended here before.
+
+        The first who asks begins them; they run on when nobody waits. A bundle never changes, so neither does the end.
+        """
         self._kills.check_operator(principal.tenant)
         bundle = await self.bundle(said["digest"])
-        async with self._running:
-            trial = self._trials.get(bundle.digest)
-            if trial is None:
-                asks = self._asks(principal, bundle)
-                trial = await try_out(bundle, seconds=TRIAL_SECONDS, asks=asks)
-                if trial.whole:
-                    _keep(self._trials, bundle.digest, trial, TRIALS_KEPT)
+        trial = await self._tried(principal, bundle)
         return {**asdict(trial), "cases": [asdict(one) for one in trial.cases]}
+
+    async def _tried(self, principal: Principal, bundle: Bundle) -> Trial:
+        trying = self._trials.get(bundle.digest)
+        if trying is None:
+            asks = self._asks(principal, bundle)
+            trying = Trying(bundle, seconds=TRIAL_SECONDS, asks=asks, places=self._places)
+            oldest = _keep(self._trials, bundle.digest, trying, TRIALS_KEPT)
+            if oldest is not None:
+                await oldest.aclose()
+        try:
+            return await trying.seen(LOOK_SECONDS)
+        finally:
+            if trying.fell_short and self._trials.get(bundle.digest) is trying:
+                del self._trials[bundle.digest]  # the next look begins again
 
 
 def _told(one: Activation, *, named: bool) -> dict[str, Json]:
@@ -186,8 +206,7 @@ def _cases(document: Mapping[str, Json]) -> list[Json]:
     return cases
 
 
-def _keep(kept: OrderedDict[str, Any], key: str, value: object, most: int) -> None:
-    """Remember the latest few."""
+def _keep(kept: OrderedDict[str, Kept], key: str, value: Kept, most: int) -> Kept | None:
+    """Remember the latest few; the one that had to go."""
     kept[key] = value
-    if len(kept) > most:
-        kept.popitem(last=False)
+    return kept.popitem(last=False)[1] if len(kept) > most else None

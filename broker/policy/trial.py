@@ -6,7 +6,7 @@ has the bounds of a decision, the whole has a bound by the clock, and what was n
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,25 +62,61 @@ class Trial:
     cases: tuple[Case, ...]
     answers: Mapping[str, Mapping[str, Json]]
     whole: bool
-    """Whether everything was reached in time."""
+    """Whether everything was reached."""
+    under_way: bool
+    """Whether it still runs; what was not reached yet may be later."""
 
 
-async def try_out(bundle: Bundle, *, seconds: float, asks: Mapping[str, Mapping[str, Json]]) -> Trial:
-    """Run all of it in at most ``seconds``; ``asks`` are inputs by name, which the bundle answers."""
-    found = _Found(bundle.content)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await found.run(bundle, asks)
-    cases = tuple(found.cases.values())
-    return Trial(
-        digest=bundle.digest,
-        revision=bundle.revision,
-        engine=f"{ENGINE_NAME} {ENGINE_VERSION}",
-        findings=tuple(found.findings),
-        cases=cases,
-        answers=found.answers,
-        whole=found.whole,
-    )
+class Trying:
+    """A trial that runs on by itself, whoever looks at it or goes."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        seconds: float,
+        asks: Mapping[str, Mapping[str, Json]],
+        places: AbstractAsyncContextManager[object] | None = None,
+    ) -> None:
+        """Begin; in at most ``seconds`` from when it has one of ``places``. ``asks`` are inputs that the bundle answers."""
+        self._bundle = bundle
+        self._found = _Found(bundle.content)
+        self._task = asyncio.create_task(self._run(seconds, asks, places or nullcontext()))
+
+    async def seen(self, seconds: float) -> Trial:
+        """What is known when it has ended, or after ``seconds``; raises what broke it."""
+        await asyncio.wait((self._task,), timeout=seconds)
+        if self._task.done() and not self._task.cancelled():
+            self._task.result()
+        found = self._found
+        return Trial(
+            digest=self._bundle.digest,
+            revision=self._bundle.revision,
+            engine=f"{ENGINE_NAME} {ENGINE_VERSION}",
+            findings=tuple(found.findings),
+            cases=tuple(found.cases.values()),
+            answers=dict(found.answers),
+            whole=found.whole,
+            under_way=not self._task.done(),
+        )
+
+    @property
+    def fell_short(self) -> bool:
+        """Whether it ended without having reached everything."""
+        return self._task.done() and not self._found.whole
+
+    async def aclose(self) -> None:
+        """Stop it; its workers end."""
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    async def _run(
+        self, seconds: float, asks: Mapping[str, Mapping[str, Json]], places: AbstractAsyncContextManager[object]
+    ) -> None:
+        async with places:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._found.run(self._bundle, asks)
 
 
 class _Found:

@@ -377,6 +377,7 @@ class Wiring(Rooms):
         await self.background.aclose()
         for connector in self.connectors.values():
             await connector.aclose()
+        await self.policies.aclose()
         await self.policy.aclose()
         await self.log.aclose()
         await self.egress.aclose()

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.e2e.console.test_reviewing import proposed as restart
 from tests.e2e.console.test_reviewing_words import OWN, written
+from tests.e2e.test_breakglass import ask
 from tests.e2e.test_incidents import alert, claim, finish, opened, post, send
 from tests.e2e.test_remedies import QUICK, mended, proposed
 from tests.sim.policies import HOSTILE_CHANGES, built, folder_of, sent
@@ -57,6 +58,7 @@ async def a_day(it: World) -> dict[str, Any]:
     stopped = {"scope": "agent", "target": "dev:agent-2", "reason": ATTACK[:1_000]}
     answer = await it.client.post("/v1/kill", json=stopped, headers={**oncall, **it.key()})
     assert answer.status_code == 200, answer.text
+    assert (await ask(it, oncall, reason=ATTACK[:1_000])).status_code == 201
     bundle = built(it, folder_of(it.folder / "next-policy", HOSTILE_CHANGES), "7000000000")
     waiting = await sent(it, await it.person("security"), bundle, ATTACK[:1_000])
     assert waiting.status_code == 202, waiting.text

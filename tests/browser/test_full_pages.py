@@ -53,6 +53,7 @@ def _walk(window: Visited, lived: LivedIn) -> dict[str, list[Looked]]:
     queue = [
         "/console/health",
         stop,
+        "/console/agents/one?agent=dev%3Aagent-1",
         *(f"/console/inbox/{lived.kept[name]}" for name in ("written", "own", "evidence")),
     ]
     queue.append(f"/console/observations/{lived.kept['observation']}")
@@ -124,7 +125,8 @@ def test_nothing_that_an_agent_wrote_runs_asks_leads_away_or_hides(pages: dict[s
 @pytest.mark.parametrize(
     "form",
     ["/console/inbox", "/console/inbox/{id}", "/console/incidents", "/console/incidents/{id}",
-     "/console/incidents/{id}/postmortem", "/console/observations/{id}"],
+     "/console/incidents/{id}/postmortem", "/console/observations/{id}", "/console/agents/one",
+     "/console/agents/breakglass", "/console/policies"],
 )  # fmt: skip
 def test_what_an_agent_wrote_is_there_as_it_wrote_it(pages: dict[str, list[Looked]], form: str) -> None:
     """The pages on which agents and reporters are read: the attack is on them, to be read, marks and all."""

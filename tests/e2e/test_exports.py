@@ -5,12 +5,16 @@ import csv
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from broker.logbook import exports
 from tests.parts import fresh_database
 from tests.sim.visitor import signed_in
 from tests.sim.world import World, replica, world
@@ -193,15 +197,23 @@ def test_what_one_replica_was_asked_for_any_other_makes_and_gives(tmp_path: Path
     asyncio.run(main())
 
 
-def test_the_page_asks_lists_and_gives_and_shows_naughty_text_as_text(tmp_path: Path) -> None:
+def test_the_page_asks_lists_tells_how_far_it_is_and_gives_and_shows_naughty_text_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
             await _traffic(it)
             auditor = await signed_in(it, "auditor")
             token = await auditor.token("/console/exports")
             form = {"form": "csv", "action": "<img src=x onerror=alert(1)>", "reason": "look", "key": "k1"}
+            monkeypatch.setattr(exports, "PAGE", 1)
+            monkeypatch.setattr(exports, "TOLD_EVERY", 1)
             assert (await auditor.send("/console/exports", form, token=token)).status_code == 303
-            await it.gate.background.work_off()
+            making, told = asyncio.create_task(it.gate.background.work_off()), set[str]()
+            while "/file" not in (await auditor.open("/console/exports")).text:
+                told |= set(re.findall(r'aria-label="(\d+) of', auditor.text))
+            await making
+            assert told - {"0"}, "how far it is, while it is made"
             page = await auditor.open("/console/exports")
             assert "<img" not in page.text
             found = auditor.text.split('href="/console/exports/exp_')[1].split('"')[0]

@@ -179,7 +179,13 @@ def test_the_health_page_shows_no_secret_and_settings_to_the_operators_tenant_on
     async def main() -> None:
         async with world(tmp_path) as it:
             ann, stranger = await signed_in(it, "oncall"), await signed_in(it, "stranger")
+            await it.agent()
             mine = await ann.open("/console/health")
+            active = it.gate.policy.active
+            assert active is not None
+            for told in (f"revision {active.revision}, in force since", "Keys of issuer dev", "not believed any more",
+                         " records, head ", "Requests that wait for people", "sqlite, ", "local, llm"):  # fmt: skip
+                assert told in mine.text, told
             assert "credential_file" in mine.text
             assert "provider-key" not in mine.text
             other = await stranger.open("/console/health")

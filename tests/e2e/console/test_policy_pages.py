@@ -4,6 +4,9 @@ import asyncio
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
+from broker import policy_acts
 from tests.sim.policies import HOSTILE_CHANGES, built, folder_of, sent
 from tests.sim.visitor import signed_in
 from tests.sim.world import world
@@ -51,7 +54,9 @@ def test_the_list_says_what_is_in_force_who_signed_it_and_what_waits(tmp_path: P
     asyncio.run(main())
 
 
-def test_results_are_run_and_a_broken_golden_a_false_test_and_a_lock_out_show(tmp_path: Path) -> None:
+def test_results_are_run_and_a_broken_golden_a_false_test_and_a_lock_out_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
             changes = {
@@ -64,8 +69,15 @@ def test_results_are_run_and_a_broken_golden_a_false_test_and_a_lock_out_show(tm
             bundle = built(it, folder_of(tmp_path / "broken", changes), "7000000001")
             await it.gate.bundles.keep_bundle(bundle.digest, bundle.archive, bundle.signature)
             async with await signed_in(it, "security") as security:
-                good = await security.open(f"{PAGE}/{it.gate.policy.active.digest}/results")  # type: ignore[union-attr]
+                active = f"{PAGE}/{it.gate.policy.active.digest}/results"  # type: ignore[union-attr]
+                monkeypatch.setattr(policy_acts, "LOOK_SECONDS", 0.0)
+                early = await security.open(active)
+                assert "Still running: 0 of" in early.text, "who does not wait for the end is told how far it is"
+                assert "It runs on when you leave this page." in early.text
+                monkeypatch.setattr(policy_acts, "LOOK_SECONDS", 60.0)
+                good = await security.open(active)
                 assert good.status_code == 200
+                assert "Still running" not in good.text
                 assert "0 failed, 0 not run" in good.text
                 assert "failed</span>" not in good.text.replace("0 failed, 0 not run</span>", "")
                 assert "wicketgate policy rollback --offline" not in good.text

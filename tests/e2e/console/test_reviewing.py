@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from broker.identity.dev import Persona
+from tests.e2e.test_bad_days_approvals import policies_with_a_bound
 from tests.sim.visitor import Visitor, signed_in
 from tests.sim.world import PEOPLE, World, world
 
@@ -213,6 +215,30 @@ def test_an_answer_needs_fresh_presence_and_leads_back_to_the_request(tmp_path: 
             assert f"again=1&amp;to=%2Fconsole%2Finbox%2F{waiting['approval']['id']}" in refused.text
             await ann.sign_in("oncall", to=f"{INBOX}/{waiting['approval']['id']}", again=True)
             assert (await answer(ann, waiting)).status_code == 303
+            await ann.client.aclose()
+
+    asyncio.run(main())
+
+
+def test_what_is_narrowed_on_the_page_runs_so_and_a_form_that_widens_is_refused_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, policies=policies_with_a_bound(tmp_path / "policies")) as it:
+            agent, ann = await it.agent(), await signed_in(it, "security")
+            waiting = await proposed(it, agent, arguments={"wait_s": 20})
+            page = await ann.open(f"{INBOX}/{waiting['approval']['id']}")
+            assert 'name="narrow:int:wait_s" value="20"' in page.text
+            for wider in ("21", "", "5 s"):
+                refused = await answer(ann, waiting, **{"narrow:int:wait_s": wider})
+                assert refused.status_code == 400, wider
+                assert "approval.not_narrower" in refused.text
+            assert it.restarts() == 0
+            assert (await answer(ann, waiting, **{"narrow:int:wait_s": "5"})).status_code == 303
+            assert (await it.outcome(agent, waiting["action_id"])).json()["status"] == "done"
+            intent = await it.gate.log.find("default", waiting["action_id"])
+            assert intent is not None
+            payload = await it.gate.log.payload("default", intent)
+            assert isinstance(payload, bytes)
+            assert json.loads(payload)["arguments"] == {"wait_s": 5}
             await ann.client.aclose()
 
     asyncio.run(main())

@@ -1,13 +1,19 @@
 """What a bundle proves of itself is really run: a broken golden, test, rule or schema shows, and time ends it."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
-from broker.policy.bundle import build_bundle
-from broker.policy.trial import Ended, try_out
+from broker.policy.bundle import Bundle, build_bundle
+from broker.policy.trial import Ended, Trial, Trying
 from tests.unit.policies.engines import POLICIES
 
 GOOD = 'package broker.main_test\n\nimport data.broker.main\n\ntest_unknown_is_denied if {\n\tmain.decision.effect == "deny" with input as {}\n}\n'
+
+
+async def try_out(bundle: Bundle, *, seconds: float, asks: Any) -> Trial:
+    """To its end."""
+    return await Trying(bundle, seconds=seconds, asks=asks).seen(seconds + 60)
 
 
 def by_name(trial: Any) -> dict[str, Any]:
@@ -53,6 +59,26 @@ def test_what_time_did_not_reach_is_called_not_run(run: Any, build: Any) -> None
     assert not trial.whole
     assert trial.cases
     assert {one.ended for one in trial.cases} == {Ended.NOT_RUN}
+
+
+def test_a_trial_runs_on_when_nobody_waits_and_each_look_says_how_far_it_is(run: Any, build: Any) -> None:
+    async def main() -> None:
+        place = asyncio.Semaphore(0)
+        trying = Trying(build("1"), seconds=20, asks={}, places=place)
+        first = await trying.seen(0.0)
+        assert (first.under_way, first.whole, trying.fell_short) == (True, False, False)
+        place.release()
+        last = await trying.seen(60)
+        assert (last.under_way, last.whole, trying.fell_short) == (False, True, False)
+        assert {one.ended for one in last.cases} == {Ended.PASSED}
+        assert not place.locked(), "the place is free again"
+        assert await trying.seen(0.0) == last
+        stopped = Trying(build("1"), seconds=20, asks={}, places=asyncio.Semaphore(0))
+        await stopped.aclose()
+        assert stopped.fell_short
+        assert not (await stopped.seen(0.0)).under_way
+
+    run(main())
 
 
 def test_findings_of_the_load_gate_are_all_told(run: Any, folder: Path, build: Any) -> None:

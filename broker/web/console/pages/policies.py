@@ -104,6 +104,7 @@ class ResultsView:
     path: str
     kinds: list[tuple[str, str, str, list[CaseFile]]]
     """Heading, words for none, totals, files."""
+    progress: str
     ask: str
     approve: str
     locked_out: bool
@@ -207,6 +208,7 @@ class PolicyPages:
                 (say.goldens, say.nobody, *_files(value["cases"], "golden")),
                 (say.unit_tests, say.unit_tests_none, *_files(value["cases"], "test")),
             ],
+            progress=say.results_under_way.format(seen=_reached(value["cases"]), all=len(value["cases"])),
             ask=", ".join(ask) or say.nobody,
             approve=", ".join(approve) or (say.nobody if wanted else say.nobody_must),
             locked_out=bool(value["answers"]) and not (ask and (approve or not wanted)),
@@ -294,6 +296,10 @@ def _files(cases: Sequence[Mapping[str, Any]], kind: str) -> tuple[str, list[Cas
         shown = sorted(whole, key=lambda one: (one["ended"] == "passed", one["line"], one["name"]))
         files.append(CaseFile(file, _totals(whole), "good" if well else "bad", shown))
     return _totals(mine), sorted(files, key=lambda one: (one.look == "good", one.file))
+
+
+def _reached(cases: Sequence[Mapping[str, Any]]) -> int:
+    return sum(one["ended"] != "not_run" for one in cases)
 
 
 def _totals(cases: Sequence[Mapping[str, Any]]) -> str:

@@ -66,7 +66,9 @@ class Policies:
     results_text = "{goldens} golden decisions and {tests} files of unit tests travel with it, signed."
     results_go = "Run them"
     results_title = "Results of revision {revision}"
-    results_cut = "Time ran out before everything was run. What was not reached says so."
+    results_cut = "Time ran out before everything was run. What was not reached says so; looking again begins anew."
+    results_under_way = "Still running: {seen} of {all} cases so far. It runs on when you leave this page."
+    results_look = "Look again"
     ended: ClassVar[Mapping[str, str]] = {"passed": "passed", "failed": "failed", "not_run": "not run"}
     findings = "Findings of the load gate"
     findings_none = "The load gate's checks find nothing against it."
