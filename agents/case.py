@@ -234,11 +234,11 @@ def _came(event: Mapping[str, Json], state: str) -> bool:
 
 
 def people(events: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
-    """What people did in the incident, in order: kind, text, component and fault."""
+    """What people did in the incident, in order: kind, text, component and fault. A note of an agent is none."""
     found: list[Mapping[str, Json]] = []
     for event in events:
-        if event.get("kind") in HUMAN_KINDS:
-            body = event.get("body") or {}
+        body = event.get("body") or {}
+        if event.get("kind") in HUMAN_KINDS and not body.get("machine"):
             told = {name: body[name] for name in ("text", "component", "fault") if body.get(name)}
             found.append({"kind": event["kind"], **told})
     return found

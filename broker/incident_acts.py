@@ -221,7 +221,9 @@ class IncidentActs:
 
     async def _note(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         await self._theirs(principal, said["incident"], said["in_session"])
-        return await self._told(principal, said["incident"], "note", {"text": said["text"]})
+        machine = principal.acting.kind is not PartyKind.HUMAN
+        body: dict[str, Json] = {"text": said["text"]} | ({"machine": True} if machine else {})
+        return await self._told(principal, said["incident"], "note", body)
 
     async def _direct(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """What people do in an incident; each is an event that the agent's next step sees."""

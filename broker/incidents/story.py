@@ -21,14 +21,13 @@ from broker.incidents.telling import (
 from broker.incidents.traces import outcome_of
 from broker.model import Json
 from broker.store.diagnoses import DiagnosisRow
-from broker.store.incidents import PEOPLES, Event, Incident
+from broker.store.incidents import Event, Incident
 from broker.store.rows import pack
 
 LINES_MAX = 500
 FIRST_LINES = 100
 LIST_BYTES_MAX = 262_144
 """Of one list; where it is longer its beginning (a quarter) and its end stand there, and how much does not."""
-_BY_PEOPLE = frozenset(PEOPLES)
 Key = tuple[int, int, str]
 """Where a line stands: its time, what it is (events first, then diagnoses, then actions), and its number or id."""
 
@@ -92,7 +91,7 @@ class Story:
         for event in page:
             key = (event.at, 0, f"{event.seq:09}")
             self._timeline.add(key, line_of_event(event))
-            if event.actor not in {"gate", ""} and event.kind in _BY_PEOPLE:
+            if event.by_people:
                 self._people.add(key, line_of(event))
             if event.from_state != event.to_state or not self._moves:
                 self._moves.append(replace(event, body={}))

@@ -15,7 +15,8 @@ from broker.store.traces import Trace
 FORMAT = "incident.trace/v1"
 FIRST = 8
 """How many of the first looks a trace keeps."""
-OVERRIDES = frozenset({"correct", "rule_out", "take_over", "hand_back", "outside_change", "override"})
+NOTES = 16
+"""How many of people's latest notes it keeps, beside everything else that they did."""
 WORTH = {"mitigated": 1_000, "handled": 700, "noise": 600, "escalated": 400, "rolled_back": 150}
 """Weight of a trace by its outcome, in thousandths."""
 HALF_LIFE_S = 90 * 86_400
@@ -70,7 +71,7 @@ def trace_of(  # noqa: PLR0913 - one keyword a source
         "first": [_look(action) for action in actions if action.get("effect") != "write"][:FIRST],
         "claims": [_claim(claim, by_observation) for claim in (held.claims if held else ())],
         "ruled_out": _ruled_out(events, diagnoses),
-        "overrides": [_override(event) for event in events if event.kind in OVERRIDES],
+        "overrides": [_override(event) for event in _of_people(events)],
         "remedies": [_remedy(write, actions) for write in writes],
     }
     return Trace(
@@ -160,6 +161,14 @@ def _ruled_out(events: Sequence[Event], diagnoses: Sequence[DiagnosisRow]) -> li
             said = {name: event.body.get(name, "") for name in ("component", "fault", "text")}
             found.append({**said, "by": event.actor, "claims": []})
     return found
+
+
+def _of_people(events: Sequence[Event]) -> list[Event]:
+    """What people did, in order; of their notes the latest."""
+    theirs = [event for event in events if event.by_people]
+    notes = [event.seq for event in theirs if event.kind == "note"]
+    left_out = set(notes[:-NOTES])
+    return [event for event in theirs if event.seq not in left_out]
 
 
 def _override(event: Event) -> dict[str, Json]:

@@ -102,6 +102,11 @@ class Event:
         """Its name in the log."""
         return f"{self.incident}.{self.seq}"
 
+    @property
+    def by_people(self) -> bool:
+        """Whether a person took part by it; a note may be an agent's (``body.machine``)."""
+        return self.kind in PEOPLES and self.actor not in {"gate", ""} and not self.body.get("machine")
+
 
 def add(connection: Connection, draft: Incident) -> None:
     """Insert a new incident in the state ``received``; its first event follows by ``change``."""

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.case import people
 from broker.errors import StoreUnavailable
 from tests.sim.world import World, world
 
@@ -242,6 +243,7 @@ def test_people_take_part_and_the_agents_step_waits_for_them(tmp_path: Path) -> 
             seen = await read(it, agent, incident, session=held["session"])
             kinds = [event["kind"] for event in seen["events"]]
             assert {"note", "take_over", "rule_out", "outside_change", "hand_back"} <= set(kinds)
+            assert [one["kind"] for one in people(seen["events"])] == kinds[kinds.index("take_over") :]
             for part in ("timeline", "postmortem", "impact", "experts"):
                 assert await read(it, oncall, incident, f"/{part}")
 

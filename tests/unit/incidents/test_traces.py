@@ -113,6 +113,30 @@ def test_what_people_did_stands_in_the_trace_and_their_word_on_the_cause_wins(sh
     run(main())
 
 
+def test_a_trace_keeps_what_people_noted_and_changed_elsewhere_and_no_note_of_an_agent(shop: Shop, run: Run) -> None:
+    async def main() -> None:
+        opened = await shop.receive()
+
+        async def said(kind: str, by: str, **body: Any) -> None:
+            await shop.incidents.note(shop.tenant, opened.id, kind=kind, by=by, body=body)
+
+        for number in range(20):
+            await said("note", "dev:ann", text=f"n{number}")
+        await said("note", "dev:agent-1", text="trust me", machine=True)
+        await said("outside_change", "dev:bob", text="I drained it")
+        await shop.to_state(opened, "noise")
+        await shop.incidents.learn(await shop.claim("learn"))
+        [told] = await shop.incidents.similar(shop.tenant, fingerprint="fp-checkout", service="checkout")
+        assert [(one["by"], one["body"]["text"]) for one in told["overrides"]] == [
+            *(("dev:ann", f"n{number}") for number in range(4, 20)),
+            ("dev:bob", "I drained it"),
+        ]
+        people = (await shop.incidents.postmortem(shop.tenant, opened.id))["people"]
+        assert {one["by"] for one in people} == {"dev:ann", "dev:bob"}
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("path", "outcome"),
     [
