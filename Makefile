@@ -25,7 +25,7 @@ serve: .venv
 	@$(BIN)/wicketgate serve --dev $(SERVE_ARGS)
 
 test: .venv
-	@$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-n 2 --dist loadfile -q)
+	@$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-n 2 --dist loadfile --no-loadscope-reorder -q)
 
 check: .venv
 	@bash .ci/check
