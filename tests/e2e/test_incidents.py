@@ -10,6 +10,7 @@ import pytest
 
 from agents.case import people
 from broker.errors import StoreUnavailable
+from broker.work import GATE_KINDS
 from tests.sim.world import World, world
 
 Headers = Mapping[str, str]
@@ -84,6 +85,28 @@ def test_an_alert_becomes_an_incident_once_and_every_event_of_it_is_on_record(tm
             # What an alert says may hold personal data; none of it stands in clear anywhere.
             assert "alice.miller" not in str(whole)
             assert b"alice.miller" not in it.everything_stored()
+
+    asyncio.run(main())
+
+
+def test_a_group_is_taken_in_alert_by_alert_with_its_ends_and_what_was_cut_off(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            sender, oncall = await it.agent("alerts-1"), await it.person("oncall")
+            other = {"alertname": "Slow", "service": "inventory", "env": "prod", "severity": "warning"}
+            lone = alert(labels=other, fingerprint="00aa")
+            [ended] = (await send(it, sender, lone)).json()["incidents"]
+            over = {**lone, "status": "resolved", "endsAt": "2026-01-01T00:05:00Z"}
+            answer = await send(it, sender, alert(), over, truncatedAlerts=3)
+            assert answer.status_code == 200, answer.text
+            [fired] = set(answer.json()["incidents"]) - {ended}
+            told = {one: await read(it, oncall, one) for one in (fired, ended)}
+            assert {one: whole["incident"]["state"] for one, whole in told.items()} == {
+                fired: "triaging",
+                ended: "noise",
+            }
+            [cut] = [event["body"] for event in told[fired]["events"] if event["kind"] == "truncated"]
+            assert cut["alerts"] == 3
 
     asyncio.run(main())
 
@@ -174,6 +197,9 @@ def test_an_agent_takes_only_its_own_steps_and_sees_only_its_own_incident(tmp_pa
             incident = await opened(it)
             agent = await it.agent()
             held = await claim(it, agent)
+            for kind in GATE_KINDS:
+                gates = await post(it, agent, "/v1/work/claim", {"kinds": [kind], "hold_seconds": 60})
+                assert gates.status_code == 400, kind
             for to in ("verifying", "mitigated", "closed", "diagnosed", "proposed"):
                 refused = await finish(it, agent, held, to)
                 assert refused.status_code in {403, 409}, (to, refused.text)
