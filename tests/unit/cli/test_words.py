@@ -12,10 +12,11 @@ from wicketgate.answers import Problem
 from wicketgate.errors import Unreachable
 
 from audit.errors import LogUnavailable
-from broker.cli import exits, main
+from broker.cli import exits, main, signin
 from broker.cli.caller import columns, read_arguments
 from broker.config import HIDDEN, hidden
 from broker.errors import BadRequest, Denied, Unauthenticated
+from broker.identity.dev import PERSONAS
 
 
 def test_arguments_are_json_where_they_are_json_and_text_elsewhere() -> None:
@@ -33,6 +34,10 @@ def test_arguments_are_json_where_they_are_json_and_text_elsewhere() -> None:
 
 def test_decimals_keep_their_exact_text() -> None:
     assert read_arguments(["amount=0.10", "big=1e400", "nan=NaN"]) == {"amount": "0.10", "big": "1e400", "nan": "NaN"}
+
+
+def test_as_names_everybody_whom_the_development_provider_knows() -> None:
+    assert {*PERSONAS, *signin.CLIENTS} == set(signin.PERSONAS)
 
 
 @pytest.mark.parametrize("pairs", [["novalue"], ["=x"], ["a=1", "a=2"]])
