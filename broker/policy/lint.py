@@ -18,25 +18,6 @@ from broker.policy.rego import Node
 from broker.policy.regorus import syntax_trees
 from broker.policy.signature import canonical
 
-_KEYWORDS = frozenset(
-    [
-        "as",
-        "contains",
-        "default",
-        "else",
-        "every",
-        "false",
-        "if",
-        "import",
-        "in",
-        "not",
-        "null",
-        "package",
-        "some",
-        "true",
-        "with",
-    ]
-)
 _INTEGER_MAX = 2**53
 _PLACE = re.compile(r"-->\s*\S+?:(\d+):")
 _FAULT = re.compile(r"error:([^\n]*)")
@@ -144,7 +125,7 @@ def lint_tokens(path: str, text: str) -> Iterator[Finding]:
             yield Finding(path, token.line, "float", f"`{token.text}` is a float", "use integers in a smaller unit")
         elif token.kind == "number" and int(token.text) > _INTEGER_MAX:
             yield Finding(path, token.line, "big-integer", f"`{token.text}` is beyond 2^53", "compare it as text")
-        elif token.kind == "name" and token.text in _KEYWORDS and before.text == ".":
+        elif token.kind == "name" and token.text in rego.KEYWORDS and before.text == ".":
             remedy = f'write ["{token.text}"]'
             yield Finding(path, token.line, "keyword-reference", f"`.{token.text}` is a keyword", remedy)
         elif token.text == "future" and before.text == "import":

@@ -7,11 +7,13 @@ that the rules of the lint read as rules.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Node = Any
 """A part of a syntax tree: an object, an array or a scalar."""
 
+KEYWORDS: Final = frozenset("as contains default else every false if import in not null package some true with".split())
+"""Words of the language; no name of a rule or variable."""
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*)
       |(?P<template>\$["`])

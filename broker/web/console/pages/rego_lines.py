@@ -2,27 +2,8 @@
 
 from dataclasses import dataclass
 
-from broker.policy.rego import pieces
+from broker.policy.rego import KEYWORDS, pieces
 
-WORDS = frozenset(
-    {
-        "as",
-        "contains",
-        "default",
-        "else",
-        "every",
-        "false",
-        "if",
-        "import",
-        "in",
-        "not",
-        "null",
-        "package",
-        "some",
-        "true",
-    }
-    | {"with"}
-)
 _KINDS = {"comment": "comment", "text": "text", "raw": "text", "template": "text", "number": "number"}
 
 
@@ -42,7 +23,7 @@ def lines_of(text: str, *, rego: bool) -> list[Line]:
     """All lines of ``text``; joined by line feeds they are the text again."""
     found: list[list[tuple[str, str]]] = [[]]
     for kind, piece in pieces(text) if rego else [("", text)]:
-        shown = "word" if kind == "name" and piece in WORDS else _KINDS.get(kind, "")
+        shown = "word" if kind == "name" and piece in KEYWORDS else _KINDS.get(kind, "")
         for number, part in enumerate(piece.split("\n")):
             if number:
                 found.append([])
