@@ -19,6 +19,8 @@ from broker.store.rows import lock, pack, unpack, upsert
 
 LOOKED_AT_FIRST, LOOKED_AT_MAX = 200, 4_000
 """How many records a page looks at; a few at first, because most pages are full soon."""
+NAMES_MAX = 12
+"""Actions that a beginning may stand for, to be looked up one by one."""
 _LEADING = ("session", "incident", "resource", "action", "tier", "effect")
 """Columns whose index leads the search, the most telling first; after code and principal, before kinds and looks."""
 _NO_LOOK: ColumnElement[bool] = literal_column(NO_LOOK_SQL)
@@ -130,8 +132,9 @@ def page(  # noqa: PLR0913 - two cursors
     up = after >= 0
     low, high = _range(connection, tenant, sought)
     low, high = (max(low, after + 1), high) if up else (low, min(high, before - 1) if before >= 0 else high)
+    names = _beginning_so(connection, tenant, sought.action) if sought.action.endswith(".") else ()
     for most in (LOOKED_AT_FIRST, LOOKED_AT_MAX):
-        looked_at = _candidates(tenant, sought, low, high, up=up, most=most).subquery()
+        looked_at = _candidates(tenant, sought, names, low, high, up=up, most=most).subquery()
         order = log_line.c.seq if up else log_line.c.seq.desc()
         statement = (
             select(log_line.c.seq, log_line.c.line)
@@ -175,27 +178,50 @@ def _range(connection: Connection, tenant: str, sought: Sought) -> tuple[int, in
     return low, high
 
 
+def _beginning_so(connection: Connection, tenant: str, beginning: str) -> Sequence[str]:
+    """Names of actions on record that begin so, each found by one seek; empty where there are more than ``NAMES_MAX``."""
+    line, last = log_line.c, beginning
+    names: list[str] = []
+    while len(names) <= NAMES_MAX:
+        within = (line.tenant == tenant, line.action > last, line.action < _end_of(beginning))
+        found = connection.execute(select(line.action).where(*within).order_by(line.action).limit(1)).scalar()
+        if found is None:
+            return names or [beginning]  # no action is called so: a search for it finds nothing at once
+        names.append(last := str(found))
+    return ()
+
+
+def _end_of(beginning: str) -> str:
+    """The character after the dot ends the range of names that begin so."""
+    return beginning[:-1] + "/"
+
+
 def _candidates(  # noqa: PLR0913 - a range and how to go through it
-    tenant: str, sought: Sought, low: int, high: int, *, up: bool, most: int
+    tenant: str, sought: Sought, names: Sequence[str], low: int, high: int, *, up: bool, most: int
 ) -> Select[Any]:
-    """Numbers that one index gives, at most ``most``."""
+    """Numbers that one index gives, at most ``most``; ``names`` are those that a sought beginning stands for."""
 
     def of(table: Any, *leading: ColumnElement[bool]) -> Select[Any]:
         within = (table.tenant == tenant, *leading, table.seq >= low, table.seq <= high)
         order = table.seq if up else table.seq.desc()
         return select(table.seq).where(*within).order_by(order).limit(most)
 
+    def of_each(*leading: ColumnElement[bool]) -> Select[Any]:
+        # Each by its own index; the union may hold as many of each.
+        each = [of(line, one).subquery() for one in leading]
+        joined = union(*(select(one.c.seq) for one in each)).subquery()
+        order = joined.c.seq if up else joined.c.seq.desc()
+        return select(joined.c.seq).order_by(order).limit(most)
+
     line = log_line.c
     if sought.code:
         return of(log_code.c, log_code.c.code == sought.code)
     if sought.principal:
-        # For each of the two its own index; the union may hold twice as many.
-        both = [of(line, column == sought.principal).subquery() for column in (line.who, line.behalf)]
-        joined = union(*(select(one.c.seq) for one in both)).subquery()
-        order = joined.c.seq if up else joined.c.seq.desc()
-        return select(joined.c.seq).order_by(order).limit(most)
+        return of_each(line.who == sought.principal, line.behalf == sought.principal)
     for name in _LEADING:
         value = getattr(sought, name)
+        if name == "action" and names:
+            return of_each(*(line.action == one for one in names))
         if value not in ("", -1) and not (name == "action" and value.endswith(".")):
             return of(line, line[name] == value)
     if len(sought.kinds) == 1:
@@ -209,8 +235,7 @@ def _conditions(sought: Sought) -> list[ColumnElement[bool]]:
     names = [name for name in ("session", "incident", "resource", "effect") if getattr(sought, name)]
     wanted: list[ColumnElement[bool]] = [line[name] == getattr(sought, name) for name in names]
     if sought.action.endswith("."):
-        # The character after the dot ends the range of names that begin so.
-        wanted += [line.action >= sought.action, line.action < sought.action[:-1] + "/"]
+        wanted += [line.action >= sought.action, line.action < _end_of(sought.action)]
     elif sought.action:
         wanted.append(line.action == sought.action)
     if sought.principal:

@@ -6,7 +6,7 @@ a page with a warm cache and of open pages that nobody touches; and the scripts'
 
 Server time is from the whole request at the gate's guard to the last byte of the answer: sign-in looked up, policy asked,
 two durable records for each ask with their syncs, the queries, the template. Not in it: the HTTP server's parsing and the
-network. Milliseconds of this machine, as busy as it was: ``sync`` is what one durable write of 4 KB took between the pages,
+network. Milliseconds of this machine, as busy as it was (``load``): ``sync`` is what one durable write of 4 KB took between the pages,
 ``processor`` the process's own share. ``results/console.json`` keeps every sample.
 """
 
@@ -162,7 +162,8 @@ def shown(found: dict[str, Any]) -> str:
     requests = max(found["browser"]["requests"].values())
     idle = max(found["browser"]["idle_requests_a_second"].values())
     summary = (
-        f"{found['records']} records; worst median {worst} ms (goal {GOAL_MS}); requests a page {requests} "
+        f"{found['records']} records, {found['cores']} cores, load {found['load'][0]} to {found['load'][1]}; "
+        f"worst median {worst} ms (goal {GOAL_MS}); requests a page {requests} "
         f"(goal {REQUESTS_MAX}); idle {idle:.2f} requests a second (goal {IDLE_A_SECOND:.0f}); "
         f"scripts {total / 1024:.1f} KB (goal {SCRIPT_BYTES // 1024})"
     )
@@ -195,7 +196,9 @@ def main() -> None:
 
     async def scene(it: World) -> dict[str, Any]:
         found["records"] = await it.gate.log.size("default")
+        found["load"] = [round(os.getloadavg()[0], 1)]
         found["pages"] = await served(it, watch, given.rounds)
+        found["load"].append(round(os.getloadavg()[0], 1))
         return {}
 
     with tempfile.TemporaryDirectory(prefix="wgconsole") as folder, watched() as watch:
