@@ -72,16 +72,26 @@ def forget(connection: Connection, tenant: str) -> None:
         connection.execute(delete(table).where(table.c.tenant == tenant))
 
 
+_SUMMED = ("at", "who", "model", *COUNTS)
+_SUMS = Hot(
+    select(*(log_use.c[name] for name in _SUMMED))
+    .where(
+        log_use.c.tenant == bindparam("t"),
+        log_use.c.size == bindparam("size_"),
+        log_use.c.at >= bindparam("since_"),
+        log_use.c.at < bindparam("until_"),
+    )
+    .order_by(log_use.c.at, log_use.c.who, log_use.c.model)
+)
+
+
 def sums(connection: Connection, tenant: str, size: int, since: int, until: int) -> list[dict[str, Any]]:
     """Buckets of one size from ``since`` to before ``until``, oldest first: ``at``, ``who``, ``model`` and ``COUNTS``.
 
     Without a model: what somebody did; with one: the calls of it.
     """
-    table = log_use.c
-    within = (table.tenant == tenant, table.size == size, table.at >= since, table.at < until)
-    columns = [table.at, table.who, table.model, *(table[name] for name in COUNTS)]
-    found = connection.execute(select(*columns).where(*within).order_by(table.at, table.who, table.model))
-    return [dict(row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's own name for it
+    rows = _SUMS(connection, {"t": tenant, "size_": size, "since_": since, "until_": until})
+    return [dict(zip(_SUMMED, row, strict=True)) for row in rows]
 
 
 _NAMED = Hot(
