@@ -1,5 +1,6 @@
 """Policies: revisions, what one says and proves, what it changes of another, and putting one into force with a second person."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from broker.web.console.pages.difference import pretty
 from broker.web.console.pages.rego_lines import Line, lines_of
 
 PAGE = "/console/policies"
-READ, TEST = "gate.policy.read", "gate.policy.test"
+READ, TEST, WAITING = "gate.policy.read", "gate.policy.test", "gate.approvals.read"
 CHANGES = {"activate": "gate.policy.activate", "rollback": "gate.policy.rollback"}
 REASON_CHARACTERS = 4_096
 _MARKS = {"+": "new", "-": "gone"}
@@ -139,10 +140,10 @@ class PolicyPages:
 
     async def console_policies(self, request: Request) -> Response:
         """GET /console/policies."""
-        told = await self._desk.ask(request, READ)
-        principal = (await self._desk.visit(request)).principal
-        off = self._desk.may(principal, "gate.approvals.read")
-        waits = [] if off else (await self._desk.ask(request, "gate.approvals.read")).value["approvals"]
+        off = self._desk.may((await self._desk.visit(request)).principal, WAITING)
+        asked = [READ] if off else [READ, WAITING]
+        # At once, so that the records of both are made durable together.
+        told, *waits = await asyncio.gather(*(self._desk.ask(request, one) for one in asked))
         value = told.value
         view = PoliciesView(
             active=value["active"],
@@ -150,7 +151,12 @@ class PolicyPages:
             problem=value["problem"],
             revisions=_revisions(value),
             history=list(reversed(value["history"]))[:50],
-            waiting=[_waiting(one) for one in waits if one["action"] in CHANGES.values()],
+            waiting=[
+                _waiting(one)
+                for found in waits
+                for one in found.value["approvals"]
+                if one["action"] in CHANGES.values()
+            ],
             waiting_off=off,
             receipt=told.receipt,
         )
