@@ -67,6 +67,27 @@ def test_a_stream_that_is_cut_goes_on_without_loss_or_repeat(there: Chrome, live
         window.look()  # the browser itself reports connections that were cut
 
 
+def test_a_sign_out_elsewhere_ends_the_stream_for_good_and_the_page_says_why(there: Chrome, lived: LivedIn) -> None:
+    with there.window(lived) as window:
+        sign_in(window, "auditor")
+        page = window.page
+        page.goto("/console/live?own=1")
+        page.evaluate(
+            "() => document.getElementById('live').addEventListener('htmx:sse:close', () => { window.closed_ = true; })"
+        )
+        other = window.context.new_page()
+        other.goto("/console/health")
+        other.locator("details.account > summary").click()
+        other.get_by_role("button", name="Sign out").click()
+        other.wait_for_url("**/console/signedout")
+        page.wait_for_function("() => window.closed_", polling=100)
+        said = page.locator("#live-end").inner_text()
+        assert "The gate ended the stream" in said
+        assert "reload the page" in said
+        assert sum("/console/live/stream" in one for one in window.requests) == 2, "it was asked once more, and no more"
+        window.look()
+
+
 def test_an_approval_that_expires_under_the_cursor_is_refused_and_the_page_says_so(
     there: Chrome, lived: LivedIn
 ) -> None:

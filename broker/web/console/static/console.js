@@ -89,8 +89,13 @@
       while (live.rows.length > Number(live.dataset.most)) live.deleteRow(-1);
     });
     const end = document.getElementById("live-end");
-    live.addEventListener("end", () => { end.textContent = end.dataset.text; });
-    live.addEventListener("htmx:sse:error", () => { end.textContent = end.dataset.lost; });
+    live.addEventListener("end", ({ detail }) => { end.textContent = `${end.dataset.text} (${JSON.parse(detail.data).detail})`; });
+    live.addEventListener("htmx:sse:error", ({ detail: { status, connection } }) => {
+      // What the gate refuses it refuses again; only a limit passes by itself.
+      const refused = status >= 400 && status < 500 && status !== 429;
+      if (refused) connection.config.reconnect = false;
+      end.textContent = refused ? end.textContent || end.dataset.text : end.dataset.lost;
+    });
     live.addEventListener("htmx:sse:after:connection", () => { end.textContent = ""; });
   }
 

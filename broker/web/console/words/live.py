@@ -13,4 +13,4 @@ class Live:
     nothing = "Nothing yet that fits. New records appear here by themselves; loosen the filters to see more."
     no_script = "Without scripts this page stands still: reload it to see what is new."
     lost = "The connection was lost. The page tries again by itself, and then shows what it missed."
-    ended = "The stream was interrupted. It goes on by itself where it may; else reload the page."
+    ended = "The gate ended the stream. It goes on by itself where it may; else reload the page."
