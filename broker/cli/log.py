@@ -38,14 +38,23 @@ def audit() -> None:
 def verify(  # noqa: PLR0913, PLR0917 - one argument an option
     place: str, vkey: Path | None, known: tuple[Path, ...], payloads: Path | None, entry: Path | None, as_json: bool
 ) -> None:
-    """Verify a published log from its first record to its checkpoint; a .tlog-proof with --entry."""
+    """Verify a published log from its first record to its checkpoint; a .tlog-proof with --entry; an exported bundle."""
     from audit.errors import AuditError
+    from broker.cli import exported
 
     if place.endswith(".tlog-proof") and entry is None:
         raise click.UsageError("a proof is about a record: give --entry FILE")
+    if exported.is_bundle(place) and (payloads or entry or len(known) > 1):
+        raise click.UsageError(
+            "a bundle is verified with --vkey and one --known-checkpoint; its payloads are elsewhere"
+        )
     context = click.get_current_context()
+    report: Report | exported.Verified
     try:
-        report = _verified(place, vkey, known, payloads, entry)
+        if exported.is_bundle(place):
+            report = exported.verified(place, vkey, known[0] if known else None)
+        else:
+            report = _verified(place, vkey, known, payloads, entry)
     except (AuditError, OSError) as error:
         missing = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         Failure(UNVERIFIED, missing, "check the path; without every file nothing is verified", {"ok": False}).tell(

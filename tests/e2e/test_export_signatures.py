@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import canonical, merkle
 from audit.checkpoint import Checkpoint
 from audit.note import Note, Signature, verifier
+from broker.cli import main as wicketgate
 from broker.logbook import bundle
 from tests.e2e.test_exports import _file, _made, _verify
 from tests.e2e.test_signed_approvals import asked, critical, ready, waiting
@@ -242,6 +244,30 @@ def test_a_checkpoint_with_another_signature_fails_with_the_reason(made: Made, t
     resealed(folder)
     done = _verify(folder, "--vkey", key, "--known-checkpoint", str(kept))
     assert done.returncode == 7, done.stdout
+
+
+def test_the_command_line_verifies_a_bundle_packed_and_unpacked(made: Made, tmp_path: Path) -> None:
+    folder, key, _ = made
+    (tmp_path / "log.vkey").write_text(key + "\n")
+    packed = tmp_path / "export.tar"
+    with tarfile.open(packed, "w") as tar:
+        tar.add(folder, ".")
+
+    def verify(place: Path) -> Any:
+        command = ["audit", "verify", str(place), "--vkey", str(tmp_path / "log.vkey"), "--json"]
+        done = CliRunner().invoke(wicketgate, command)
+        return done.exit_code, json.loads(done.output)
+
+    for place in (folder, packed):
+        code, told = verify(place)
+        assert (code, told["verdict"]) == (0, "ok"), told
+        words = {check["property"]: check["verdict"] for check in told["checks"]}
+        assert (words["inclusion"], words["signatures"], words["append-only"]) == ("ok", "ok", "not checked")
+    packed.write_bytes(packed.read_bytes().replace(b"local.process.restart", b"local.process.restarT", 1))
+    code, told = verify(packed)
+    assert (code, told["verdict"], told["checks"][-1]["verdict"]) == (7, "failed", "failed")
+    packed.write_bytes(b"no tar")
+    assert verify(packed)[0] == 7
 
 
 def test_it_runs_without_any_library(made: Made) -> None:
