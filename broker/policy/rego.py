@@ -12,7 +12,25 @@ from typing import Any, Final, NamedTuple
 Node = Any
 """A part of a syntax tree: an object, an array or a scalar."""
 
-KEYWORDS: Final = frozenset("as contains default else every false if import in not null package some true with".split())
+KEYWORDS: Final = frozenset(
+    [
+        "as",
+        "contains",
+        "default",
+        "else",
+        "every",
+        "false",
+        "if",
+        "import",
+        "in",
+        "not",
+        "null",
+        "package",
+        "some",
+        "true",
+        "with",
+    ]
+)
 """Words of the language; no name of a rule or variable."""
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*)
