@@ -23,6 +23,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
 
@@ -118,14 +119,14 @@ def in_browser(lived: LivedIn) -> dict[str, Any]:
     with chromium(*lived.arguments) as chrome, chrome.window(lived) as window:
         sign_in(window, "security")
         loads = {path: _loads(window, path) for path in (*LISTS, "/console/audit")}
-        idle = {}
+        idle: dict[str, list[str]] = {}
         for path in ("/console/inbox", "/console/live"):
             window.page.goto(path)
             window.page.wait_for_load_state("load")
             window.requests.clear()
             window.page.wait_for_timeout(IDLE_SECONDS * 1000)
-            idle[path] = len(window.requests) / IDLE_SECONDS
-        return {"requests": loads, "idle_requests_a_second": idle}
+            idle[path] = [urlsplit(one).path for one in window.requests]
+        return {"requests": loads, "idle_seconds": IDLE_SECONDS, "idle": idle}
 
 
 def _loads(window: Visited, path: str) -> int:
@@ -160,7 +161,7 @@ def shown(found: dict[str, Any]) -> str:
     worst = max(one["p50"] for one in found["pages"].values())
     total = sum(found["scripts"].values())
     requests = max(found["browser"]["requests"].values())
-    idle = max(found["browser"]["idle_requests_a_second"].values())
+    idle = max(len(one) for one in found["browser"]["idle"].values()) / IDLE_SECONDS
     summary = (
         f"{found['records']} records, {found['cores']} cores, load {found['load'][0]} to {found['load'][1]}; "
         f"worst median {worst} ms (goal {GOAL_MS}); requests a page {requests} "
