@@ -100,15 +100,6 @@ class Bundles:
 def build(gate: Wiring) -> App:
     """The guarded application of a wired gate; its lifespan is the gate's own."""
     settings, telemetry = gate.settings, gate.telemetry
-    api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
-    models = ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings)
-    incidents = IncidentApi(
-        api=api, acts=gate.incident_acts, identity=gate.identity, polls=gate.polls, settings=settings
-    )
-    streaming = Streaming.of(gate)
-    logs = LogApi(api=api, identity=gate.identity, content=gate.exports.content)
-    events = EventsApi(api=api, streaming=streaming)
-    health = Health(gate.missing, gate.clock, telemetry)
     resource = ProtectedResource(settings.url, gate.identity.profiles)
 
     async def crashed(request: Request, _: Exception) -> Response:
@@ -125,19 +116,7 @@ def build(gate: Wiring) -> App:
         exception_handlers={Exception: crashed, BrokerError: _refused, 404: _absent, 405: _method},
     )
     hot: dict[tuple[str, str], Endpoint] = {}
-    bundles = Bundles(gate.shelf, settings.policy.bundle_token_file)
-    parts = (
-        BreakglassApi(api),
-        health,
-        resource,
-        bundles,
-        models,
-        incidents,
-        events,
-        logs,
-        LabApi(api=api, lab=gate.lab),
-        api,
-    )
+    api, parts = _parts(gate, resource)
     desk, pages = console(gate)
 
     async def refuse(route: Route | None, error: BrokerError, request: Request) -> Response:
@@ -178,6 +157,24 @@ def build(gate: Wiring) -> App:
         authenticate=authenticate,
         refuse=lambda route, error, scope: refuse(route, error, Request(scope)),
         telemetry=telemetry,
+    )
+
+
+def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object, ...]]:
+    """Whatever has handlers of routes but the console; the API's own come last."""
+    settings = gate.settings
+    api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
+    return api, (
+        BreakglassApi(api),
+        Health(gate.missing, gate.clock, gate.telemetry),
+        resource,
+        Bundles(gate.shelf, settings.policy.bundle_token_file),
+        ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings),
+        IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, polls=gate.polls, settings=settings),
+        EventsApi(api=api, streaming=Streaming.of(gate)),
+        LogApi(api=api, identity=gate.identity, content=gate.exports.content),
+        LabApi(api=api, lab=gate.lab),
+        api,
     )
 
 
