@@ -311,14 +311,14 @@ def test_peoples_systems_are_told_when_it_opens_and_when_it_is_over(tmp_path: Pa
     async def main() -> None:
         async with UpstreamSim.fixed(whole(204)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
             glass = await opened(it)
-            await it.gate.background.work_off()
-            await it.gate.background.work_off()
+            await it.work_off()
+            await it.work_off()
             [seen] = sim.seen
             told = seen.json["data"]
             assert (seen.json["type"], told["breakglass"]) == ("breakglass.opened", glass)
             assert (told["by"], told["confirmed_by"], told["actions"]) == ("dev:oncall", "dev:security", [RESTART])
             it.clock.advance(300)
-            await it.gate.background.work_off()
+            await it.work_off()
             assert [one.json["type"] for one in sim.seen] == ["breakglass.opened", "breakglass.ended"]
             intents = [one for one in await it.records() if one["kind"] == "intent"]
             assert "notify.breakglass.send" in {one["body"]["action"]["name"] for one in intents}

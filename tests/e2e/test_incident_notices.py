@@ -62,8 +62,8 @@ def test_an_escalation_is_told_once_with_its_evidence_and_is_on_record(tmp_path:
     async def main() -> None:
         async with UpstreamSim.fixed(whole(204)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
             incident = await escalated(it)
-            await it.gate.background.work_off()
-            await it.gate.background.work_off()
+            await it.work_off()
+            await it.work_off()
             [seen] = sim.seen
             told = seen.json["data"]
             assert (seen.json["type"], told["incident"]) == ("incident.escalated", incident)
@@ -134,9 +134,9 @@ def test_a_receiver_that_is_down_is_told_later(tmp_path: Path) -> None:
         async with UpstreamSim(answer) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
             await escalated(it)
             for _ in range(3):
-                await it.gate.background.work_off()
+                await it.work_off()
                 it.clock.advance(60)
-            await it.gate.background.work_off()
+            await it.work_off()
             assert len(sim.seen) == 3
             assert {seen.json["data"]["incident"] for seen in sim.seen} == {sim.seen[0].json["data"]["incident"]}
 
@@ -162,7 +162,7 @@ def test_who_was_told_is_not_told_again_because_another_cannot_be_reached(tmp_pa
             async with world(tmp_path, extra=extra + hook + entry) as it:
                 await escalated(it)
                 for _ in range(4):
-                    await it.gate.background.work_off()
+                    await it.work_off()
                     it.clock.advance(60)
                 assert len(chat.seen) == 3
                 assert len(pager.seen) == 1
@@ -184,12 +184,12 @@ def test_a_call_for_people_that_must_wait_its_turn_is_never_set_aside(
             own = it.gate.pipeline.own
             monkeypatch.setattr(it.gate.pipeline, "own", refused)
             for _ in range(8):
-                await it.gate.background.work_off()
+                await it.work_off()
                 it.clock.advance(31)
             [row] = [one for one in await it.gate.work.page("default") if one.kind == "notify"]
             assert row.state == "due"
             monkeypatch.setattr(it.gate.pipeline, "own", own)
-            await it.gate.background.work_off()
+            await it.work_off()
             assert len(sim.seen) == 1
 
     asyncio.run(main())
@@ -199,7 +199,7 @@ def test_without_a_receiver_an_escalation_waits_for_people_in_the_gate(tmp_path:
     async def main() -> None:
         async with world(tmp_path) as it:
             incident = await escalated(it)
-            await it.gate.background.work_off()
+            await it.work_off()
             whole_ = await read(it, await it.person("oncall"), incident)
             assert whole_["incident"]["state"] == "escalated"
             assert "notification" not in [event["kind"] for event in whole_["events"]]

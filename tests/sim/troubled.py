@@ -1,6 +1,5 @@
 """An incident in a running world, driven as an agent, people and the background would; the shop's counters follow a script."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -169,18 +168,11 @@ class Troubled:
 
     async def turn(self) -> None:
         """The background's round: events on record, approvals resumed, the gate's own work done."""
-        background = self.it.gate.background
         await self.it.gate.incident_acts.record()
-        await background.sweep()
-        for _ in range(9_000):
-            await background.work_off()
-            rows = await self.it.gate.work.page("default")
-            if not any(row.holder.startswith("gate:") and row.until > self.now for row in rows):
-                # What the work itself put down must be on record before anything more is due.
-                await self.it.gate.incident_acts.record()
-                return
-            # The gate's own loop is at it in this moment.
-            await asyncio.sleep(0.01)
+        await self.it.gate.background.sweep()
+        await self.it.work_off()
+        # What the work itself put down must be on record before anything more is due.
+        await self.it.gate.incident_acts.record()
 
     async def pass_time(self, seconds: int, step: int = 30) -> None:
         """Time goes by, and the background takes its turns."""
