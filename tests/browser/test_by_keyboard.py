@@ -52,7 +52,7 @@ def enter(page: Page) -> None:
         page.keyboard.press("Enter")
 
 
-def by_keys(window: Visited, path: str, persona: str) -> Page:
+def by_keys(window: Visited, path: str, persona: str, code: str = CODE) -> Page:
     """Sign in at the provider's page by keyboard, from ``path``."""
     page = window.page
     page.goto(path)
@@ -60,7 +60,7 @@ def by_keys(window: Visited, path: str, persona: str) -> Page:
     page.keyboard.press("Shift+Tab")
     page.keyboard.type(persona)
     page.keyboard.press("Tab")
-    page.keyboard.type(CODE)
+    page.keyboard.type(code)
     page.keyboard.press("Tab")
     enter(page)
     page.wait_for_url("**" + path)
