@@ -1,7 +1,7 @@
 """The project's policy with a few of its golden decisions: every rule, datum, schema and manifest, for gates in tests.
 
 A gate asks its engine every golden decision at each start. All of them are held by ``tests/unit/policies`` on both
-engines, and by every gate that runs as ``wicketgate serve`` or in the demo; hundreds of gates need not say it again.
+engines, and asked again by the gates of the demo; hundreds of gates need not say it again.
 """
 
 import atexit
