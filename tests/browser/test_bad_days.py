@@ -157,3 +157,45 @@ def test_another_sites_page_neither_reads_nor_frames_nor_sends(there: Chrome, li
     assert [one["kind"] for one in told if one["kind"] not in {"intent", "outcome"}] == [], "no review, nothing refused"
     looks = {one["body"]["action"]["name"] for one in told if one["kind"] == "intent"}
     assert looks <= {"gate.approvals.read", "gate.health.read"}, "the person's own looks alone"
+
+
+def test_a_list_that_cannot_be_renewed_stays_and_says_so_and_goes_on_when_it_can(there: Chrome, lived: LivedIn) -> None:
+    with there.window(lived) as window:
+        window.page.clock.install()
+        sign_in(window, "oncall")
+        page = window.page
+        page.goto("/console/inbox")
+        page.evaluate("document.activeElement.blur()")
+        before, busy = page.locator("#waiting").inner_text(), page.locator("#busy")
+        assert busy.inner_text() == ""
+        lived.wire.down = True
+        lived.run(lived.wire.cut())
+        page.clock.run_for(6_000)
+        busy.filter(has_text="may be old").wait_for()
+        lived.wire.down = False
+        page.clock.run_for(6_000)
+        page.wait_for_function("() => document.getElementById('busy').textContent === ''", polling=100)
+        # What stands between may answer in the gate's place, with a page of its own.
+        page.route("**/console/inbox", lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
+        page.clock.run_for(6_000)
+        busy.filter(has_text="may be old").wait_for()
+        assert "Bad Gateway" not in page.locator("main").inner_text()
+        page.unroute("**/console/inbox")
+        page.clock.run_for(6_000)
+        page.wait_for_function("() => document.getElementById('busy').textContent === ''", polling=100)
+        assert page.locator("#waiting").inner_text().split()[:3] == before.split()[:3]
+        window.look()
+
+
+def test_a_form_whose_answer_takes_its_time_says_that_it_was_sent(there: Chrome, lived: LivedIn) -> None:
+    path = request(lived, id_="storefront")
+    with there.window(lived) as window:
+        sign_in(window, "oncall", path)
+        page = window.page
+        # A navigation that does not come to an end stops the test's own questions too: it is not begun.
+        page.evaluate("document.addEventListener('submit', (event) => event.preventDefault())")
+        page.locator("#deny-reason").fill("not today")
+        page.get_by_role("button", name="Deny").click()
+        page.locator("#busy").filter(has_text="Loading").wait_for()
+        visit(window, path)
+        assert page.locator("#busy").inner_text() == ""

@@ -2,14 +2,25 @@
 (() => {
   "use strict";
 
+  const busy = document.getElementById("busy");
+
   // A form sends once: a second click while the answer is on its way does nothing.
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method !== "post" || form.hasAttribute("hx-post")) return;
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "1";
+    setTimeout(() => { if (form.dataset.sent) busy.textContent = busy.dataset.loading; }, 500);
   });
+
+  // A part that could not be renewed stays as it was, and the page says that it may be old.
+  for (const fault of ["htmx:error", "htmx:response:error"]) {
+    document.addEventListener(fault, () => { busy.textContent = busy.dataset.failed; });
+  }
+  document.addEventListener("htmx:after:request", () => { busy.textContent = ""; });
+
   addEventListener("pageshow", () => {
+    busy.textContent = "";
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
     for (const form of document.querySelectorAll("form[data-webauthn]")) form.elements.credential.value = "";
   });
