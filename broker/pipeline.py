@@ -63,7 +63,6 @@ from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import GATE, Ask, Place, Reader
 from broker.records import Records
-from broker.redaction import Redactor
 from broker.remedies import Asking, Situations, is_own
 from broker.sessions import Sessions
 from broker.telemetry import Telemetry
@@ -103,7 +102,6 @@ class Pipeline:
         policy: PolicyDecisionPoint,
         obligations: Obligations,
         records: Records,
-        redactor: Redactor,
         connectors: Mapping[str, Connector],
         clock: Clock,
         telemetry: Telemetry,
@@ -121,7 +119,6 @@ class Pipeline:
         self._policy = policy
         self._obligations = obligations
         self._records = records
-        self._redactor = redactor
         self._connectors = connectors
         self._clock = clock
         self._telemetry = telemetry
@@ -136,8 +133,9 @@ class Pipeline:
         return await self._go_on(place)
 
     async def still(self, credential: Credential, ask: Ask, *, charged: bool = False) -> None:
-        """Steps 2 to 4 alone, and policy's limits if ``charged``: raises what ends it, on record; a yes begins nothing."""
-        place = await self._read(await self._parties.bounded(await self._identity.recognise(credential)), ask)
+        """Steps 1 to 4, and policy's limits if ``charged``, by a proof of its own; raises on record; a yes begins nothing."""
+        who = self._identity.authenticate if charged else self._identity.recognise
+        place = await self._read(await self._parties.bounded(await who(credential)), ask)
         try:
             if place.problem is not None:
                 raise place.problem

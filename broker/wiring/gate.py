@@ -203,7 +203,6 @@ class Wiring(Rooms):
             policy=self.policy,
             obligations=obligations,
             records=self.records,
-            redactor=self.redactor,
             connectors=self.connectors,
             clock=self.clock,
             telemetry=self.telemetry,

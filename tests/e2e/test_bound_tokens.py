@@ -48,11 +48,19 @@ def test_a_bound_token_claims_work_with_one_proof_a_request(tmp_path: Path) -> N
                 return {"Authorization": f"DPoP {token}", "DPoP": proof, **it.key()}
 
             path = "/v1/work/claim"
-            nothing = await it.client.post(path, json=CLAIM, headers=shown(path))
+            proven = shown(path)
+            nothing = await it.client.post(path, json=CLAIM, headers=proven)
             assert nothing.status_code == 204, nothing.text
+            again = await it.client.post(path, json=CLAIM, headers={**proven, **it.key()})
+            assert again.status_code == 401, "an idle look uses its proof up like any other"
+
+            async def stolen() -> int:
+                bare = {name: text for name, text in shown(path).items() if name != "DPoP"}
+                return (await it.client.post(path, json=CLAIM, headers=bare)).status_code
+
+            assert await stolen() == 401, "whether anything is due is nothing for a thief"
             await opened(it)
-            stolen = {name: text for name, text in shown(path).items() if name != "DPoP"}
-            assert (await it.client.post(path, json=CLAIM, headers=stolen)).status_code == 401
+            assert await stolen() == 401
             claimed = await it.client.post(path, json=CLAIM, headers=shown(path))
             assert claimed.status_code == 200, claimed.text
 
