@@ -9,13 +9,14 @@ from typing import Any
 
 from broker.answers import action_of_observation, observation_id
 from broker.evidence import Kept
-from broker.model import Json, ResultStatus
+from broker.model import Effect, Json, ResultStatus
 from broker.records import Entry, Records
 
 ACTIONS_MAX = 2_000
 PAGE = 500
 READ_TIER = 0
-_KINDS = ["intent", "outcome", "recovery"]
+_KINDS = ["intent", "outcome"]
+"""A recovery stands in no session's stream: it is looked up by its action."""
 _LEFT_OUT = frozenset({"gate", "llm", "notify"})
 
 
@@ -55,14 +56,11 @@ class KeptInLog:
         """Reads and writes of these sessions on record, oldest first, at most ``ACTIONS_MAX``; redacted, as the log has them.
 
         Each: ``{"action_id","observation","action","resource","arguments","effect","status","at","by"}``. The gate's own
-        acts and model calls are left out; ``status`` is ``open`` where no outcome is on record.
+        acts and model calls are left out; ``status`` is ``open`` where no outcome is on record. Where there are more,
+        reads make room for writes, and of each the later ones are left out, session by session.
         """
-        found: list[dict[str, Json]] = []
         of = RecordedActions(self._records, tenant, sessions)
-        async for outline in of.outlines():
-            if len(found) >= ACTIONS_MAX:
-                break
-            found.append(await of.whole(outline))
+        found = [await of.whole(outline) for outline in await of.first(ACTIONS_MAX)]
         return sorted(found, key=lambda one: (one["at"], one["action_id"]))
 
     def recorded(self, tenant: str, sessions: Sequence[str]) -> "RecordedActions":
@@ -105,28 +103,47 @@ class RecordedActions:
         self._sessions = sessions
 
     async def outlines(self) -> AsyncIterator[dict[str, Json]]:
-        """Each when its outcome comes by; after them, session by session, those that have none or only a recovery."""
+        """Each when its outcome comes by; after each session's, those of it that have none."""
         for session in self._sessions:
             begun: dict[str, dict[str, Json]] = {}
             async for entry in self._entries(session):
-                body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
                 about = str(entry.record.get("about", ""))
-                if entry.kind == "intent":
-                    if body["action"]["connector"] not in _LEFT_OUT:
-                        begun[entry.id] = _outline(entry, body)
-                elif about in begun:
-                    begun[about]["status"] = body["outcome"]["status"]
-                    if entry.kind == "outcome":
-                        yield begun.pop(about)
+                _take(begun, entry)
+                if entry.kind == "outcome" and about in begun:
+                    yield begun.pop(about)
             for outline in begun.values():
                 yield outline
 
+    async def first(self, most: int) -> list[dict[str, Json]]:
+        """At most ``most``, in the order in which they began: writes before reads, however and whenever they ended."""
+        found: dict[str, dict[str, Json]] = {}
+        reads: list[str] = []
+        for session in self._sessions:
+            async for entry in self._entries(session):
+                _take(found, entry)
+                if entry.kind != "intent" or entry.id not in found:
+                    continue
+                if found[entry.id]["effect"] != Effect.WRITE:
+                    reads.append(entry.id)
+                if len(found) > most:
+                    del found[reads.pop() if reads else entry.id]
+        return list(found.values())
+
     async def whole(self, outline: Mapping[str, Json]) -> dict[str, Json]:
-        """``outline`` with its redacted arguments, who asked, and what for where the inventory does not know it."""
-        told = await self._records.told(self._tenant, str(outline["action_id"]))
+        """``outline`` with its redacted arguments, who asked, and what for where the inventory does not know it.
+
+        What a recovery says of it stands there where its outcome is not on record.
+        """
+        action_id = str(outline["action_id"])
+        told = await self._records.told(self._tenant, action_id)
         asked = told[1] if told else None
+        recovered = (
+            await self._records.told(self._tenant, f"{action_id}.outcome") if outline["status"] == "open" else None
+        )
+        ended: Mapping[str, Any] = recovered[0].record["body"] if recovered else {"outcome": {}}  # type: ignore[assignment]
         return {
             **outline,
+            "status": ended["outcome"].get("status", outline["status"]),
             "resource": outline["resource"] or _asked_for(asked),
             "arguments": _arguments(asked),
             "by": str(asked["who"][-1]) if isinstance(asked, Mapping) and asked.get("who") else "",
@@ -142,6 +159,16 @@ class RecordedActions:
             if len(page) < PAGE:
                 return
             after = page[-1].seq
+
+
+def _take(begun: dict[str, dict[str, Json]], entry: Entry) -> None:
+    """Put an intent there, or the status where what it is about stands there."""
+    body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
+    about = str(entry.record.get("about", ""))
+    if entry.kind == "intent" and body["action"]["connector"] not in _LEFT_OUT:
+        begun[entry.id] = _outline(entry, body)
+    elif about in begun:
+        begun[about]["status"] = body["outcome"]["status"]
 
 
 def _outline(entry: Entry, body: Mapping[str, Any]) -> dict[str, Json]:

@@ -178,6 +178,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("evidence:places", "broker/evidence", "a place of the inventory is no subject and no cause, for the judge and for the rules", "unit/evidence/test_telling.py::test_a_place_is_no_cause_even_where_the_submission_names_it", "unit/rules/test_investigate.py::test_a_place_is_never_at_fault_though_everything_depends_on_it", "unit/incidents/test_topology.py::test_what_only_keeps_or_measures_is_a_place_and_what_shares_a_component_s_name_is_that_component"),
     _("incident:record", "broker/cli", "what was asked in an incident becomes a case that keeps what was empty, cut off or an error", "e2e/test_cli_gate.py::test_what_was_asked_in_an_incident_becomes_a_case_that_keeps_what_was_empty_cut_off_or_an_error"),
     _("evidence:judge", "broker/evidence", "only this incident's observations in this tenant count, unexpired, unerased, as recorded; what an agent asserts changes nothing", "unit/evidence/test_judge.py"),
+    _("evidence:kept", "broker/kept.py", "of too many actions reads make room for writes; a write that a crash cut off is told with what recovery found", "unit/evidence/test_kept.py"),
     _("evidence:falsified", "corpus opensre-rds", "true claims of given responses are accepted, and refused once a number, time, name or sign is falsified", "eval/opensre/test_given_responses.py"),
     # -- the path
     _("path:read", "broker/pipeline.py", "an allowed read takes all nine steps and answers with its receipt", "e2e/test_one_path.py::test_an_allowed_read_is_redacted_recorded_and_answered_with_its_receipt"),
