@@ -12,10 +12,9 @@ Two claims rest on one source if
 Everything else is another source. A component's log and its metric are two; its errors and its latency are two.
 """
 
+import json
 import re
 from collections.abc import Collection, Sequence
-
-import orjson
 
 from broker.evidence.observations import Observation
 from broker.model import Json
@@ -128,7 +127,7 @@ def _measured(seen: Observation, subjects: frozenset[str]) -> str:
     asked: list[Json] = [] if seen.signal == "log" else [metrics(seen)]
     if seen.signal != "log" and not metrics(seen):
         asked = [{name: _plain(value) for name, value in seen.arguments.items() if not _is_window(name)}]
-    return orjson.dumps([place, seen.signal, sorted(subjects), asked], option=orjson.OPT_SORT_KEYS).decode()
+    return json.dumps([place, seen.signal, sorted(subjects), asked], sort_keys=True)
 
 
 def _is_window(name: str) -> bool:

@@ -165,7 +165,8 @@ def _in_row(row: Mapping[str, Any], found: Found, names: Names) -> set[str]:
             said = _first_named({**labels, **_dimensions(labels)}, names)
             if names.known(said):
                 return said
-    paths = [path for key in _PATHS for path in (row.get(key) or ()) if isinstance(path, str)]
+    touched = [given for key in _PATHS if isinstance(given := row.get(key), list)]
+    paths = [path for given in touched for path in given if isinstance(path, str)]
     if paths:
         return set().union(*(names.mentioned(path) for path in paths))
     texts = [found.node, *found.around[-1:], *row.values()]

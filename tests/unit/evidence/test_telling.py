@@ -161,6 +161,14 @@ def test_the_gates_own_record_of_the_call_says_whom_a_claim_is_about(
     assert found.about == about
 
 
+@pytest.mark.parametrize("files", [3, "payments.toml", None, {"payments.toml": 1}, [3, None]])
+def test_a_row_of_a_place_with_something_else_than_a_list_of_paths_is_judged_all_the_same(files: object) -> None:
+    """A size of ``10**30`` in what was asked is past what an integer of 64 bits holds; it is text in the name of a source."""
+    found = judged(replay({"rows": [{"text": "error: payments is full", "files": files}]}, size=10**30),
+                   "$.rows[0].text", "contains", "full")  # fmt: skip
+    assert (found.verified, found.about, found.source) == (True, {"payments"}, "replay:pool/kubernetes:state")
+
+
 def test_a_place_is_no_cause_even_where_the_submission_names_it() -> None:
     """An agent that names the repository as the cause does not make the services' complaints evidence against it."""
     shop = [log("checkout", (ALERT, "error: no config")), log("payments", (ALERT, "error: config refused"))]
