@@ -13,7 +13,7 @@ from agents.rules.plan import ASKED, of_servers, plan
 from agents.rules.reading import Line, lines, series, target
 from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
-from agents.rules.verdict import Evidence, changed_first, conclude, ruled_out
+from agents.rules.verdict import SAID, SHOWN, Evidence, changed_first, conclude, ruled_out
 from agents.rules.view import Facts, Query, Seen, View
 from agents.rules.walk import Place, onset, passed_on, places
 
@@ -54,7 +54,8 @@ async def investigate(view: View) -> Finding:
         await _read(view, of_servers(view), scope, material)
     material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
     heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, scope))
-    found = [_sharper(sign, material) for sign in heard if not _is_over(sign, material)]
+    holding = (one for one in heard if not _is_over(one, material) and not _is_denied(one, material))
+    found = [_sharper(sign, material) for sign in holding]
     where = places(scope, found)
     found += _changed(scope, material, found, where)
     errors = [line for line in material.errors if scope.matters(line.component)]
@@ -157,6 +158,11 @@ def _is_over(sign: Sign, material: Material) -> bool:
     calm = any((one.component, one.fault) == (sign.component, sign.fault) for one in material.calm)
     said = any(line.component == sign.component and (line.at or 0) > sign.at for line in material.over)
     return calm and said
+
+
+def _is_denied(sign: Sign, material: Material) -> bool:
+    """A line that something cannot start, of a component whose state says that it runs and did not end by itself."""
+    return sign.fault in SHOWN and sign.role == CAUSE and sign.signal in SAID and sign.component in material.up
 
 
 def _owned(scope: Scope, seen: Seen) -> list[Line]:

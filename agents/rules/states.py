@@ -50,7 +50,7 @@ def read(seen: Seen) -> tuple[list[Sign], list[tuple[str, Claim]]]:
                 component=component,
             )
             signs.append(_sign(seen, component, made, "restarted again and again", 750))
-        elif state in _WELL:
+        elif state in _WELL and not entry.get("exits"):
             made = claim(
                 seen.observation,
                 f"{path}.{member}",

@@ -22,6 +22,9 @@ CHANGES = frozenset({"bad-config", "bad-deploy"})
 SLOWING = "database"
 """Family of the faults that are nothing but slow work: a busy machine can look like them."""
 MEASURED = frozenset({"process", "service"})
+SHOWN = frozenset({"crash-loop"})
+"""Faults that a state or a metric shows: anybody's job or request may "not start", too."""
+SAID = frozenset({"log", ""})
 FELT = frozenset({"latency", "errors", "own-errors", "passed-errors"})
 _DIGITS = re.compile(r"[0-9a-f]*\d[0-9a-f]*|0x[0-9a-f]+", re.IGNORECASE)
 
@@ -93,6 +96,8 @@ def _of_leader(ranked: Sequence[Weighted], evidence: Evidence) -> tuple[str, str
     rival = next((one for one in ranked[1:] if _rivals(one, leader, evidence.scope)), None)
     if rival is not None and leader.candidate.score_milli - rival.candidate.score_milli < MARGIN_MILLI:
         return "abstain", f"{named} and {rival.key[1]} at {rival.key[0]} are too close"
+    if tied := next((one for one in ranked[1:] if _ties(one, leader, evidence.scope)), None):
+        return "abstain", f"{named} and {tied.key[1]} there are equally good"
     left = left_over(evidence.errors, leader, ranked)
     if left:
         return "abstain", f"{named} does not explain: {left[:160]}"
@@ -116,6 +121,8 @@ def _thin(leader: Weighted, named: str) -> str:
         return f"the evidence for {named} is weak"
     if leader.specific < SPECIFIC_MILLI and len(leader.cause_classes) < 2:
         return f"only one weak sign names {named}"
+    if leader.key[1] in SHOWN and leader.cause_classes <= SAID:
+        return f"lines alone name {named}: neither a state nor a metric shows it"
     return ""
 
 
@@ -135,6 +142,12 @@ def _rivals(other: Weighted, leader: Weighted, scope: Scope) -> bool:
     if other.key[0] == leader.key[0] and family(other.key[1]) == family(leader.key[1]):
         return False
     return not explains(leader, other, scope)
+
+
+def _ties(other: Weighted, leader: Weighted, scope: Scope) -> bool:
+    """Another fault of the same component that is exactly as well founded: names must not decide between them."""
+    equal = other.candidate.score_milli == leader.candidate.score_milli
+    return equal and other.key[0] == leader.key[0] and not explains(leader, other, scope)
 
 
 def left_over(errors: Sequence[Line], leader: Weighted, ranked: Sequence[Weighted]) -> str:

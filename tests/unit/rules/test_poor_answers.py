@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.rules import Finding, Query, Seen, investigate
-from tests.unit.rules.test_investigate import METRIC, leak
-from tests.unit.rules.views import MemoryView, errors, log, shop
+from agents.rules.candidates import Weighted
+from agents.rules.finding import Candidate
+from agents.rules.scope import Scope
+from agents.rules.signs import CAUSE, SYMPTOM, Sign
+from agents.rules.verdict import Evidence, conclude
+from tests.unit.rules.test_investigate import METRIC, leak, passing
+from tests.unit.rules.test_investigate import found as told
+from tests.unit.rules.views import FAULT_AT, MemoryView, errors, log, repeated, running, shop
 
 Json = Any
 KEYS = sorted(leak())
@@ -83,3 +89,61 @@ def test_whatever_mixture_of_poor_answers_comes_the_rules_are_right_or_abstain(
 @pytest.mark.parametrize("how", ["empty", "error", "late"])
 def test_when_nothing_answers_nothing_is_known(how: str) -> None:
     assert found(dict.fromkeys(KEYS, how)).verdict == "abstain"
+
+
+STATUS = ("local.process.status", "payments", "")
+LOG = ("local.logs.search", "payments", "")
+
+
+def failing(*entries: tuple[int, str, str]) -> dict[tuple[str, str, str], Json]:
+    """Payments fails by itself, and says ``entries``."""
+    return {**passing(), ("local.metrics.range", "payments", METRIC): errors("payments", own=2), LOG: log(*entries)}
+
+
+CANNOT = (FAULT_AT + 1, "error", "worker cannot start: see ticket")
+
+
+def test_a_line_that_something_cannot_start_names_nothing_where_the_state_says_that_it_runs() -> None:
+    finding = told({**failing(CANNOT), STATUS: running("payments")})
+    assert finding.verdict == "abstain", finding.why
+    assert "crash-loop" not in {one.fault for one in finding.ranked}
+
+
+def test_where_no_state_is_known_the_line_alone_convicts_nobody() -> None:
+    finding = told(failing(CANNOT))
+    assert finding.verdict == "abstain"
+    assert "neither a state nor a metric" in finding.why
+
+
+def test_a_customers_text_beside_a_leaking_pool_leaves_the_pool_the_cause() -> None:
+    lines = leak()[LOG]["lines"]
+    said = log(
+        *((one["at"], one["level"], one["text"]) for one in lines), (FAULT_AT + 9, "error", "bad note: cannot start: x")
+    )
+    finding = told({**leak(), LOG: said})
+    assert (finding.verdict, finding.ranked[0].component, finding.ranked[0].fault) == ("sure", "payments", "pool-leak")
+
+
+@pytest.mark.parametrize(("state", "verdict"), [("backoff", "sure"), ("running", "abstain")])
+def test_what_ended_by_itself_and_cannot_start_is_a_crash_loop_where_its_state_shows_it(
+    state: str, verdict: str
+) -> None:
+    lines = repeated("cannot start: cache is corrupt: unexpected end")
+    status = {**running("payments", state=state), "exits": 1}
+    finding = told({**failing(), LOG: lines, STATUS: status})
+    assert (finding.verdict, finding.ranked[0].fault) == (verdict, "crash-loop")
+
+
+def weighted(fault: str, score: int) -> Weighted:
+    """A candidate at payments, named by lines and borne out by a metric."""
+    claim = {"observation": "obs_1", "selector": "$.a", "op": "exists", "text": "x", "role": "cause"}
+    named = Sign("payments", fault, CAUSE, 850, "log", "a", "obs_1", None, claim, "x")
+    felt = Sign("payments", "", SYMPTOM, 500, "metric", "b", "obs_2", None, claim, "x", kind="own-errors")
+    return Weighted(Candidate("payments", fault, score, [claim]), [named], [felt])
+
+
+@pytest.mark.parametrize(("other", "verdict"), [(1145, "abstain"), (1144, "sure")])
+def test_two_faults_of_one_component_that_are_equally_good_convict_neither(other: int, verdict: str) -> None:
+    evidence = Evidence(Scope(shop()), [], [], [], frozenset({"log", "metric"}), [], [], resolved=False)
+    said, why = conclude([weighted("lock-hang", 1145), weighted("pool-leak", other)], evidence)
+    assert said == verdict, why
