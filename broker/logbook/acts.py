@@ -56,14 +56,19 @@ class LogActs:
         }
 
     async def _follow(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        """Whether there is a seat, where the log stands, and the newest lines; the stream itself is the route's."""
+        """Whether there is a seat, where the log stands, and the newest lines; the stream itself is the route's.
+
+        ``unseen``: how many records between those lines and the stream are in neither.
+        """
         self._feed.check_seat(principal)
         head = await self._feed.head(principal.tenant)
         if not said["lines"]:
-            return {"next": head, "lines": []}
+            return {"next": head, "lines": [], "unseen": 0}
         end, lines = await self._index.newest(principal.tenant, sought_of(said), said["lines"])
-        # Where the index has come less far than the log, the stream brings the rest, as far as one may resume.
-        return {"next": max(end, head - self._feed.resumed_max), "lines": lines}
+        # Where the index has come less far than the log, the stream brings the rest. Half of how far one may resume is
+        # kept for what goes on record until it comes; where that is too little, it begins here.
+        near = head - end < self._feed.resumed_max // 2
+        return {"next": end if near else head, "lines": lines, "unseen": 0 if near else head - end}
 
     async def _view(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         tenant, me, page, name = principal.tenant, principal.acting.id, said["page"], said["name"]

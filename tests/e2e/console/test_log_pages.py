@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from audit.note import parse_vkey
 from audit.verify import verify_proof
+from broker.logbook import index
 from tests.sim.sse import reading
 from tests.sim.visitor import signed_in
 from tests.sim.world import World, world
@@ -52,6 +55,33 @@ def test_the_live_page_works_without_scripts_and_its_stream_adds_rows(tmp_path: 
             assert "<script" not in text
             paused = await oncall.open("/console/live?paused=1")
             assert "hx-sse:connect" not in paused.text
+            await oncall.client.aclose()
+
+    asyncio.run(main())
+
+
+def test_the_live_page_follows_and_says_what_it_leaves_out_where_the_index_lags_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "AT_A_SEARCH_MAX", 1)
+
+    async def main() -> None:
+        async with world(tmp_path, extra=QUICK + "resume_records_max = 12\n") as it:
+            oncall = await signed_in(it, "oncall")
+            await _traffic(it)
+            await _traffic(it)
+            page = await oncall.open("/console/live")
+            left_out = re.search(r"(\d+) records that the search does not have yet", page.text)
+            assert left_out
+            assert int(left_out.group(1)) >= 6
+            stream = re.search(r'hx-sse:connect="([^"]+)"', oncall.text)
+            assert stream
+            async with reading(it.app, stream.group(1), _cookie(oncall)) as reader:
+                assert reader.status == 200
+                await _traffic(it)
+                await reader.until(lambda r: b"local.process.status" in r.body)
+            monkeypatch.setattr(index, "AT_A_SEARCH_MAX", 1_000)
+            assert "does not have yet" not in (await oncall.open("/console/live")).text
             await oncall.client.aclose()
 
     asyncio.run(main())

@@ -29,6 +29,8 @@ class LiveView:
     stream: str
     other: str
     """The same page, paused or not."""
+    unseen: str
+    """That records are missing between the rows and what follows, or nothing."""
     receipt: Mapping[str, Any]
 
 
@@ -54,6 +56,7 @@ class LivePage:
             kinds=KINDS,
             stream="" if paused else f"/console/live/stream?{urlencode({**query, 'after': told.value['next'] - 1})}",
             other=f"/console/live?{urlencode(query if paused else {**query, 'paused': '1'})}",
+            unseen=words.live.unseen.format(count=told.value["unseen"]) if told.value["unseen"] else "",
             receipt=told.receipt,
         )
         return await self._desk.render(request, "live.html", view, title=words.live.title)
