@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from audit.errors import Malformed
+
 
 class Verified(NamedTuple):
     """What the verifier said: a line a property, the verdict last."""
@@ -30,9 +32,17 @@ class Verified(NamedTuple):
 
 
 def is_bundle(place: str) -> bool:
-    """Whether this is an export's tar, or the folder that it was unpacked into."""
+    """Whether this is an export's tar, or the folder that it was unpacked into.
+
+    Raises ``Malformed`` for a folder that is a published log as well: whoever is audited does not choose the verifier.
+    """
     path = Path(place)
-    return path.is_file() if path.suffix == ".tar" else (path / "manifest.json").is_file()
+    if path.suffix == ".tar":
+        return path.is_file()
+    bundle = (path / "manifest.json").exists()
+    if bundle and (path / "tile").exists():
+        raise Malformed(f"{place} is a published log (tile) and an export (manifest.json): nothing of it was verified")
+    return bundle
 
 
 def verified(place: str, vkey: Path | None, known: Path | None) -> Verified:

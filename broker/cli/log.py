@@ -44,14 +44,14 @@ def verify(  # noqa: PLR0913, PLR0917 - one argument an option
 
     if place.endswith(".tlog-proof") and entry is None:
         raise click.UsageError("a proof is about a record: give --entry FILE")
-    if exported.is_bundle(place) and (payloads or entry or len(known) > 1):
-        raise click.UsageError(
-            "a bundle is verified with --vkey and one --known-checkpoint; its payloads are elsewhere"
-        )
     context = click.get_current_context()
     report: Report | exported.Verified
     try:
         if exported.is_bundle(place):
+            if payloads or entry or len(known) > 1:
+                raise click.UsageError(
+                    "a bundle is verified with --vkey and one --known-checkpoint; its payloads are elsewhere"
+                )
             report = exported.verified(place, vkey, known[0] if known else None)
         else:
             report = _verified(place, vkey, known, payloads, entry)

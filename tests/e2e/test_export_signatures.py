@@ -79,16 +79,20 @@ def rewritten(made: Made, folder: Path, change: Change) -> subprocess.CompletedP
         changed.append(canonical.encode(record))
     read = merkle.reader_of([merkle.leaf_hash(leaf) for leaf in changed])
     private, name = Ed25519PrivateKey.generate(), json.loads(leaves[0])["log"]
-    body = Checkpoint(name, len(changed), merkle.root(len(changed), read)).text()
     key = verifier(name, private.public_key().public_bytes_raw())
-    note = Note(body, (Signature(name, key.key_id, private.sign(body.encode())),))
+
+    def note_of(size: int) -> str:
+        body = Checkpoint(name, size, merkle.root(size, read)).text()
+        return str(Note(body, (Signature(name, key.key_id, private.sign(body.encode())),)))
+
     folder.mkdir()
+    (folder.parent / "older").write_text(note_of(len(changed) - 1))
     for records, proofs in ((bundle.ENTRIES, bundle.PROOFS), (bundle.SIGNING, bundle.SIGNING_PROOFS)):
         numbers = [record["seq"] for record in lines(source / records)]
         (folder / records).write_bytes(b"".join(changed[seq] + b"\n" for seq in numbers))
         paths = [bundle.proof_line(seq, merkle.inclusion(seq, len(changed), read)) for seq in numbers]
         (folder / proofs).write_bytes(b"".join(paths))
-    bundle.finish(folder, str(note), str(key), {}, len(lines(folder / bundle.ENTRIES)))
+    bundle.finish(folder, note_of(len(changed)), str(key), {}, len(lines(folder / bundle.ENTRIES)))
     return _verify(folder, "--vkey", str(key))
 
 
@@ -191,16 +195,21 @@ def test_a_key_that_nobody_confirmed_signs_nothing(made: Made, tmp_path: Path) -
 
 
 def test_what_an_approval_rests_on_cannot_be_left_out(made: Made, tmp_path: Path) -> None:
-    source, key, _ = made
-    folder = tmp_path / "b"
-    folder.mkdir()
-    for path in source.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+    _, key, _ = made
+    folder = copied(made, tmp_path / "b")
     for name in (bundle.SIGNING, bundle.SIGNING_PROOFS):
         (folder / name).write_bytes(b"")
     resealed(folder)
     done = _verify(folder, "--vkey", key)
     assert (done.returncode, "its security key was not in force" in done.stdout) == (7, True), done.stdout
+
+
+def copied(made: Made, folder: Path) -> Path:
+    """The bundle again, to be changed."""
+    folder.mkdir()
+    for path in made[0].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
 
 
 def resealed(folder: Path) -> None:
@@ -228,10 +237,7 @@ def signatures(note: str) -> Iterator[str]:
 
 def test_a_checkpoint_with_another_signature_fails_with_the_reason(made: Made, tmp_path: Path) -> None:
     source, key, _ = made
-    folder = tmp_path / "b"
-    folder.mkdir()
-    for path in source.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+    folder = copied(made, tmp_path / "b")
     for note in signatures((source / "checkpoint").read_text()):
         (folder / "checkpoint").write_text(note)
         resealed(folder)
@@ -268,6 +274,29 @@ def test_the_command_line_verifies_a_bundle_packed_and_unpacked(made: Made, tmp_
     assert (code, told["verdict"], told["checks"][-1]["verdict"]) == (7, "failed", "failed")
     packed.write_bytes(b"no tar")
     assert verify(packed)[0] == 7
+
+
+def told_by_command(place: Path, *arguments: str | Path) -> tuple[int, Any]:
+    done = CliRunner().invoke(wicketgate, ["audit", "verify", str(place), *map(str, arguments), "--json"])
+    return done.exit_code, json.loads(done.stdout) if done.stdout.startswith("{") else done.output
+
+
+def test_a_published_log_that_holds_an_exports_manifest_is_refused(made: Made, tmp_path: Path) -> None:
+    """Whoever is audited does not choose the verifier: as an export, nothing of the log would be read."""
+    folder = copied(made, tmp_path / "log")
+    assert told_by_command(folder)[0] == 0
+    (folder / "tile").mkdir()
+    code, told = told_by_command(folder)
+    assert (code, told["ok"]) == (7, False), told
+
+
+def test_a_checkpoint_of_another_size_is_no_yes(made: Made, tmp_path: Path) -> None:
+    rewritten(made, tmp_path / "b", lambda record: None)
+    done = _verify(tmp_path / "b", "--known-checkpoint", str(tmp_path / "older"))
+    assert (done.returncode, "append-only: FAILED" in done.stdout) == (7, True), done.stdout
+    assert "verdict: ok" not in done.stdout
+    code, told = told_by_command(tmp_path / "b", "--known-checkpoint", tmp_path / "older")
+    assert (code, told["verdict"]) == (7, "failed"), told
 
 
 def test_it_runs_without_any_library(made: Made) -> None:
