@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
 from audit.errors import Malformed
 
 
@@ -46,8 +48,14 @@ def is_bundle(place: str) -> bool:
 
 
 def verified(place: str, vkey: Path | None, known: Path | None) -> Verified:
-    """Verify it, with the key and the checkpoint that the auditor has from elsewhere."""
-    options = ["--vkey", vkey.read_text("utf-8").strip()] if vkey else []
+    """Verify it, with the key and the checkpoint that the auditor has from elsewhere.
+
+    Raises ``UsageError`` for an empty key: without one the verifier takes the bundle's own.
+    """
+    key = vkey.read_text("utf-8").strip() if vkey else None
+    if key == "":
+        raise click.UsageError(f"--vkey: {vkey} is empty")
+    options = ["--vkey", key] if key else []
     options += ["--known-checkpoint", str(known.absolute())] if known else []
     with tempfile.TemporaryDirectory(prefix="wicketgate-bundle-") as made:
         folder = Path(place)

@@ -299,6 +299,25 @@ def test_a_checkpoint_of_another_size_is_no_yes(made: Made, tmp_path: Path) -> N
     assert (code, told["verdict"]) == (7, "failed"), told
 
 
+def test_an_option_that_was_given_and_is_empty_is_never_as_if_it_were_not(made: Made, tmp_path: Path) -> None:
+    folder, _, _ = made
+    (tmp_path / "empty").write_text("\n")
+    code, told = told_by_command(folder, "--vkey", tmp_path / "empty")
+    assert code == 2, told
+    for arguments in (
+        ("--vkey", ""),
+        ("--vkey", " "),
+        ("--vkey",),
+        ("--known-checkpoint", ""),
+        ("--known-checkpoint",),
+    ):
+        done = _verify(folder, *arguments)
+        assert (done.returncode, "verdict" in done.stdout) == (2, False), done.stdout
+    code, told = told_by_command(folder)
+    words = {check["property"]: check["verdict"] for check in told["checks"]}
+    assert (code, words["signer"]) == (0, "not checked"), told
+
+
 def test_it_runs_without_any_library(made: Made) -> None:
     """Isolated, without site packages: nothing that was installed is in reach."""
     folder, key, _ = made

@@ -86,7 +86,9 @@ def test_a_bundle_verifies_by_itself_and_every_change_of_it_is_found(tmp_path: P
     assert done.returncode == 0, done.stdout
     assert "inclusion: ok - 9 records" in done.stdout
     assert "append-only: NOT CHECKED" in done.stdout
-    assert "signing key: NOT CHECKED" in _verify(folder).stdout
+    assert "signer: ok" in done.stdout
+    assert "signer: not checked" in _verify(folder).stdout
+    assert "signer: ok" not in _verify(folder).stdout
     assert _verify(folder, "--known-checkpoint", str(folder / "checkpoint")).returncode == 0
     for name in ("entries.jsonl", "proofs.jsonl", "checkpoint"):
         _every_change_is_found(folder, name, key)
