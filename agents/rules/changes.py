@@ -102,7 +102,7 @@ def _change(entry: Mapping[str, Json], selector: str) -> Change | None:
     named = next((name for name in _IDS if isinstance(entry.get(name), (str, int))), "")
     if at is None or not _is_change(entry, str(entry.get(words, ""))):
         return None
-    touched = entry.get("paths") or entry.get("files") or ()
+    touched = next((entry[name] for name in ("paths", "files") if isinstance(entry.get(name), list)), ())
     owner = next((entry[name] for name in ("component", "service", "resource") if isinstance(entry.get(name), str)), "")
     return Change(
         id=str(entry.get(named, "")),

@@ -20,6 +20,8 @@ from agents.rules.walk import Place, onset, passed_on, places
 RANKED_MAX = 5
 NAMED_MILLI = 850
 SHORTAGES = frozenset({"memory", "cpu", "storage", "connections"})
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What reading an answer of an unforeseen shape can raise: that answer is an error, the investigation goes on."""
 _LISTING = ("kubectl_get_by_kind", "get_all", "top_pods", "top_nodes", "find_resource", "list")
 
 
@@ -43,6 +45,14 @@ class Material:
     """Components of which an answer of their own names a fault."""
     checked: list[str] = field(default_factory=list)
     failed: int = 0
+
+    def add(self, one: "Material") -> None:
+        """What one more answer held."""
+        for name in ("signs", "errors", "troubles", "changes", "against", "well", "calm", "over"):
+            getattr(self, name).extend(getattr(one, name))
+        self.read |= one.read
+        self.up |= one.up
+        self.resolved |= one.resolved
 
 
 async def investigate(view: View) -> Finding:
@@ -96,7 +106,7 @@ def _is_refused(seen: Seen) -> bool:
 
 
 def _take(scope: Scope, seen: Seen, material: Material) -> None:
-    """Read one answer; what each step looked at stays in ``checked``."""
+    """Take one answer, whole or not at all; what each step looked at stays in ``checked``."""
     asked = f"{seen.query.action} on {seen.query.id}"
     material.checked.append(f"{asked}: {seen.status} {seen.observation}".rstrip())
     if seen.status == "error":
@@ -106,6 +116,18 @@ def _take(scope: Scope, seen: Seen, material: Material) -> None:
         if seen.query.arguments.get("pattern"):
             material.read.add(seen.query.signal)  # a search for trouble that found none has looked
         return
+    held = Material(resolved=material.resolved)
+    try:
+        _understand(scope, seen, held)
+    except UNREADABLE as error:
+        material.failed += 1
+        material.checked[-1] = f"{asked}: error {seen.observation} (not understood: {type(error).__name__})"
+    else:
+        material.add(held)
+
+
+def _understand(scope: Scope, seen: Seen, material: Material) -> None:
+    """What one answer holds, into a ``material`` of its own."""
     if seen.query.signal == "change":
         material.changes += [(seen, change) for change in changes.read(seen)]
     owned = _owned(scope, seen)

@@ -277,7 +277,8 @@ def _labels(value: Mapping[str, Json]) -> dict[str, str]:
     """Labels of a series in any of the shapes."""
     given = value.get("labels") or value.get("metric")
     found = {str(k): str(v) for k, v in given.items()} if isinstance(given, Mapping) else {}
-    for pair in value.get("dimensions") or ():
+    dimensions = value.get("dimensions")
+    for pair in dimensions if isinstance(dimensions, list) else ():
         if isinstance(pair, Mapping) and "Name" in pair:
             found[str(pair["Name"])] = str(pair.get("Value", ""))
     return found

@@ -147,3 +147,28 @@ def test_two_faults_of_one_component_that_are_equally_good_convict_neither(other
     evidence = Evidence(Scope(shop()), [], [], [], frozenset({"log", "metric"}), [], [], resolved=False)
     said, why = conclude([weighted("lock-hang", 1145), weighted("pool-leak", other)], evidence)
     assert said == verdict, why
+
+
+ODD: list[Json] = [
+    {"commits": [{"commit": "c0ffee", "at": FAULT_AT - 60, "subject": "tidy", "files": 3}]},
+    {"commits": [{"commit": "c0ffee", "at": FAULT_AT - 60, "subject": "tidy", "paths": True}]},
+    {"model": {"dimensions": 1536}, "rows": [{"dimensions": True, "points": [[FAULT_AT, "1"]]}]},
+    {"at": float("inf"), "text": "payments"},
+    {"name": "shop_errors_total", "points": [[FAULT_AT + place, f"1e{300 + place}"] for place in range(20)]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=["files", "paths", "dimensions", "endless", "huge"])
+@pytest.mark.parametrize("action", ["local.logs.search", "local.schema.compare", "git.history.list"])
+def test_an_answer_of_an_unforeseen_shape_does_not_end_the_investigation(action: str, odd: Json) -> None:
+    place = "shop-config" if action == "git.history.list" else "inventory"
+    finding = told({**leak(), (action, place, ""): odd})
+    assert (finding.verdict, finding.ranked[0].component, finding.ranked[0].fault) == ("sure", "payments", "pool-leak")
+
+
+def test_what_cannot_be_read_is_an_error_and_no_part_of_it_is_used() -> None:
+    lines = [*leak()[LOG]["lines"], {"at": float("inf"), "level": "error", "text": "connection pool exhausted"}]
+    finding = told({**leak(), LOG: {"lines": lines}})
+    assert finding.verdict == "abstain"
+    assert any("local.logs.search on payments: error" in one and "OverflowError" in one for one in finding.checked)
+    assert "pool-leak" not in {one.fault for one in finding.ranked}
