@@ -219,6 +219,17 @@ def resealed(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.parametrize("name", [bundle.ENTRIES, bundle.PROOFS, bundle.SIGNING, bundle.SIGNING_PROOFS])
+def test_nothing_that_is_not_verified_stands_behind_the_last_line(made: Made, tmp_path: Path, name: str) -> None:
+    folder = copied(made, tmp_path / "b")
+    kept = (folder / name).read_bytes()
+    for added in (kept.splitlines()[-1], b" ", b"\n"):
+        (folder / name).write_bytes(kept + added)
+        resealed(folder)
+        done = _verify(folder, "--vkey", made[1])
+        assert (done.returncode, "verdict: ok" in done.stdout) == (7, False), done.stdout
+
+
 def signatures(note: str) -> Iterator[str]:
     """The checkpoint with another signature, another key's line, and none."""
     body, _, line = note.partition("\n\n")
