@@ -54,6 +54,8 @@ class Judged:
     """The components that it is about (``subjects.py``)."""
     worth: Worth = NOT_JUDGED
     """Whether it says anything (``telling.py``)."""
+    measured: frozenset[str] = frozenset()
+    """The metrics that it looks at (``independence.py``); empty where it looks at something else."""
 
     @property
     def verified(self) -> bool:
@@ -62,8 +64,8 @@ class Judged:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What is read: reading it once more, or computing something else from it, is no more evidence."""
-        return (self.claim.observation, path_of(parse(self.claim.selector)))
+        """What is read of which source: reading it once more, or computing something else from it, is no more evidence."""
+        return (self.source, self.signal, self.measured or path_of(parse(self.claim.selector)))
 
     def counts_for(self, component: str) -> bool:
         """Whether it speaks for a cause at ``component``: verified, in a role that supports, about it, and not idle."""

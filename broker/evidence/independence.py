@@ -4,7 +4,9 @@ Two claims rest on one source if
 
 1. they cite the same observation, or
 2. they measure the same thing: the same signal class, the same system and place, the same component. Of metrics the names
-   of the metrics decide (their matchers, functions, windows and steps do not); of logs nothing more (who reads a component's
+   of the metrics decide (their matchers, functions, windows and steps do not): those that the call names, else those of the
+   rows that the claim selects; what a query measures without either may be any metric of that component, so it is none beside
+   the others; of logs nothing more (who reads a component's
    log, and which pattern is searched in it, does not make another log of it); of anything else the remaining arguments,
    windows, limits, patterns and their order left out; or
 3. their observations are equal answers of one signal class, however they were asked for.
@@ -97,11 +99,17 @@ _NO_METRIC = frozenset(
 )
 
 
-def sources(cited: Sequence[tuple[Observation, frozenset[str]]]) -> list[str]:
-    """Of each cited observation, with what the claim over it is about, the name of its source; equal names are one."""
+Cited = tuple[Observation, frozenset[str], frozenset[str]]
+"""A cited observation, what the claim over it is about, and the names of metrics on the rows that the claim selects."""
+
+
+def sources(cited: Sequence[Cited]) -> list[str]:
+    """Of each claim the name of its source; equal names are one."""
+    any_of = {_place(seen, subjects) for seen, subjects, rows in cited if "" in measured(seen, rows)}
     groups: list[set[str]] = []
-    for seen, subjects in cited:
-        mine = {f"id {seen.id}", _measured(seen, subjects)}
+    for seen, subjects, rows in cited:
+        place = _place(seen, subjects)
+        mine = {f"id {seen.id}", place if place in any_of else _measured(seen, subjects, rows)}
         if seen.digest:
             mine.add(f"answer {seen.signal} {seen.digest}")
         joined = [group for group in groups if group & mine]
@@ -109,25 +117,38 @@ def sources(cited: Sequence[tuple[Observation, frozenset[str]]]) -> list[str]:
         groups.append(mine.union(*joined))
     numbers: dict[str, dict[int, int]] = {}
     named = []
-    for seen, _ in cited:
-        place = next(at for at, group in enumerate(groups) if f"id {seen.id}" in group)
+    for seen, _, _ in cited:
+        group_at = next(at for at, group in enumerate(groups) if f"id {seen.id}" in group)
         label = f"{seen.connector}:{seen.resource.get('id', '')}:{seen.signal}"
         known = numbers.setdefault(label, {})
-        number = known.setdefault(place, len(known) + 1)
-        named.append((place, label if number == 1 else f"{label}#{number}"))
+        number = known.setdefault(group_at, len(known) + 1)
+        named.append((group_at, label if number == 1 else f"{label}#{number}"))
     first: dict[int, str] = {}
-    return [first.setdefault(place, name) for place, name in named]
+    return [first.setdefault(group_at, name) for group_at, name in named]
 
 
-def _measured(seen: Observation, subjects: frozenset[str]) -> str:
-    """What is measured, as one text."""
+def _place(seen: Observation, subjects: frozenset[str]) -> str:
+    """Where is measured, and of whom, as one text."""
     place = [seen.connector, *(seen.resource.get(name, "") for name in ("type", "id", "env"))]
     if seen.signal == "log" and subjects:
         place = [seen.resource.get("env", "")]
-    asked: list[Json] = [] if seen.signal == "log" else [metrics(seen)]
-    if seen.signal != "log" and not metrics(seen):
-        asked = [{name: _plain(value) for name, value in seen.arguments.items() if not _is_window(name)}]
-    return json.dumps([place, seen.signal, sorted(subjects), asked], sort_keys=True)
+    return json.dumps([place, seen.signal, sorted(subjects)])
+
+
+def _measured(seen: Observation, subjects: frozenset[str], rows: frozenset[str]) -> str:
+    """What is measured, as one text."""
+    asked: Json = metrics(seen) or sorted(measured(seen, rows))
+    if seen.signal != "log" and not asked:
+        asked = {name: _plain(value) for name, value in seen.arguments.items() if not _is_window(name)}
+    return f"{_place(seen, subjects)} {json.dumps(asked, sort_keys=True)}"
+
+
+def measured(seen: Observation, rows: frozenset[str]) -> frozenset[str]:
+    """The metrics that a claim looks at, by the names on its ``rows``, else by the call; "" is one of which a query says no name."""
+    if seen.signal != "metric":
+        return frozenset()
+    asked = any(isinstance(seen.arguments.get(name), str) for name in QUERIES)
+    return frozenset(_family(name) for name in rows) or frozenset(metrics(seen)) or frozenset({""} if asked else ())
 
 
 def _is_window(name: str) -> bool:

@@ -161,16 +161,17 @@ def test_a_fault_travels_along_the_dependencies(component: str, service: str, re
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     one, other = dict(one), dict(other)
     about = [frozenset(given.pop("about", ("checkout",))) for given in (one, other)]
+    rows = [frozenset(given.pop("rows", ())) for given in (one, other)]
     left = observation({"a": 1}, **({"id": "obs_1", "digest": "x"} | one))
     right = observation({"a": 2}, **({"id": "obs_2", "digest": "y"} | other))
-    named = sources([(left, about[0]), (right, about[1])])
+    named = sources([(left, about[0], rows[0]), (right, about[1], rows[1])])
     return named[0] == named[1]
 
 
 def prom(query: str, **more: Any) -> dict[str, Any]:
     place = {"type": "prometheus", "id": "main", "env": "prod"}
-    about = more.pop("about", ("checkout",))
-    return {"resource": place, "arguments": {"query": query, **more}, "about": about}
+    apart: dict[str, Any] = {name: more.pop(name) for name in ("about", "rows") if name in more}
+    return {"resource": place, "arguments": {"query": query, **more}, **apart}
 
 
 @pytest.mark.parametrize(
@@ -189,6 +190,11 @@ def prom(query: str, **more: Any) -> dict[str, Any]:
             {"signal": "state", "arguments": {"kinds": ["a", "b"], "since_s": 1}},
             {"signal": "state", "arguments": {"kinds": ["b", "a"]}},
         ),
+        # Another spelling of a metric's name is no other metric: the rows say which; what nothing names may be any.
+        (prom('{__name__=~"err.+"}', rows=("errors",)), prom('{__name__=~"erro.+"}', rows=("errors",))),
+        (prom('{__name__=~"err.+"}', rows=("errors_total",)), prom("errors")),
+        (prom('rate({__name__=~"err.+"}[1m])'), prom('rate({__name__=~"erro.+"}[1m])')),
+        (prom('rate({__name__=~"err.+"}[1m])'), prom("errors")),
         # Whoever reads a component's log, and whatever is searched in it: it is one log.
         (
             {"signal": "log", "connector": "local", "arguments": {"pattern": "x"}},
@@ -216,6 +222,7 @@ def test_the_same_question_or_answer_is_one_source(one: dict[str, Any], other: d
         ),
         (prom('errors{service="checkout"}'), prom('errors{service="payments"}', about=("payments",))),
         (prom("errors"), prom("latency")),
+        (prom('{job="shop"}', rows=("errors",)), prom('{job="shop"}', rows=("latency",))),
         ({"arguments": {"metric": "errors"}}, {"arguments": {"metric": "latency"}}),
         ({"signal": "metric", "digest": "same"}, {"signal": "log", "digest": "same"}),
     ],
@@ -226,14 +233,14 @@ def test_another_place_kind_or_series_is_another_source(one: dict[str, Any], oth
 
 def test_the_same_observation_cited_twice_is_one_source() -> None:
     seen: Observation = observation(SHOP)
-    assert len(set(sources([(seen, frozenset({"a"})), (seen, frozenset({"b"}))]))) == 1
+    assert len(set(sources([(seen, frozenset({name}), frozenset()) for name in "ab"]))) == 1
 
 
 def test_what_joins_two_sources_later_makes_them_one() -> None:
     one, two, both = (observation({}, id=f"obs_{n}", digest=digest) for n, digest in enumerate(("x", "y", "y")))
-    about = (frozenset({"a"}), frozenset({"b"}), frozenset({"a"}))
-    assert len(set(sources(list(zip((one, two), about, strict=False))))) == 2
-    assert len(set(sources(list(zip((one, two, both), about, strict=True))))) == 1
+    cited = [(seen, frozenset({name}), frozenset[str]()) for seen, name in zip((one, two, both), "aba", strict=True)]
+    assert len(set(sources(cited[:2]))) == 2
+    assert len(set(sources(cited))) == 1
 
 
 def test_functions_and_windows_of_a_query_are_left_out() -> None:

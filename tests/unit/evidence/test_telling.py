@@ -166,7 +166,9 @@ def test_a_row_of_a_place_with_something_else_than_a_list_of_paths_is_judged_all
     """A size of ``10**30`` in what was asked is past what an integer of 64 bits holds; it is text in the name of a source."""
     found = judged(replay({"rows": [{"text": "error: payments is full", "files": files}]}, size=10**30),
                    "$.rows[0].text", "contains", "full")  # fmt: skip
-    assert (found.verified, found.about, found.source) == (True, {"payments"}, "replay:pool/kubernetes:state")
+    assert found.verified
+    assert found.about == {"payments"}
+    assert found.source == "replay:pool/kubernetes:state"
 
 
 def test_a_place_is_no_cause_even_where_the_submission_names_it() -> None:
@@ -415,3 +417,23 @@ def test_the_service_at_fault_is_diagnosed_by_what_changed_there() -> None:
     assert (
         weigh(Cause("inventory", "pool-leak"), found, (), SHOP, Symptom("storefront", ALERT)).verdict == "inconclusive"
     )
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        [('errors_total{service="payments"}', 0), ("errors_total", 15), ('errors_total{code=~".+"}', 30)],
+        [('{__name__=~"errors_.+"}', 0), ('{__name__=~"error.+"}', 15), ('{__name__=~".*_total",service="payments"}', 30)],
+    ],
+)  # fmt: skip
+def test_one_metric_read_in_other_windows_and_words_is_one_thing_that_was_read(queries: list[tuple[str, int]]) -> None:
+    """An agent does not reach what acts alone by reading one metric again."""
+    labels = {"__name__": "errors_total", "service": "payments"}
+    read = [prom(query, {"labels": labels, "points": counter(0.2, 8)[later // STEP :]}) for query, later in queries]
+    said = [claim(*SAYS, "pool exhausted") | {"observation": LINES.id}]
+    said += [claim(path, "gt", 1000 + n) | {"observation": one.id} for n, one in enumerate(read)
+             for path in (DELTA, "$.series[*].points[*] | delta")]  # fmt: skip
+    found = assessed(*said, seen=[LINES, *read], graph=SHOP, since=ALERT)
+    assert all(one.counts_for("payments") for one in found), [one.as_json() for one in found]
+    weighed = weigh(Cause("payments", "pool-leak"), found, (), SHOP, Symptom("storefront", ALERT))
+    assert (weighed.verified, weighed.sources) == (2, 2)
