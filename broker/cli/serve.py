@@ -1,5 +1,6 @@
 """``wicketgate serve``: the gate's process."""
 
+import asyncio
 import gc
 import logging
 import os
@@ -115,7 +116,7 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
     import uvicorn
 
     from broker.web.app import build
-    from broker.web.tls import TlsProtocol, context_of
+    from broker.web.tls import TlsProtocol, bound_handshakes, context_of
 
     tls = context_of(settings.gate) if settings.gate.tls_certificate_file else None
     failed: list[Exception] = []
@@ -131,6 +132,7 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            bound_handshakes(asyncio.get_running_loop(), tls)
             await super().startup(sockets)
             # What the start made lives as long as the process. A full collection that walks it, rare
             # as it is, holds the loop for a tenth of a second.

@@ -3,8 +3,8 @@
 Pure ASGI around everything else. HTTP/1.1 only, exactly one allowed Host, bounded headers, no dot segments or encoded
 separators, a route of the table, a token that holds wherever the route is not public, and only then the body: JSON of
 bounded size, read whole under a deadline. Bounded concurrency with a lane kept free for the controls (health, kill
-switch, reviews). Slow or half-open connections before the headers are complete are the front proxy's part (deploy/):
-the server itself has no header timeout.
+switch, reviews). Connections before the headers are complete are for a limiter in front of the gate (deploy/), also where
+it ends TLS itself: the server has a bound on the time of a handshake, and none on that of headers.
 """
 
 import asyncio

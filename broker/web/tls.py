@@ -1,13 +1,16 @@
 """The gate's own TLS: a client may show a certificate, and its requests carry what the handshake verified."""
 
 import ssl
-from asyncio import BaseTransport
+from asyncio import AbstractEventLoop, BaseTransport
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from broker.config import GateSettings
 from broker.errors import BadRequest
+
+HANDSHAKE_SECONDS = 10
 
 
 def context_of(gate: GateSettings) -> ssl.SSLContext:
@@ -31,6 +34,15 @@ def context_of(gate: GateSettings) -> ssl.SSLContext:
             remedy="check gate.tls_certificate_file, gate.tls_key_file and gate.client_ca_file (PEM, the key unencrypted)",
         ) from None
     return made
+
+
+def bound_handshakes(loop: AbstractEventLoop, tls: ssl.SSLContext | None) -> None:
+    """Where the gate speaks TLS, servers that ``loop`` makes from now on close what has not shaken hands in time.
+
+    The server has no setting for it, and before the handshake is over a connection counts against no limit of its own.
+    """
+    if tls is not None:
+        loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS)  # type: ignore[method-assign]
 
 
 class TlsProtocol(HttpToolsProtocol):

@@ -5,6 +5,7 @@ The gate runs as in production, on a signed bundle, and fetches its issuer's key
 
 import base64
 import json
+import socket
 import ssl
 import subprocess
 import threading
@@ -43,6 +44,8 @@ class Place:
     authority: Authority
     issuer: Issuer
     folder: Path
+    silent: socket.socket
+    """A connection from before every test, on which nobody ever said anything."""
 
     def client(self, shown: Issued | None = None, *more: Issued, address: str = "") -> httpx.Client:
         """A client that shows ``shown`` in its handshake, from ``address``."""
@@ -84,8 +87,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (folder / "ca.pem").write_bytes(authority.own.pem)
     server = authority.issue("gate", use=SERVER).save(folder / "server.pem")
     trust = ssl.create_default_context(cafile=folder / "ca.pem")
-    with _keys(issuer, server) as keys, running_gate(folder, _toml(folder, issuer, keys), tls=trust) as gate:
-        yield Place(gate, authority, issuer, folder)
+    with (
+        _keys(issuer, server) as keys,
+        running_gate(folder, _toml(folder, issuer, keys), tls=trust) as gate,
+        socket.create_connection(("127.0.0.1", httpx.URL(gate.url).port or 443)) as silent,
+    ):
+        yield Place(gate, authority, issuer, folder, silent)
 
 
 class _keys:  # noqa: N801 - used as a function
@@ -270,6 +277,11 @@ def test_beside_a_token_the_certificate_gives_nothing(place: Place) -> None:
     token = place.issuer.token(place.issuer.claims(sub="carol", groups=["audit"]))
     answer = place.report(place.client(sender), Authorization=f"Bearer {token}")
     assert answer.status_code == 403, answer.text
+
+
+def test_who_does_not_shake_hands_is_hung_up_on(place: Place) -> None:
+    place.silent.settimeout(30)
+    assert place.silent.recv(1) == b""
 
 
 def test_files_of_tls_that_cannot_be_used_are_told_before_the_gate_starts(tmp_path: Path) -> None:
