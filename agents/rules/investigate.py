@@ -10,7 +10,7 @@ from agents.rules.faults import family
 from agents.rules.finding import Claim, Finding
 from agents.rules.metrics import Calm
 from agents.rules.plan import ASKED, of_servers, plan
-from agents.rules.reading import Line, lines, series, target
+from agents.rules.reading import Line, Series, lines, series, target
 from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.verdict import SAID, SHOWN, Evidence, changed_first, conclude, ruled_out
@@ -37,6 +37,10 @@ class Material:
     well: list[Claim] = field(default_factory=list)
     calm: list[Calm] = field(default_factory=list)
     over: list[Line] = field(default_factory=list)
+    sums: list[tuple[str, Series]] = field(default_factory=list)
+    """Times that are added up, each with its observation."""
+    counts: list[Series] = field(default_factory=list)
+    """What was served."""
     read: set[str] = field(default_factory=set)
     resolved: bool = False
     up: set[str] = field(default_factory=set)
@@ -48,7 +52,7 @@ class Material:
 
     def add(self, one: "Material") -> None:
         """What one more answer held."""
-        for name in ("signs", "errors", "troubles", "changes", "against", "well", "calm", "over"):
+        for name in ("signs", "errors", "troubles", "changes", "against", "well", "calm", "over", "sums", "counts"):
             getattr(self, name).extend(getattr(one, name))
         self.read |= one.read
         self.up |= one.up
@@ -62,6 +66,7 @@ async def investigate(view: View) -> Finding:
     await _read(view, await plan(view), scope, material)
     if "metric" not in material.read:
         await _read(view, of_servers(view), scope, material)
+    _discount(scope, material)
     material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
     heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, scope))
     holding = (one for one in heard if not _is_over(one, material) and not _is_denied(one, material))
@@ -136,6 +141,8 @@ def _understand(scope: Scope, seen: Seen, material: Material) -> None:
         scope.machines.add(scope.owner(target(seen.query)))
     troubled, calm = metrics.read(seen, numbers)
     material.calm += [replace(one, component=scope.owner(one.component)) for one in calm]
+    material.sums += [(seen.observation, one) for one in metrics.sums(numbers)]
+    material.counts += metrics.counts(numbers)
     material.over += [line for line in signs.recoveries(owned) if line.at is not None]
     got = [*signs.read(seen, owned), *troubled]
     down, up = states.read(seen)
@@ -155,6 +162,19 @@ def _understand(scope: Scope, seen: Seen, material: Material) -> None:
     material.up |= {scope.owner(name) for name, _ in up}
     material.well += [made for name, made in up if scope.matters(scope.owner(name))]
     material.well += states.texts(seen, [line for line in mattering if line.component == scope.service])
+
+
+def _discount(scope: Scope, material: Material) -> None:
+    """Times that add up faster because more was served are no latency."""
+    busy = {
+        (observation, f"{one.selector} | delta"): Calm(scope.owner(one.component), "", "latency", one.name, [])
+        for observation, one in material.sums
+        if metrics.busier(one, material.counts)
+    }
+    for sign in [one for one in material.signs if one.kind == "latency"]:
+        if calm := busy.get((sign.observation, str(sign.claim["selector"]))):
+            material.signs.remove(sign)
+            material.calm.append(calm)
 
 
 def _sharper(sign: Sign, material: Material) -> Sign:

@@ -26,6 +26,11 @@ QUEUE_DEPTH = 10.0
 GROWN = 1.25
 THROTTLED = 0.25
 _COUNTER = re.compile(r"_(?:total|count|sum)\b|restarts?\b", re.IGNORECASE)
+_HOW_OFTEN = re.compile(r"(?:latency|duration|response.?time|seconds|_ms)(?:_\w+)?_(?:count|bucket)$", re.IGNORECASE)
+"""How often something was timed: it says nothing of how long that took."""
+_SUMMED = re.compile(r"_sum$", re.IGNORECASE)
+_SERVED = re.compile(r"_count$|requests?_total$", re.IGNORECASE)
+SLOWER = 1.5
 _CALLS = re.compile(r"(?:^|_)calls?(?:_total|_count)?$", re.IGNORECASE)
 _CALLED = ("to", "peer", "target", "destination", "callee")
 _UNANSWERED = frozenset({"refused", "timeout", "timed_out", "unreachable"})
@@ -212,7 +217,7 @@ def read(seen: Seen, found: Sequence[Series]) -> tuple[list[Sign], list[Calm]]:
             signs += [called] if called is not None else []
             continue
         kind = next((kind for kind in KINDS if kind.pattern.search(one.name)), None)
-        if kind is None or not one.points:
+        if kind is None or not one.points or _HOW_OFTEN.search(one.name):
             continue
         sign = _sign(seen, one, kind)
         if sign is not None:
@@ -220,6 +225,42 @@ def read(seen: Seen, found: Sequence[Series]) -> tuple[list[Sign], list[Calm]]:
         elif seen.status != "truncated":
             calm.append(_calm(seen, one, kind))
     return signs, calm
+
+
+def sums(found: Sequence[Series]) -> list[Series]:
+    """Series that add up how long things took."""
+    return [one for one in found if one.points and _SUMMED.search(one.name)]
+
+
+def counts(found: Sequence[Series]) -> list[Series]:
+    """Series that count what was served."""
+    return [one for one in found if one.points and _SERVED.search(one.name)]
+
+
+def busier(one: Series, counted: Sequence[Series]) -> bool:
+    """True where a sum grew faster because more was served, and not each more slowly; False where nobody counted that."""
+    steps = _steps(one.points)
+    name = _SUMMED.sub("_count", one.name)
+    own = [
+        other
+        for other in counted
+        if other.component == one.component and other.name == name and _bare(other) == _bare(one)
+    ]
+    served = own or [
+        other for other in counted if other.component == one.component and not other.name.endswith("_count")
+    ]
+    if not steps or not served:
+        return False
+    third = max(1, len(steps) // 3)
+    before, after = steps[third - 1][0], steps[-third][0]
+    times = [step for other in served for step in _steps(other.points)]
+    head, tail = sum(v for at, v in times if at <= before), sum(v for at, v in times if at >= after)
+    spent, now = sum(v for _, v in steps[:third]), sum(v for _, v in steps[-third:])
+    return tail > 0 and (head <= 0 or now * head < SLOWER * spent * tail)
+
+
+def _bare(series: Series) -> Mapping[str, str]:
+    return {name: value for name, value in series.labels.items() if name != "__name__"}
 
 
 def _calm(seen: Seen, series: Series, kind: Kind) -> Calm:

@@ -33,10 +33,10 @@ METRICS = (
 """Metrics of a supervised process that are asked for by name."""
 RANGE = "prometheus.query.range"
 TELLING = (
-    ".*(?:errors?|failures?|failed|exceptions?|timeouts?|restarts?|requests)(?:_total)?|.*_(?:seconds|milliseconds)_(?:sum|count)"
+    ".*(?:errors?|failures?|failed|exceptions?|timeouts?|restarts?|requests)(?:_total)?|.*_(?:seconds|milliseconds)"
     "|.*(?:latency|duration)(?:_(?:ms|seconds))?|.*(?:queue|backlog)(?:_(?:depth|length|size))?"
 )
-"""Names of metrics that say how a service fares, on any metric server: counters and levels, no buckets."""
+"""Names of metrics that say how a service fares, on any metric server: counters and levels, no histograms: their sums grow with traffic."""
 SERVICE_LABELS = ("service", "app")
 """Labels by which a metric server tells services apart."""
 

@@ -1,6 +1,7 @@
 """Tools that answer nothing, an error, too late, a part, or the contrary: the rules are right or abstain, never wrong, never calm."""
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from agents.rules import Finding, Query, Seen, investigate
 from agents.rules.candidates import Weighted
 from agents.rules.finding import Candidate
+from agents.rules.plan import TELLING
 from agents.rules.scope import Scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.verdict import Evidence, conclude
 from tests.unit.rules.test_investigate import METRIC, leak, passing
 from tests.unit.rules.test_investigate import found as told
-from tests.unit.rules.views import FAULT_AT, MemoryView, errors, log, repeated, running, shop
+from tests.unit.rules.views import BEGIN, FAULT_AT, POINTS, STEP, MemoryView, errors, log, repeated, running, shop
 
 Json = Any
 KEYS = sorted(leak())
@@ -172,3 +174,57 @@ def test_what_cannot_be_read_is_an_error_and_no_part_of_it_is_used() -> None:
     assert finding.verdict == "abstain"
     assert any("local.logs.search on payments: error" in one and "OverflowError" in one for one in finding.checked)
     assert "pool-leak" not in {one.fault for one in finding.ranked}
+
+
+def growing(usual: float, then: float) -> list[list[Json]]:
+    """A counter's points: ``usual`` a step, ``then`` from the fault on."""
+    total, points = 0.0, []
+    for place in range(POINTS):
+        at = BEGIN + place * STEP
+        total += then if at >= FAULT_AT else usual
+        points.append([at, f"{total:g}"])
+    return points
+
+
+def traffic(*told: tuple[str, float, float]) -> dict[tuple[str, str, str], Json]:
+    """One stray line, and what payments measures."""
+    rows = [
+        {"labels": {"__name__": name, "service": "payments"}, "points": growing(usual, then)}
+        for name, usual, then in told
+    ]
+    return {
+        LOG: log((FAULT_AT + 1, "error", "connection pool exhausted")),
+        STATUS: running("payments"),
+        ("local.metrics.range", "payments", METRIC): {"series": rows},
+    }
+
+
+COUNT, SUM, SERVED = "http_request_duration_seconds_count", "http_request_duration_seconds_sum", "shop_requests_total"
+
+
+@pytest.mark.parametrize(
+    "told_",
+    [
+        [(COUNT, 10, 40)],
+        [("http_request_duration_seconds_bucket", 10, 40)],
+        [(SUM, 1, 4), (COUNT, 10, 40)],
+        [(SUM, 1, 4), (SERVED, 10, 40)],
+    ],
+    ids=["count", "bucket", "sum and count", "sum and requests"],
+)
+def test_more_traffic_is_no_latency_and_convicts_nobody(told_: list[tuple[str, float, float]]) -> None:
+    finding = told(traffic(*told_))
+    assert finding.verdict == "abstain", finding.why
+    assert "one signal" in finding.why
+
+
+@pytest.mark.parametrize("served", [COUNT, SERVED])
+def test_what_takes_longer_for_each_is_latency(served: str) -> None:
+    finding = told(traffic((SUM, 1, 4), (served, 10, 10)))
+    assert finding.verdict == "sure", finding.why
+    assert any("_sum grows" in one["text"] or "_sum counts up" in one["text"] for one in finding.ranked[0].claims)
+
+
+def test_a_metric_server_is_not_asked_for_histograms() -> None:
+    assert not [name for name in (COUNT, SUM, f"{SUM[:-4]}_bucket") if re.fullmatch(TELLING, name)]
+    assert re.fullmatch(TELLING, "http_request_duration_seconds")
