@@ -128,6 +128,9 @@ class CertificateSettings(Section):
     """SHA-256 of the certificate (DER) in hex; either this or ``san``."""
     san: str = Field(default="", pattern=r"^((dns|uri|email):[\x21-\x29\x2b-\x7e]{1,255})?$")
     """An alternative name in any certificate of ``gate.client_ca_file``: ``dns:…``, ``uri:…`` or ``email:…``."""
+    authority: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 (DER) in hex of the authority's certificate in ``gate.client_ca_file`` that must have issued it; needed beside
+    ``san`` where mappings name more than one tenant, since any authority of the file can issue any name."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -362,6 +365,12 @@ class Settings(Section):
             raise ValueError("client certificates come by gate.tls_certificate_file or gate.client_cert_proxies")
         if self.identity.certificates and self.gate.client_ca_file is None:
             raise ValueError("identity.certificates need gate.client_ca_file")
+        named = [one.name for one in self.identity.certificates if one.san and not one.authority]
+        if named and len({one.tenant for one in self.identity.certificates}) > 1:
+            raise ValueError(
+                f"identity.certificates of more than one tenant: `{named[0]}` needs `authority`, the SHA-256 of the "
+                "certificate of gate.client_ca_file that issues it; else another tenant's authority can issue its san"
+            )
         return self
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import verification
 
 from broker.errors import Unauthenticated
@@ -51,21 +52,30 @@ class Sender:
     """SHA-256 in hex."""
     san: str = ""
     """``dns:…``, ``uri:…`` or ``email:…``: one of the certificate's alternative names, letter by letter."""
+    authority: str = ""
+    """SHA-256 in hex of a certificate that its chain must go through; empty for any authority."""
 
 
 class Certificates:
     """Says who stands behind a certificate that comes without a token."""
 
     def __init__(self, authorities: bytes = b"", senders: Iterable[Sender] = ()) -> None:
-        """``authorities`` are PEM: who may issue. Raises ValueError where they cannot be read."""
+        """``authorities`` are PEM: who may issue. Raises ValueError where they cannot be read, or a sender's is not there."""
         self._senders = tuple(senders)
         issuers = x509.load_pem_x509_certificates(authorities) if authorities else []
+        for one in self._senders:
+            if one.authority not in {"", *_digests(issuers)}:
+                raise ValueError(f"identity.certificates `{one.name}`: gate.client_ca_file does not hold its authority")
         self._store = verification.Store(issuers) if issuers else None
 
     def principal(self, shown: Certificate, now_s: int) -> Principal:
         """The sender that ``shown`` is mapped to; raises ``Unauthenticated``."""
-        certificate, names = self._verified(shown, now_s)
-        found = [one for one in self._senders if (one.thumbprint or one.san) in {shown.digest, *names}]
+        certificate, names, issuers = self._verified(shown, now_s)
+        found = [
+            one
+            for one in self._senders
+            if (one.thumbprint or one.san) in {shown.digest, *names} and one.authority in {"", *issuers}
+        ]
         if len(found) != 1:
             raise Unauthenticated(
                 "the client certificate is mapped to nobody" if not found else "the client certificate is mapped twice",
@@ -84,8 +94,8 @@ class Certificates:
             key=f"{ISSUER}:{shown.thumbprint}",
         )
 
-    def _verified(self, shown: Certificate, now_s: int) -> tuple[x509.Certificate, set[str]]:
-        """The certificate with its names, if an authority issued it for clients and for now."""
+    def _verified(self, shown: Certificate, now_s: int) -> tuple[x509.Certificate, set[str], set[str]]:
+        """The certificate with its names and its issuers' digests, if an authority issued it for clients and for now."""
         if self._store is None:
             raise _invalid("there is no authority that it could be from")
         now = datetime.fromtimestamp(now_s, UTC)
@@ -95,12 +105,17 @@ class Certificates:
                 raise _invalid("its time has not begun, or is over")
             policy = verification.PolicyBuilder().store(self._store).time(now)
             policy = policy.extension_policies(ca_policy=_ISSUERS, ee_policy=_CLIENTS)
-            policy.build_client_verifier().verify(certificate, between)
-            return certificate, _names(certificate)
+            _, *issuers = policy.build_client_verifier().verify(certificate, between).chain
+            return certificate, _names(certificate), _digests(issuers)
         except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             raise _invalid("it cannot be read") from None
         except verification.VerificationError:
             raise _invalid("no authority of the gate issued it for clients") from None
+
+
+def _digests(certificates: Iterable[x509.Certificate]) -> set[str]:
+    """SHA-256 of each, in hex."""
+    return {one.fingerprint(hashes.SHA256()).hex() for one in certificates}
 
 
 def _names(certificate: x509.Certificate) -> set[str]:

@@ -27,6 +27,15 @@ client_cert_proxies = ["10.0.0.1"]
 name = "am"
 tenant = "default"
 """
+TWO_TENANTS = (
+    CERTIFICATE.replace("[[", 'client_ca_file = "ca.pem"\n[[')
+    + """san = "dns:am"
+[[identity.certificates]]
+name = "other"
+tenant = "beta"
+san = "dns:other"
+"""
+)
 
 
 def load(tmp_path: Path, text: str, **environment: str) -> config.Settings:
@@ -50,6 +59,8 @@ def load(tmp_path: Path, text: str, **environment: str) -> config.Settings:
         (CERTIFICATE + 'san = "dns:*.am"', "certificates.0.san"),
         (CERTIFICATE, "exactly one"),
         (CERTIFICATE + f'san = "dns:am"\nthumbprint = "{"0" * 64}"', "exactly one"),
+        (TWO_TENANTS, "`am` needs `authority`"),
+        (TWO_TENANTS + f'authority = "{"0" * 64}"', "`am` needs `authority`"),
         ("[identity]\nkeyset_seconds = 0", "keyset_seconds"),
         ("[web]\nattempts_per_minute_max = 0", "attempts_per_minute_max"),
     ],
@@ -58,6 +69,13 @@ def test_what_the_gate_does_not_do_cannot_be_configured(tmp_path: Path, text: st
     with pytest.raises(BadRequest, match=named) as caught:
         load(tmp_path, text)
     assert caught.value.error_code == "config.invalid"
+
+
+def test_senders_of_two_tenants_are_told_apart_by_their_authorities(tmp_path: Path) -> None:
+    authority = f'authority = "{"0" * 64}"\n'
+    text = TWO_TENANTS.replace('"dns:am"\n', '"dns:am"\n' + authority) + authority
+    assert {one.authority for one in load(tmp_path, text).identity.certificates} == {"0" * 64}
+    assert load(tmp_path, TWO_TENANTS.replace("beta", "default")).identity.certificates
 
 
 def sections() -> list[type[BaseModel]]:

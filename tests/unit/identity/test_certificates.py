@@ -137,6 +137,35 @@ def test_certificates_between_may_come_along(now: SeededClock, authority: Author
     assert asyncio.run(verifier(now, authority).authenticate(Credential(certificate=shown))).tenant == "acme"
 
 
+def test_a_name_counts_from_the_authority_that_its_mapping_says_and_from_no_other(
+    now: SeededClock, authority: Authority
+) -> None:
+    theirs = Authority("theirs", now=authority.now)
+    below = Authority("below", now=authority.now, below=theirs)
+    ours, other, between = (Certificate(one.own.der).digest for one in (authority, theirs, below))
+    issuer, files = Issuer(now), authority.own.pem + theirs.own.pem
+
+    def believing(file: bytes, *senders: Sender) -> Verifier:
+        return Verifier([issuer.profile()], issuer.fetch, now, certificates=Certificates(file, senders))
+
+    def tenant(it: Verifier, *shown: Issued) -> str:
+        first, *rest = (one.der for one in shown)
+        return asyncio.run(it.authenticate(Credential(certificate=Certificate(first, tuple(rest))))).tenant
+
+    acme, beta = Sender("am", "acme", san="dns:am.example", authority=ours), Sender("b", "beta", san="dns:b.example")
+    foreign = theirs.issue("am", names=MAPPED)
+    assert tenant(believing(files, acme, beta), authority.issue("am", names=MAPPED)) == "acme"
+    assert code(believing(files, acme, beta), Certificate(foreign.der)) == "identity.certificate_unmapped"
+    both = believing(files, acme, Sender("am2", "beta", san="dns:am.example", authority=other))
+    assert (tenant(both, authority.issue("am", names=MAPPED)), tenant(both, foreign)) == ("acme", "beta")
+    assert tenant(both, below.issue("am", names=MAPPED), below.own) == "beta"
+    nearest = Sender("am", "beta", san="dns:am.example", authority=between)
+    assert tenant(believing(files + below.own.pem, nearest), below.issue("am", names=MAPPED)) == "beta"
+    assert code(believing(files + below.own.pem, nearest), Certificate(foreign.der)) == "identity.certificate_unmapped"
+    with pytest.raises(ValueError, match="does not hold its authority"):
+        Certificates(authority.own.pem, [nearest])
+
+
 def test_a_certificate_runs_out_at_its_second(now: SeededClock, authority: Authority) -> None:
     it, shown = verifier(now, authority), Certificate(authority.issue("am", names=MAPPED, days=(-1, 1)).der)
     now.advance(24 * HOUR - 1)
