@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from agents.rules import changes, metrics, profiles, signs, states, templates
 from agents.rules.candidates import weigh
@@ -9,7 +10,7 @@ from agents.rules.changes import Change
 from agents.rules.faults import family
 from agents.rules.finding import Claim, Finding
 from agents.rules.metrics import Calm
-from agents.rules.plan import ASKED, of_servers, plan
+from agents.rules.plan import ASKED, READS_MAX, of_servers, plan
 from agents.rules.reading import Line, Series, lines, series, target
 from agents.rules.scope import COMPLAINT, ELSEWHERE, Scope, in_scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
@@ -42,6 +43,8 @@ class Material:
     counts: list[Series] = field(default_factory=list)
     """What was served."""
     read: set[str] = field(default_factory=set)
+    measured: set[str] = field(default_factory=set)
+    """Components of which a metric was read."""
     resolved: bool = False
     up: set[str] = field(default_factory=set)
     """Components whose state says that they run."""
@@ -55,6 +58,7 @@ class Material:
         for name in ("signs", "errors", "troubles", "changes", "against", "well", "calm", "over", "sums", "counts"):
             getattr(self, name).extend(getattr(one, name))
         self.read |= one.read
+        self.measured |= one.measured
         self.up |= one.up
         self.resolved |= one.resolved
 
@@ -64,8 +68,8 @@ async def investigate(view: View) -> Finding:
     scope = Scope(view.facts)
     material = Material(resolved=view.facts.resolved)
     await _read(view, await plan(view), scope, material)
-    if "metric" not in material.read:
-        await _read(view, of_servers(view), scope, material)
+    left = max(0, READS_MAX - len(material.checked))
+    await _read(view, list(islice(of_servers(view, material.measured), left)), scope, material)
     _discount(scope, material)
     material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
     heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, scope))
@@ -159,6 +163,8 @@ def _understand(scope: Scope, seen: Seen, material: Material) -> None:
     mattering = [line for line in owned if scope.matters(line.component)]
     if mattering or numbers:
         material.read.add(seen.query.signal)
+    if seen.query.signal == "metric":
+        material.measured |= {scope.owner(one.component) for one in numbers}
     material.up |= {scope.owner(name) for name, _ in up}
     material.well += [made for name, made in up if scope.matters(scope.owner(name))]
     material.well += states.texts(seen, [line for line in mattering if line.component == scope.service])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from agents.rules.view import Facts, Query, View
@@ -44,7 +45,7 @@ SERVICE_LABELS = ("service", "app")
 async def plan(view: View) -> list[Query]:
     """The reads of one investigation, in their order."""
     if LIST in view.actions:
-        return (await _recorded(view))[:READS_MAX]
+        return (await _recorded(view))[: READS_MAX - 1]
     found = [query for query in _live(view.facts) if query.action in view.actions]
     return found[:READS_MAX]
 
@@ -81,12 +82,12 @@ def _live(facts: Facts) -> Iterator[Query]:
     yield from _changes(facts, since, until)
 
 
-def of_servers(view: View) -> Iterator[Query]:
-    """What metric servers know of the same components, for where none of them tells its own metrics."""
+def of_servers(view: View, told: AbstractSet[str]) -> Iterator[Query]:
+    """What metric servers know of the same components but those in ``told``, which tell their own metrics."""
     facts = view.facts
     step = max(1, -(-(facts.until - facts.since) // POINTS_MAX))
     window: Mapping[str, Json] = {"start_s": facts.since, "end_s": facts.until, "step_s": step}
-    asked = [name for name in around(facts) if name in facts.components]
+    asked = [name for name in around(facts) if name in facts.components and name not in told]
     for server in (name for name, kind in facts.nodes.items() if kind == "prometheus" and RANGE in view.actions):
         for label, component in ((label, component) for component in asked for label in SERVICE_LABELS):
             query = f'{{__name__=~"{TELLING}",{label}={json.dumps(component)}}}'

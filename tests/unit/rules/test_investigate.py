@@ -11,7 +11,7 @@ from agents.rules import Facts, Finding, Query, Seen, investigate
 from agents.rules.candidates import Weighted
 from agents.rules.faults import FAULTS
 from agents.rules.finding import Candidate
-from agents.rules.plan import RANGE
+from agents.rules.plan import RANGE, READS_MAX
 from agents.rules.reading import Line
 from agents.rules.signs import CAUSE, Sign
 from agents.rules.verdict import changed_first
@@ -190,11 +190,21 @@ def test_where_no_component_tells_its_own_metrics_the_metric_server_is_asked_wit
     assert {one.id for one in view.asked if one.action == RANGE} == {"main"}
 
 
-def test_a_metric_server_is_not_asked_for_what_the_components_told_themselves() -> None:
+def test_a_metric_server_is_asked_only_for_what_a_component_did_not_tell_itself() -> None:
     view = MemoryView(replace(shop(), nodes={**shop().nodes, "main": "prometheus"}), leak())
     view.actions |= {RANGE}
     asyncio.run(investigate(view))
-    assert not [one for one in view.asked if one.action == RANGE]
+    asked = [one.arguments["query"] for one in view.asked if one.action == RANGE]
+    assert [query.rpartition(",")[2] for query in asked] == ['service="inventory"}', 'app="inventory"}']
+
+
+def test_however_many_metric_servers_there_are_the_reads_stay_within_their_bound() -> None:
+    servers = {f"server-{place}": "prometheus" for place in range(60)}
+    view = MemoryView(replace(shop(), nodes={**shop().nodes, **servers}), leak())
+    view.actions |= {RANGE}
+    view.answers = {key: value for key, value in leak().items() if key[0] != "local.metrics.range"}
+    asyncio.run(investigate(view))
+    assert len(view.asked) == READS_MAX
 
 
 def outside(answers: Mapping[tuple[str, str, str], Json] | None = None) -> Finding:
