@@ -1,6 +1,7 @@
 """From claims and observations to judged claims: verdict, what each is about, whether it says anything, its source. Pure."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from broker.evidence.claims import Claim
 from broker.evidence.diagnosis import Judged, Symptom
@@ -11,6 +12,7 @@ from broker.evidence.quantities import Unverifiable
 from broker.evidence.subjects import Names, Paths, about
 from broker.evidence.syntax import parse
 from broker.evidence.telling import NOT_JUDGED, Worth, matching, series_names, worth
+from broker.evidence.tracing import Found
 from broker.evidence.verdicts import VERIFIED, Finding, judge_claim
 
 SUBMISSION_VISITS_MAX = 1_000_000
@@ -38,7 +40,9 @@ def assess(
             # Bounded apart: what the others are worth changes no verdict. What is past the bound does not count.
             budget = Budget(min(spare, VISITS_MAX))
             given = budget.left
-            subjects, said = _about(claim, one, names, budget), worth(claim, one, symptom.at, budget)
+            subjects = _about(claim, one, names, budget)
+            own = partial(_shares, one, names, budget, subjects)
+            said = worth(claim, one, symptom.at, budget, own)
             rows = _metrics(claim, one, budget) - subjects
             spare -= given - max(budget.left, 0)
         parts.append((finding, subjects, said, rows))
@@ -66,3 +70,8 @@ def _metrics(claim: Claim, seen: Observation, budget: Budget) -> frozenset[str]:
         return frozenset(series_names(parse(claim.selector), seen, budget)) if seen.signal == "metric" else _NOTHING
     except Unverifiable:
         return _NOTHING
+
+
+def _shares(seen: Observation, names: Names, budget: Budget, subjects: frozenset[str], found: Found) -> bool:
+    """Whether what stands in an answer is about one of ``subjects``, too. Raises ``Unverifiable`` past the bound."""
+    return bool(subjects & about(seen, [found], names, budget))

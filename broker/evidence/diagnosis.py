@@ -187,17 +187,21 @@ def _refuted(judged: Sequence[Judged], role: str) -> bool:
 
 
 def _too_late(cause: Cause, judged: Sequence[Judged], paths: Paths, symptom: Symptom) -> bool:
-    """Whether all that dates the cause begins after the symptom, as the gate itself reads both.
+    """Whether something that dates the cause begins after the symptom, as the gate itself reads both.
 
-    What a claim shows began within an interval: the cause is late only if it surely began after the symptom surely had.
+    Each claim about the cause stands for itself: an early one excuses none that is late. What the cause predicts may come
+    later; it dates the cause by its first where nothing else does. What a claim shows began within an interval: the cause
+    is late only if it surely began after the symptom surely had.
     An agent's own ``at`` may date a symptom earlier; it excuses no cause. An earlier alert dates the symptom, too.
     """
     support = supporting(judged, cause.component)
-    causes = [one.worth.began[0] for one in support if one.claim.role != "symptom" and one.worth.began]
+    dated = [(one.claim.role, one.worth.began[0]) for one in support if one.worth.began]
+    causes = [at for role, at in dated if role == "cause"]
+    causes = causes or sorted(at for role, at in dated if role == "prediction")[:1]
     symptoms = [end for one in judged if _is_symptom(one, paths, symptom) and (end := _begun(one)) is not None]
     if symptom.at is not None:
         symptoms.append(symptom.at)
-    return bool(causes) and bool(symptoms) and min(causes) > min(symptoms) + SLACK_S
+    return bool(causes) and bool(symptoms) and max(causes) > min(symptoms) + SLACK_S
 
 
 def _is_symptom(one: Judged, paths: Paths, symptom: Symptom) -> bool:

@@ -7,7 +7,7 @@ and its limits. Pure.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,16 +83,23 @@ class Worth:
 NOT_JUDGED = Worth("claim.not_judged")
 
 
-def worth(claim: Claim, seen: Observation, since: int | None, budget: Budget) -> Worth:
-    """What a verified claim is worth in an incident whose alert began at ``since`` (unix seconds; None: unknown)."""
+def worth(
+    claim: Claim, seen: Observation, since: int | None, budget: Budget, own: Callable[[Found], bool] = lambda _: True
+) -> Worth:
+    """What a verified claim is worth in an incident whose alert began at ``since`` (unix seconds; None: unknown).
+
+    ``own``: whether a series beside what the claim looks at is of the same component.
+    """
     try:
         selector = parse(claim.selector)
-        return _worth(claim, selector, seen, since, budget)
+        return _worth(claim, selector, seen, since, budget, own)
     except Unverifiable:
         return NOT_JUDGED
 
 
-def _worth(claim: Claim, selector: Selector, seen: Observation, since: int | None, budget: Budget) -> Worth:
+def _worth(  # noqa: PLR0913, PLR0917 - one argument a part
+    claim: Claim, selector: Selector, seen: Observation, since: int | None, budget: Budget, own: Callable[[Found], bool]
+) -> Worth:
     if code := _shape(claim, selector):
         return Worth(code)
     if seen.signal in _OF_NOTHING:
@@ -102,7 +109,7 @@ def _worth(claim: Claim, selector: Selector, seen: Observation, since: int | Non
         return _of_series(claim, selector, seen, series, budget)
     if found and all(one.at is not None for one in found):
         return _of_rows(selector, seen, found, since)
-    return _of_snapshot(selector, seen, found, budget)
+    return _of_snapshot(selector, seen, found, budget, own)
 
 
 def matching(claim: Claim, selector: Selector, seen: Observation, budget: Budget) -> list[Found]:
@@ -248,22 +255,24 @@ def is_trouble(text: str) -> bool:
 # -- what is not dated --------------------------------------------------------------------------------------------------
 
 
-def _of_snapshot(selector: Selector, seen: Observation, found: Sequence[Found], budget: Budget) -> Worth:
+def _of_snapshot(
+    selector: Selector, seen: Observation, found: Sequence[Found], budget: Budget, own: Callable[[Found], bool]
+) -> Worth:
     """A state must not be what is declared to be well; a profile stands with the load beside it; a text tells of trouble."""
     if seen.well:
         asked = [(one, parse(str(one["selector"]))) for one in seen.well]
         mine = [one for one, own in asked if path_of(own) == path_of(selector)]
         ill = any(judge_claim(_well(one), seen, budget).verdict == REFUTED for one in mine)
         return Worth("" if ill else "claim.well")
-    told = bool(found) and all(_tells(one) for one in found)
+    if found and all(_tells(one) for one in found):
+        return Worth()
     if seen.signal == "trace" and not any(stage.name == "count" for stage in selector.stages):
-        series = all_series(seen.value, budget)
+        series = [points for beside, points in all_series(seen.value, budget) if own(beside)]
         changed = [one for points in series if (one := _shifted(points, counter=False, budget=budget))]
         first = min(changed, key=lambda one: one.edge, default=None)
-        began = (int(first.earliest.seconds), int(first.edge.seconds)) if first else None
-        return Worth("" if told or first else "claim.no_reference", began)
-    if told:
-        return Worth()
+        return (
+            Worth("", (int(first.earliest.seconds), int(first.edge.seconds))) if first else Worth("claim.no_reference")
+        )
     return Worth(
         "claim.not_trouble" if found and all(isinstance(one.node, str) for one in found) else "claim.no_reference"
     )

@@ -223,24 +223,28 @@ def _numeric(found: Sequence[list[Point]]) -> list[list[Point]]:
     return [sorted(one, key=lambda point: point.at) for one in numeric]
 
 
-def all_series(value: Any, budget: Budget, depth: int = 8) -> Iterator[list[Point]]:
-    """Every numeric series in an answer."""
+def all_series(
+    value: Any, budget: Budget, depth: int = 8, around: tuple[Any, ...] = ()
+) -> Iterator[tuple[Found, list[Point]]]:
+    """Every numeric series in an answer, with where it stands."""
     budget.spend(1)
     if depth == 0:
         return
+    here = (*around, value)
     if isinstance(value, list):
         if len(value) > _PAIR and _is_pair(value[0]):
-            yield from _numeric([as_points(value) or []])
+            yield from ((Found(value, around), points) for points in _numeric([as_points(value) or []]))
         else:
             for child in value:
-                yield from all_series(child, budget, depth - 1)
+                yield from all_series(child, budget, depth - 1, here)
     elif isinstance(value, Mapping):
         for child in value.values():
             times = beside(value, child) if isinstance(child, list) else []
             if times:
-                yield from _numeric([[Point(at, level) for at, level in zip(times, child, strict=True)]])
+                points = [Point(at, level) for at, level in zip(times, child, strict=True)]
+                yield from ((Found(child, here), numeric) for numeric in _numeric([points]))
             else:
-                yield from all_series(child, budget, depth - 1)
+                yield from all_series(child, budget, depth - 1, here)
 
 
 # -- the part before an instant -----------------------------------------------------------------------------------------

@@ -119,6 +119,15 @@ def test_an_instant_that_the_agent_names_excuses_no_cause_that_began_late() -> N
     assert found.missing == ("evidence.cause_after_symptom",)
 
 
+def test_an_early_claim_excuses_no_cause_that_began_late_and_what_is_predicted_may_come_later() -> None:
+    early = judged("gt", "0.2", source="early", signal="change", began=(START - 900, START - 900))
+    symptom = Symptom("storefront", START)
+    assert weighed(early, late(500, 515), symptom=symptom).missing == ("evidence.cause_after_symptom",)
+    assert weighed(early, late(500, 515, role="prediction"), symptom=symptom).verdict == "diagnosed"
+    foretold = judged("gt", "0.2", role="prediction", source="early", signal="change", began=early.worth.began)
+    assert weighed(foretold, late(500, 515), symptom=symptom).missing == ("evidence.cause_after_symptom",)
+
+
 def test_a_claim_that_counts_for_nothing_excuses_no_cause_that_began_late() -> None:
     early = judged(source="early", signal="log", began=(START - 900, START - 900), idle="claim.not_trouble")
     found = weighed(

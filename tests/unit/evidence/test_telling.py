@@ -13,7 +13,7 @@ from broker.evidence.diagnosis import weigh
 from broker.evidence.evaluate import Point
 from broker.evidence.quantities import Instant, number_of
 from broker.evidence.shifts import shift
-from broker.evidence.telling import REASONS, is_trouble
+from broker.evidence.telling import REASONS, Worth, is_trouble
 from broker.topology import Component, Graph
 from tests.unit.evidence.speech import assessed, claim, observation
 
@@ -272,12 +272,13 @@ def test_a_window_that_begins_with_the_alert_shows_nothing_new() -> None:
 
 
 def test_a_profile_stands_with_the_load_that_changed_beside_it() -> None:
-    def profile(level: float) -> Observation:
-        load = {
-            "timestamps": [BEGIN + n * 60 for n in range(20)],
-            "values": [1.0 + n % 2 / 10 for n in range(10)] + [level] * 10,
-        }
-        return replay_trace({"db_load": load, "top_wait_events": [{"name": "CPU", "db_load_avg": 3}]})
+    def load(level: float, upto: int = 10) -> dict[str, Any]:
+        steady = [1.0 + n % 2 / 10 for n in range(upto)]
+        return {"timestamps": [BEGIN + n * 60 for n in range(20)], "values": steady + [level] * (20 - upto)}
+
+    def profile(level: float, **beside: Any) -> Observation:
+        waits = [{"name": "CPU", "db_load_avg": 3}, {"name": "deadlock", "db_load_avg": 1}]
+        return replay_trace({"db_load": load(level), "top_wait_events": waits, **beside})
 
     def replay_trace(value: Any) -> Observation:
         place = {"type": "replay", "id": "case/insights", "env": "prod"}
@@ -287,6 +288,11 @@ def test_a_profile_stands_with_the_load_that_changed_beside_it() -> None:
     assert said.worth.idle == ""
     assert said.worth.began == (BEGIN + 9 * 60, BEGIN + 10 * 60), "the load that changed dates what it was spent on"
     assert idle(profile(1.05), "$.top_wait_events[*].name | first", "eq", "CPU") == "claim.no_reference"
+    # Another's load, which changed earlier, dates nothing here; what itself tells of trouble is dated by no load.
+    earlier = {"others": [{"service": "inventory", **load(9.0, upto=4)}]}
+    assert judged(profile(9.0, **earlier), "$.top_wait_events[*].name | first", "eq", "CPU").worth == said.worth
+    assert idle(profile(1.05, **earlier), "$.top_wait_events[*].name | first", "eq", "CPU") == "claim.no_reference"
+    assert judged(profile(9.0), "$.top_wait_events[*].name | last", "eq", "deadlock").worth == Worth("", None)
 
 
 @pytest.mark.parametrize(
