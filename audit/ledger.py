@@ -161,7 +161,15 @@ class Ledger:
             index, problem = self._signed.wrong
             return Check("signatures", Verdict.FAILED, f"record {index}: {problem}", index)
         said = f"{self._signed.count} signed approvals hold" if self._signed.count else "no approval had to be signed"
-        return Check("signatures", Verdict.OK, said)
+        lacks = [
+            f"{count} actions {why}"
+            for count, why in (
+                (self._signed.unproposed, "whose approval was never proposed here"),
+                (self._signed.spared, "without signed approvals, by break-glass or under another policy"),
+            )
+            if count
+        ]
+        return Check("signatures", Verdict.ATTENTION if lacks else Verdict.OK, "; ".join([said, *lacks]))
 
     def _payload_verdict(self) -> Check:
         total = len(self._commits)

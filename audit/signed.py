@@ -81,15 +81,21 @@ def holds(key: bytes, authenticator_data: bytes, client_data: bytes, value: byte
 
 @dataclass(slots=True)
 class Signatures:
-    """State over the records of one log: keys as they came and went, and what is wrong with a signed review."""
+    """State over the records of one log: keys as they came and went, and what is wrong with a signed review or without it."""
 
     count: int = 0
+    unproposed: int = 0
+    """Actions whose approval was never proposed in this log."""
+    spared: int = 0
+    """Actions that lack signed approvals of their proposal, and say why: a break-glass, or another policy."""
     wrong: tuple[int, str] | None = None
     _keys: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     """Credential -> public key and owner, of those registered."""
     _ready: set[str] = field(default_factory=set)
-    _owed: set[str] = field(default_factory=set)
-    """Approvals that policy wants signed."""
+    _wanted: dict[str, tuple[int, object]] = field(default_factory=dict)
+    """Approval -> how many signed approvals policy wants, and which policy."""
+    _given: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Approval and request digest -> who approved with a signature."""
 
     def take(self, index: int, record: Mapping[str, Plain]) -> None:
         """Read the next record."""
@@ -97,14 +103,18 @@ class Signatures:
         approval = _group(body.get("approval"))
         if record["kind"] == "authenticator":
             self._authenticator(index, _group(body["authenticator"]), _group(body["actor"]))
-        elif record["kind"] == "proposal" and approval.get("signature") is True:
-            self._owed.add(str(approval["id"]))
+        elif record["kind"] == "proposal":
+            quorum = approval.get("quorum")
+            signed = max(1, quorum if isinstance(quorum, int) else 1) if approval.get("signature") is True else 0
+            self._wanted[str(approval.get("id"))] = signed, _policy(body)
         elif record["kind"] == "review":
             if "signature" in body:
                 self.count += 1
                 self._review(index, record, _group(body["signature"]))
-            elif approval.get("verdict") == "approve" and str(approval.get("id")) in self._owed:
+            elif approval.get("verdict") == "approve" and self._wanted.get(str(approval.get("id")), (0, ""))[0]:
                 self._note(index, "approves without the signature that policy wants")
+        elif record["kind"] == "intent" and "id" in approval:
+            self._intent(index, body, approval)
 
     def _authenticator(self, index: int, told: Mapping[str, Plain], actor: Mapping[str, Plain]) -> None:
         credential, verb = str(told["credential"]), str(told["verb"])
@@ -121,6 +131,21 @@ class Signatures:
         elif verb == "removed":
             self._ready.discard(credential)
 
+    def _intent(self, index: int, body: Mapping[str, Plain], approval: Mapping[str, Plain]) -> None:
+        """An action begins with as many signed approvals of exactly this request as its proposal wants."""
+        name = str(approval["id"])
+        if name not in self._wanted:
+            self.unproposed += 1
+            return
+        wanted, policy = self._wanted[name]
+        given = len(self._given.get((name, str(approval.get("digest"))), ()))
+        if given >= wanted:
+            return
+        if "breakglass" in body or _policy(body) != policy:
+            self.spared += 1
+        else:
+            self._note(index, f"begins with {given} of {wanted} signed approvals that policy wants")
+
     def _review(self, index: int, record: Mapping[str, Plain], told: Mapping[str, Plain]) -> None:
         credential = str(told.get("credential"))
         known = self._keys.get(credential)
@@ -134,6 +159,9 @@ class Signatures:
             return
         other = "its authenticator is another person's" if known[1] != statement["reviewer"] else ""
         self._note(index, other or _problem(known[0], told, challenge(statement)))
+        if statement["verdict"] == "approve":
+            answered = str(statement["approval"]), str(statement["request"])
+            self._given.setdefault(answered, set()).add(str(statement["reviewer"]))
 
     def _note(self, index: int, problem: str) -> None:
         if problem and self.wrong is None:
@@ -155,6 +183,11 @@ def _problem(key: bytes, told: Mapping[str, Plain], expected: bytes) -> str:
     if data[32] & (_PRESENT | _VERIFIED) != _PRESENT | _VERIFIED:
         return "the authenticator did not verify its user"
     return "" if holds(key, data, client, _bytes(told.get("value"))) else "its signature does not hold"
+
+
+def _policy(body: Mapping[str, Plain]) -> object:
+    """Digest of the policy that a record's decision rests on."""
+    return _group(body.get("decision")).get("policy_digest")
 
 
 def _group(value: object) -> dict[str, Plain]:

@@ -11,7 +11,8 @@
  9. Every record carries its number, its log and the hash of the record before it.        chain
 10. Every stream (session, incident) is numbered without a gap.                           streams
 11. Every intent has an outcome.                                                          intents
-12. Every approval that policy wants signed is signed, by an authenticator in force.          signatures
+12. Every approval that policy wants signed is signed, by an authenticator in force, and every action that
+    rests on one has as many before it begins as its proposal says.                       signatures
 13. Every payload given fits its commitment; erased ones are named.                       payloads
 
 A property for which nothing was given from outside says `not checked`: a log's own key cannot prove that nobody

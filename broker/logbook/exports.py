@@ -32,6 +32,8 @@ BUNDLE_RECORDS_MAX = 20_000
 HOLD_SECONDS = 120
 TOLD_EVERY = 5_000
 """Records after which progress is written down."""
+_RESTING = ("intent", "review")
+"""Kinds of records that mean nothing without the approval behind them."""
 _NAMES = {"jsonl": "records.jsonl", "csv": "records.csv", "bundle": "bundle.tar"}
 
 
@@ -47,8 +49,8 @@ class _Made:
     first: int = -1
     last: int = -1
     kinds: frozenset[str] = frozenset()
-    reviews: list[Mapping[str, Any]] = field(default_factory=list)
-    """Records of reviews among them."""
+    approvals: set[str] = field(default_factory=set)
+    """Approvals that the actions and reviews among them rest on; gathered for a bundle only."""
 
 
 class Exports:
@@ -192,14 +194,15 @@ class Exports:
             made.last = found[-1][0].seq
             made.entries += len(found)
             made.kinds |= {line.kind for _, line in found}
-            made.reviews += [entry.record for entry, line in found if line.kind == "review"]
+            if row.form == "bundle":
+                made.approvals |= {line.approval for _, line in found if line.kind in _RESTING and line.approval}
         if out[0].tell() > BYTES_MAX or (row.form == "bundle" and made.entries > BUNDLE_RECORDS_MAX):
             raise _TooMuch("export.too_large")
 
     async def _bundle(self, claimed: Claimed, row: ExportRow, made: _Made, folder: Path) -> None:
         """Proofs under one checkpoint, the manifest, the verifier and the page for the auditor."""
-        behind = {one.seq: one.encoded for one in await self._behind(row.tenant, made.reviews)}
-        (folder / bundle.SIGNING).write_bytes(b"".join(behind[seq] + b"\n" for seq in sorted(behind)))
+        with (folder / bundle.SIGNING).open("wb") as signing:
+            await self._behind(claimed, row, made, signing)
         note = await self._records.checkpoint(row.tenant)
         size = int(note.split("\n")[1])
         for records, proofs in ((bundle.ENTRIES, bundle.PROOFS), (bundle.SIGNING, bundle.SIGNING_PROOFS)):
@@ -210,19 +213,38 @@ class Exports:
                     await self._still(claimed, row, row.last, made)
         bundle.finish(folder, note, str(self._records.verifier(row.tenant)), row.query, made.entries)
 
-    async def _behind(self, tenant: str, reviews: Sequence[Mapping[str, Any]]) -> list[Entry]:
-        """What these reviews answer, and the life of each security key that signed one: all that their check needs."""
-        found = [await self._records.told(tenant, about) for about in {str(one["about"]) for one in reviews}]
-        proposals = [one[0] for one in found if one is not None]
-        used = {one["body"]["signature"]["credential"] for one in reviews if "signature" in one["body"]}
-        keys, after = [], -1
-        while used and (page := await self._keys(tenant, after)):
-            keys += [one for one in page if _credential(one) in used]
-            after = page[-1].seq
-        return proposals + keys
+    async def _behind(self, claimed: Claimed, row: ExportRow, made: _Made, out: IO[bytes]) -> None:
+        """What the approvals rest on: proposals, all answers, and the life of each security key that signed one.
 
-    async def _keys(self, tenant: str, after: int) -> list[Entry]:
-        return await self._records.entries(tenant, after=after, limit=PAGE, kinds=["authenticator"])
+        Only ids are kept, and the records are written as they come.
+        """
+        used: set[str] = set()
+        async for body, _ in self._of_kinds(claimed, row, made, ["review"]):
+            if body["approval"]["id"] in made.approvals and "signature" in body:
+                used.add(body["signature"]["credential"])
+        async for body, encoded in self._of_kinds(claimed, row, made, ["proposal", "review", "authenticator"]):
+            asked, key = body.get("approval", {}).get("id"), body.get("authenticator", {}).get("credential")
+            if asked in made.approvals or key in used:
+                out.write(encoded + b"\n")
+            if out.tell() > BYTES_MAX:
+                raise _TooMuch("export.too_large")
+
+    async def _of_kinds(
+        self, claimed: Claimed, row: ExportRow, made: _Made, kinds: list[str]
+    ) -> AsyncIterator[tuple[Mapping[str, Any], bytes]]:
+        """Bodies and bytes of these records, up to the last that there was; none where no approval was gathered."""
+        after = -1
+        while made.approvals and (
+            page := await self._records.entries(row.tenant, after=after, limit=PAGE, kinds=kinds)
+        ):
+            for entry in page:
+                if entry.seq < row.last:
+                    body: Any = entry.record["body"]
+                    yield body, entry.encoded
+            after = page[-1].seq
+            if after >= row.last:
+                return
+            await self._still(claimed, row, row.last, made)
 
     async def _keep(self, row: ExportRow, path: Path) -> str:
         """Put the bytes where every replica finds them; their SHA-256."""
@@ -256,12 +278,6 @@ class Exports:
             await self._store.write(
                 lambda c, t=tenant, e=export: rows.change(c, t, e, state="expired", changed_at=now)  # type: ignore[misc]
             )
-
-
-def _credential(entry: Entry) -> str:
-    """The security key that a record of the kind ``authenticator`` is about."""
-    body: Any = entry.record["body"]
-    return str(body["authenticator"]["credential"])
 
 
 def _shown(row: ExportRow) -> dict[str, Json]:

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from audit import canonical, merkle
 from audit.checkpoint import Checkpoint
 from audit.note import Note, Signature, verifier
+from audit.record import read
+from audit.signed import Signatures
 from broker.cli import main as wicketgate
 from broker.logbook import bundle
 from tests.e2e.test_exports import _file, _made, _verify
@@ -30,6 +32,8 @@ from tests.sim.authenticator import SoftwareKey, raw, text
 from tests.sim.world import World
 
 Change = Callable[[Any], None]
+ACTIONS = "actions"
+"""Beside the bundle: one of the same actions' intents alone."""
 Made = tuple[Path, str, list[bytes]]
 """The unpacked bundle, the log's key, and every leaf of the log."""
 
@@ -50,18 +54,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A bundle of one action's records, with an approval signed by ES256 and one by EdDSA."""
     folder = tmp_path_factory.mktemp("export")
 
-    async def main() -> tuple[bytes, list[bytes]]:
+    async def main() -> tuple[Mapping[str, bytes], list[bytes]]:
         async with critical(folder) as it:
             await _approved(it, "security", "ES256")
             await _approved(it, "deputy", "EdDSA")
             auditor = await it.person("auditor")
-            export = (await _made(it, auditor, form="bundle", action="local.process.restart"))["export"]
+            found = {}
+            for name, kinds in (("bundle", []), (ACTIONS, ["intent"])):
+                export = await _made(it, auditor, form="bundle", action="local.process.restart", kinds=kinds)
+                found[name] = await _file(it, auditor, export["export"])
             leaves = [entry.encoded for entry in await it.gate.log.read("default", after=-1, limit=500)]
-            return await _file(it, auditor, export), leaves
+            return found, leaves
 
-    content, leaves = asyncio.run(main())
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        tar.extractall(folder / "bundle", filter="data")
+    found, leaves = asyncio.run(main())
+    for name, content in found.items():
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            tar.extractall(folder / name, filter="data")
     return folder / "bundle", (folder / "data" / "log.vkey").read_text().strip(), leaves
 
 
@@ -77,12 +85,12 @@ def rewritten(made: Made, folder: Path, change: Change) -> subprocess.CompletedP
         record = json.loads(leaf)
         change(record)
         changed.append(canonical.encode(record))
-    read = merkle.reader_of([merkle.leaf_hash(leaf) for leaf in changed])
+    hashes = merkle.reader_of([merkle.leaf_hash(leaf) for leaf in changed])
     private, name = Ed25519PrivateKey.generate(), json.loads(leaves[0])["log"]
     key = verifier(name, private.public_key().public_bytes_raw())
 
     def note_of(size: int) -> str:
-        body = Checkpoint(name, size, merkle.root(size, read)).text()
+        body = Checkpoint(name, size, merkle.root(size, hashes)).text()
         return str(Note(body, (Signature(name, key.key_id, private.sign(body.encode())),)))
 
     folder.mkdir()
@@ -90,10 +98,20 @@ def rewritten(made: Made, folder: Path, change: Change) -> subprocess.CompletedP
     for records, proofs in ((bundle.ENTRIES, bundle.PROOFS), (bundle.SIGNING, bundle.SIGNING_PROOFS)):
         numbers = [record["seq"] for record in lines(source / records)]
         (folder / records).write_bytes(b"".join(changed[seq] + b"\n" for seq in numbers))
-        paths = [bundle.proof_line(seq, merkle.inclusion(seq, len(changed), read)) for seq in numbers]
+        paths = [bundle.proof_line(seq, merkle.inclusion(seq, len(changed), hashes)) for seq in numbers]
         (folder / proofs).write_bytes(b"".join(paths))
     bundle.finish(folder, note_of(len(changed)), str(key), {}, len(lines(folder / bundle.ENTRIES)))
     return _verify(folder, "--vkey", str(key))
+
+
+def actions(change: Callable[[dict[str, Any]], Any]) -> Change:
+    """Change the bodies of actions that rest on an approval."""
+
+    def of(record: Any) -> None:
+        if record["kind"] == "intent" and "approval" in record["body"]:
+            change(record["body"])
+
+    return of
 
 
 def reviews(change: Callable[[dict[str, Any]], Any]) -> Change:
@@ -153,6 +171,10 @@ FORGED: Mapping[str, tuple[Change, str]] = {
         reviews(lambda body: body["approval"].update(reviewers=["per_" + "0" * 32])),
         "its security key is another person's",
     ),
+    "another action": (
+        actions(lambda body: body["approval"].update(digest="0" * 64)),
+        "begins with 0 of 1 signed approvals that policy wants",
+    ),
     "no signature": (
         reviews(lambda body: body.pop("signature")),
         "approves without the signature that policy wants",
@@ -204,6 +226,68 @@ def test_what_an_approval_rests_on_cannot_be_left_out(made: Made, tmp_path: Path
     assert (done.returncode, "its security key was not in force" in done.stdout) == (7, True), done.stdout
 
 
+def without(made: Made, folder: Path, *kinds: str) -> subprocess.CompletedProcess[str]:
+    """Verify the bundle without its records of these kinds, as one who leaves them out makes it."""
+    copied(made, folder)
+    for records, proofs in ((bundle.ENTRIES, bundle.PROOFS), (bundle.SIGNING, bundle.SIGNING_PROOFS)):
+        keep = [record["kind"] not in kinds for record in lines(folder / records)]
+        for name in (records, proofs):
+            content = (folder / name).read_bytes().splitlines(keepends=True)
+            (folder / name).write_bytes(b"".join(line for line, kept in zip(content, keep, strict=True) if kept))
+    resealed(folder, entries=len(lines(folder / bundle.ENTRIES)))
+    return _verify(folder, "--vkey", made[1])
+
+
+def test_actions_alone_bring_the_approvals_that_they_rest_on(made: Made) -> None:
+    folder = made[0].with_name(ACTIONS)
+    assert {record["kind"] for record in lines(folder / bundle.ENTRIES)} == {"intent"}
+    assert {record["kind"] for record in lines(folder / bundle.SIGNING)} == {"proposal", "review", "authenticator"}
+    done = _verify(folder, "--vkey", made[1])
+    assert (done.returncode, "signatures: ok - 2 signed approvals hold" in done.stdout) == (0, True), done.stdout
+
+
+@pytest.mark.parametrize("name", ["bundle", ACTIONS])
+def test_an_action_whose_signed_approval_is_missing_is_found(made: Made, tmp_path: Path, name: str) -> None:
+    of = (made[0].with_name(name), made[1], made[2])
+    done = without(of, tmp_path / "b", "review")
+    assert (done.returncode, "begins with 0 of 1 signed approvals" in done.stdout) == (7, True), done.stdout
+    done = without(of, tmp_path / "c", "review", "proposal")
+    assert (done.returncode, "what was proposed is not here" in done.stdout) == (7, True), done.stdout
+    assert "no approval here had to be signed" not in done.stdout
+
+
+def test_outcomes_of_actions_that_are_not_here_are_counted_as_unchecked(made: Made, tmp_path: Path) -> None:
+    done = without(made, tmp_path / "b", "intent", "review")
+    assert (done.returncode, "actions: NOT CHECKED - 2 outcomes" in done.stdout) == (0, True), done.stdout
+
+
+def spared(body: Any) -> None:
+    body["approval"]["digest"] = "0" * 64
+    body["breakglass"] = {"id": "bgl_1", "verb": "used"}
+
+
+def test_an_action_that_break_glass_spared_its_approval_is_told(made: Made, tmp_path: Path) -> None:
+    done = rewritten(made, tmp_path / "b", actions(spared))
+    assert (done.returncode, "approvals: attention - 2 actions" in done.stdout) == (0, True), done.stdout
+
+
+def test_the_whole_logs_verifier_finds_an_action_without_its_signed_approval(made: Made) -> None:
+    def found(*kinds: str) -> Signatures:
+        signed = Signatures()
+        for index, leaf in enumerate(made[2]):
+            record = read(leaf)
+            if record["kind"] not in kinds:
+                signed.take(index, record)
+        return signed
+
+    whole = found()
+    assert (whole.wrong, whole.count, whole.unproposed, whole.spared) == (None, 2, 0, 0)
+    wrong = found("review").wrong
+    assert wrong is not None
+    assert wrong[1] == "begins with 0 of 1 signed approvals that policy wants"
+    assert found("proposal").unproposed == 2
+
+
 def copied(made: Made, folder: Path) -> Path:
     """The bundle again, to be changed."""
     folder.mkdir()
@@ -212,9 +296,9 @@ def copied(made: Made, folder: Path) -> Path:
     return folder
 
 
-def resealed(folder: Path) -> None:
+def resealed(folder: Path, **told: Any) -> None:
     """Write the digests of the manifest anew, as a forger would."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text()) | told
     manifest["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in manifest["files"]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
