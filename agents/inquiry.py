@@ -87,12 +87,13 @@ class Inquiry:
         self._reads = Reads(case)
         self._hypotheses: list[Hypothesis] = []
         self._submissions = 0
-        self._components = case.facts.components
-        components = list(self._components) or [case.facts.service]
+        facts = case.facts
+        # The affected service can be at fault whatever its type, as for the gate's judge.
+        self._components = {**facts.components, facts.service: facts.nodes.get(facts.service, "service")}
         propose = LoopTool(
             "propose",
             "State your hypotheses; the query that would refute each is run at once.",
-            hypotheses.schema(components, self._reads.names),
+            hypotheses.schema(list(self._components), self._reads.names),
             self._propose,
         )
         submit = LoopTool("submit", "Submit the leader and its claims to the gate.", SUBMIT_SCHEMA, self._submit)

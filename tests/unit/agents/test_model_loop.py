@@ -9,7 +9,7 @@ import pytest
 
 from agents.asking import Budget, Price
 from demo.wire import Answer
-from tests.sim.incident_gate import INCIDENT, IncidentGate, incident_gate
+from tests.sim.incident_gate import INCIDENT, IncidentGate, incident, incident_gate
 from tests.sim.thinking import (
     WINDOW,
     answers,
@@ -71,6 +71,18 @@ def test_the_model_proposes_reads_submits_and_survives_the_skeptic() -> None:
     assert gate.diagnosed[1]["claims"][2]["role"] == "prediction"
     assert body["model_calls"] == len(gate.thought) == 4
     assert len(told.of("said")) == 4
+
+
+@pytest.mark.parametrize("nodes", [{"checkout": "project", "payments": "process"}, {"payments": "process"}])
+def test_the_affected_service_may_be_named_whatever_the_topology_knows_it_as(nodes: Mapping[str, str]) -> None:
+    told = [{"id": name, "type": kind, "env": "prod", "owners": []} for name, kind in nodes.items()]
+    with incident_gate(**READS) as gate:
+        gate.detail = incident(topology={"nodes": told, "edges": [["checkout", "payments"]]})
+        gate.think = diligent
+        work(gate)
+    [propose] = [one for one in gate.thought[0]["tools"] if one["name"] == "propose"]
+    named = propose["input_schema"]["properties"]["hypotheses"]["items"]["properties"]["component"]["enum"]
+    assert named == ["payments", "checkout"]
 
 
 def test_a_false_claim_is_refuted_by_the_gate_and_the_model_mends_it() -> None:
