@@ -5,6 +5,7 @@ To be the thief of the log's key, the test writes the tree anew over changed rec
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -21,11 +22,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import canonical, merkle
 from audit.checkpoint import Checkpoint
+from audit.log import Log
 from audit.note import Note, Signature, verifier
 from audit.record import read
 from audit.signed import Signatures
 from broker.cli import main as wicketgate
-from broker.logbook import bundle
+from broker.logbook import bundle, exports
+from broker.work import Work
 from tests.e2e.test_exports import _file, _made, _verify
 from tests.e2e.test_signed_approvals import asked, critical, ready, waiting
 from tests.sim.authenticator import SoftwareKey, raw, text
@@ -49,6 +52,33 @@ async def _approved(it: World, name: str, kind: Any) -> None:
     assert (await it.outcome(await it.person("oncall"), wants["action_id"])).json()["status"] == "done"
 
 
+@contextlib.contextmanager
+def watched() -> Iterator[dict[str, int]]:
+    """What making an export costs, with two records a page: renewals of its hold, payloads opened, approvals kept."""
+    cost, gathered = {"renewals": 0, "payloads": 0}, []
+    renew, opened, new = Work.renew, Log.payload, exports._Made
+
+    def renewed(*given: Any, **named: Any) -> Any:
+        cost["renewals"] += 1
+        return renew(*given, **named)
+
+    def payload(*given: Any) -> Any:
+        cost["payloads"] += 1
+        return opened(*given)
+
+    def begun() -> Any:
+        gathered.append(new())
+        return gathered[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Work, "renew", renewed)
+        patch.setattr(Log, "payload", payload)
+        patch.setattr(exports, "_Made", begun)
+        patch.setattr(exports, "PAGE", 2)
+        yield cost
+    cost["approvals"] = sum(len(one.approvals) for one in gathered)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A bundle of one action's records, with an approval signed by ES256 and one by EdDSA."""
@@ -60,9 +90,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             await _approved(it, "deputy", "EdDSA")
             auditor = await it.person("auditor")
             found = {}
-            for name, kinds in (("bundle", []), (ACTIONS, ["intent"])):
-                export = await _made(it, auditor, form="bundle", action="local.process.restart", kinds=kinds)
+            for name, form, kinds in (
+                (ACTIONS, "bundle", ["intent"]),
+                ("lines", "jsonl", []),
+                ("bundle", "bundle", []),
+            ):
+                with watched() as cost:
+                    export = await _made(it, auditor, form=form, action="local.process.restart", kinds=kinds)
+                (folder / f"{name}.cost").write_text(json.dumps(cost))
                 found[name] = await _file(it, auditor, export["export"])
+            assert found.pop("lines")
             leaves = [entry.encoded for entry in await it.gate.log.read("default", after=-1, limit=500)]
             return found, leaves
 
@@ -71,6 +108,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             tar.extractall(folder / name, filter="data")
     return folder / "bundle", (folder / "data" / "log.vkey").read_text().strip(), leaves
+
+
+def test_an_export_keeps_ids_alone_opens_no_payload_and_holds_its_work_page_by_page(made: Made) -> None:
+    cost = {name: json.loads(made[0].with_name(f"{name}.cost").read_text()) for name in ("lines", ACTIONS, "bundle")}
+    assert (cost["lines"]["approvals"], cost[ACTIONS]["approvals"]) == (0, 2)
+    pages = len(lines(made[0] / bundle.SIGNING)) // 2
+    assert cost["bundle"]["renewals"] >= pages > 2, cost
+    assert cost["bundle"]["payloads"] == 0, cost
 
 
 def lines(path: Path) -> list[Any]:
