@@ -1,7 +1,8 @@
 """Lines that name a fault: one table of general wording, and how a match becomes a sign with its claim.
 
 The wording is that of the systems themselves (Kubernetes' reasons and events, PostgreSQL's and the resolver's messages,
-runtimes' errors); some of it was seen in single recorded cases, or is the demo's own, as README.md tells. A ``cause`` names what is wrong; a ``symptom`` only says that something is.
+runtimes' errors); some of it was seen in single recorded cases, or is the demo's own, as README.md tells. A ``cause``
+names what is wrong; a ``symptom`` only says that something is.
 Documents (signal ``config``) are not read for signs: a runbook names every fault there is.
 """
 
