@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
 from broker.errors import BadRequest, NotFound
@@ -20,6 +21,7 @@ from broker.policy.compare import compare, readable
 from broker.policy.engine import NOT_LOADED, unavailable
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.policy.trial import Trial, Trying
+from broker.telemetry import Telemetry
 
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 Kept = TypeVar("Kept")
@@ -38,8 +40,17 @@ TEXT_CHARACTERS = 400_000
 class PolicyActs:
     """Acts by name; ``acts.Acts`` runs them beside its own."""
 
-    def __init__(self, *, policy: PolicyDecisionPoint, bundles: ActivationRows, kills: KillSwitch, asks: Asks) -> None:
+    def __init__(
+        self,
+        *,
+        policy: PolicyDecisionPoint,
+        bundles: ActivationRows,
+        kills: KillSwitch,
+        asks: Asks,
+        telemetry: Telemetry,
+    ) -> None:
         """``kills`` knows the operator's tenant."""
+        self._crashed = partial(telemetry.crash, "policy.trial")
         self._policy = policy
         self._bundles = bundles
         self._kills = kills
@@ -179,7 +190,7 @@ class PolicyActs:
         trying = self._trials.get(bundle.digest)
         if trying is None:
             asks = self._asks(principal, bundle)
-            trying = Trying(bundle, seconds=TRIAL_SECONDS, asks=asks, places=self._places)
+            trying = Trying(bundle, seconds=TRIAL_SECONDS, asks=asks, crashed=self._crashed, places=self._places)
             oldest = _keep(self._trials, bundle.digest, trying, TRIALS_KEPT)
             if oldest is not None:
                 await oldest.aclose()

@@ -5,7 +5,7 @@ has the bounds of a decision, the whole has a bound by the clock, and what was n
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,6 +48,22 @@ class Case:
     detail: str = ""
 
 
+class Stands(StrEnum):
+    """How far a trial came."""
+
+    UNDER_WAY = "under_way"
+    """What was not reached yet may be later."""
+    COMPLETE = "complete"
+    """Everything was reached."""
+    REFUSED = "refused"
+    """The engine does not take the bundle, now or later: nothing was run."""
+    BROKEN = "broken"
+    """The gate's engine failed."""
+    TIME = "time"
+    """Its time was over before everything was reached."""
+    STOPPED = "stopped"
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What came of it. ``findings`` are the load gate's, empty where it takes the bundle; ``answers`` are to the asks.
@@ -61,10 +77,7 @@ class Trial:
     findings: tuple[str, ...]
     cases: tuple[Case, ...]
     answers: Mapping[str, Mapping[str, Json]]
-    whole: bool
-    """Whether everything was reached."""
-    under_way: bool
-    """Whether it still runs; what was not reached yet may be later."""
+    stands: Stands
 
 
 class Trying:
@@ -76,16 +89,27 @@ class Trying:
         *,
         seconds: float,
         asks: Mapping[str, Mapping[str, Json]],
+        crashed: Callable[[BaseException], None],
         places: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
-        """Begin; in at most ``seconds`` from when it has one of ``places``. ``asks`` are inputs that the bundle answers."""
+        """Begin; in at most ``seconds`` from when it has one of ``places``. ``asks`` are inputs that the bundle answers.
+
+        ``crashed`` is told what broke it while nobody looked.
+        """
         self._bundle = bundle
+        self._crashed = crashed
+        self._looking = 0
         self._found = _Found(bundle.content)
         self._task = asyncio.create_task(self._run(seconds, asks, places or nullcontext()))
+        self._task.add_done_callback(self._unseen)
 
     async def seen(self, seconds: float) -> Trial:
         """What is known when it has ended, or after ``seconds``; raises what broke it."""
-        await asyncio.wait((self._task,), timeout=seconds)
+        self._looking += 1
+        try:
+            await asyncio.wait((self._task,), timeout=seconds)
+        finally:
+            self._looking -= 1
         if self._task.done() and not self._task.cancelled():
             self._task.result()
         found = self._found
@@ -96,19 +120,29 @@ class Trying:
             findings=tuple(found.findings),
             cases=tuple(found.cases.values()),
             answers=dict(found.answers),
-            whole=found.whole,
-            under_way=not self._task.done(),
+            stands=self._stands(),
         )
 
     @property
     def fell_short(self) -> bool:
-        """Whether it ended without having reached everything."""
-        return self._task.done() and not self._found.whole
+        """Whether it ended with more to learn: another one may come further."""
+        return self._stands() in {Stands.BROKEN, Stands.TIME, Stands.STOPPED}
 
     async def aclose(self) -> None:
         """Stop it; its workers end."""
         self._task.cancel()
         await asyncio.wait((self._task,))
+
+    def _stands(self) -> Stands:
+        if not self._task.done():
+            return Stands.UNDER_WAY
+        if self._task.cancelled():
+            return Stands.STOPPED
+        return Stands.BROKEN if self._task.exception() else self._found.ended
+
+    def _unseen(self, task: asyncio.Task[None]) -> None:
+        if not self._looking and not task.cancelled() and (error := task.exception()) is not None:
+            self._crashed(error)
 
     async def _run(
         self, seconds: float, asks: Mapping[str, Mapping[str, Json]], places: AbstractAsyncContextManager[object]
@@ -127,7 +161,8 @@ class _Found:
         self.findings: list[str] = []
         self.cases: dict[tuple[str, str, str], Case] = {}
         self.answers: dict[str, Mapping[str, Json]] = {}
-        self.whole = False
+        self.ended = Stands.TIME
+        """What it comes to when it ends here."""
 
     async def run(self, bundle: Bundle, asks: Mapping[str, Mapping[str, Json]]) -> None:
         """The load gate, goldens and asks on one engine, unit tests on another that has them too."""
@@ -139,6 +174,7 @@ class _Found:
             engine = await RegorusHost().start(bundle)
         except (BadRequest, PolicyUnavailable) as error:
             self.findings.append(error.detail)
+            self.ended = Stands.REFUSED if isinstance(error, BadRequest) else Stands.BROKEN
             return
         try:
             for golden in goldens:
@@ -149,7 +185,7 @@ class _Found:
         finally:
             await engine.aclose()
         await self._unit_tests(bundle)
-        self.whole = True
+        self.ended = Stands.COMPLETE
 
     def _listed(self) -> list[Golden]:
         """The goldens, each on the list before anything runs."""

@@ -117,6 +117,7 @@ class Wiring(Rooms):
             bundles=self.bundles,
             kills=self.kills,
             asks=self._asks,
+            telemetry=self.telemetry,
         )
 
     def _asks(self, principal: Principal, bundle: Bundle) -> Mapping[str, Mapping[str, Json]]:

@@ -85,6 +85,12 @@ def test_results_are_run_and_a_broken_golden_a_false_test_and_a_lock_out_show(
                 assert "tier is 0, expected 1" in bad.replace("&#39;", "'")
                 assert "data.broker.main_test.test_that_is_false" in bad
                 assert f"wicketgate policy rollback --offline {bundle.digest}" in bad, "nobody could go back under it"
+                unfit = {"broker/main/main.rego": ("", "\nunfit if {\n")}
+                bundle = built(it, folder_of(tmp_path / "unfit", unfit), "7000000003")
+                await it.gate.bundles.keep_bundle(bundle.digest, bundle.archive, bundle.signature)
+                refused = (await security.open(f"{PAGE}/{bundle.digest}/results")).text
+                assert "The engine does not take this bundle" in refused
+                assert "Time ran out" not in refused
 
     asyncio.run(main())
 

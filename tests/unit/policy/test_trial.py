@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from broker.policy.bundle import Bundle, build_bundle
-from broker.policy.trial import Ended, Trial, Trying
+from broker.policy.trial import Ended, Stands, Trial, Trying
 from tests.unit.policies.engines import POLICIES
 
 GOOD = 'package broker.main_test\n\nimport data.broker.main\n\ntest_unknown_is_denied if {\n\tmain.decision.effect == "deny" with input as {}\n}\n'
@@ -13,7 +15,11 @@ GOOD = 'package broker.main_test\n\nimport data.broker.main\n\ntest_unknown_is_d
 
 async def try_out(bundle: Bundle, *, seconds: float, asks: Any) -> Trial:
     """To its end."""
-    return await Trying(bundle, seconds=seconds, asks=asks).seen(seconds + 60)
+    return await Trying(bundle, seconds=seconds, asks=asks, crashed=unexpected).seen(seconds + 60)
+
+
+def unexpected(error: BaseException) -> None:
+    raise AssertionError from error
 
 
 def by_name(trial: Any) -> dict[str, Any]:
@@ -25,7 +31,7 @@ def test_goldens_and_unit_tests_are_run_and_a_broken_one_is_seen(run: Any, folde
     trial = run(try_out(build("1"), seconds=20, asks={}))
     cases = by_name(trial)
     assert trial.findings == ()
-    assert trial.whole
+    assert trial.stands is Stands.COMPLETE
     assert cases["data.broker.main_test.test_unknown_is_denied"].ended is Ended.PASSED
     wrong = cases["data.broker.main_test.test_wrong"]
     assert (wrong.ended, wrong.file, wrong.line) == (Ended.FAILED, "broker/main/main_test.rego", 9)
@@ -56,7 +62,7 @@ def test_a_test_file_that_does_not_parse_and_one_that_never_ends_are_failures_no
 
 def test_what_time_did_not_reach_is_called_not_run(run: Any, build: Any) -> None:
     trial = run(try_out(build("1"), seconds=0.0, asks={}))
-    assert not trial.whole
+    assert trial.stands is Stands.TIME
     assert trial.cases
     assert {one.ended for one in trial.cases} == {Ended.NOT_RUN}
 
@@ -64,19 +70,57 @@ def test_what_time_did_not_reach_is_called_not_run(run: Any, build: Any) -> None
 def test_a_trial_runs_on_when_nobody_waits_and_each_look_says_how_far_it_is(run: Any, build: Any) -> None:
     async def main() -> None:
         place = asyncio.Semaphore(0)
-        trying = Trying(build("1"), seconds=20, asks={}, places=place)
+        trying = Trying(build("1"), seconds=20, asks={}, crashed=unexpected, places=place)
         first = await trying.seen(0.0)
-        assert (first.under_way, first.whole, trying.fell_short) == (True, False, False)
+        assert (first.stands, trying.fell_short) == (Stands.UNDER_WAY, False)
         place.release()
         last = await trying.seen(60)
-        assert (last.under_way, last.whole, trying.fell_short) == (False, True, False)
+        assert (last.stands, trying.fell_short) == (Stands.COMPLETE, False)
         assert {one.ended for one in last.cases} == {Ended.PASSED}
         assert not place.locked(), "the place is free again"
         assert await trying.seen(0.0) == last
-        stopped = Trying(build("1"), seconds=20, asks={}, places=asyncio.Semaphore(0))
+        stopped = Trying(build("1"), seconds=20, asks={}, crashed=unexpected, places=asyncio.Semaphore(0))
         await stopped.aclose()
         assert stopped.fell_short
-        assert not (await stopped.seen(0.0)).under_way
+        assert (await stopped.seen(0.0)).stands is Stands.STOPPED
+
+    run(main())
+
+
+def test_what_the_engine_does_not_take_is_called_refused_and_is_not_tried_again(
+    run: Any, folder: Path, build: Any
+) -> None:
+    path = folder / "broker/main/main.rego"
+    path.write_text(path.read_text() + "\nunfit if {\n")
+
+    async def main() -> None:
+        trying = Trying(build("1"), seconds=20, asks={}, crashed=unexpected)
+        trial = await trying.seen(80)
+        assert (trial.stands, trying.fell_short) == (Stands.REFUSED, False)
+        assert trial.findings
+        assert {one.ended for one in trial.cases} == {Ended.NOT_RUN}
+
+    run(main())
+
+
+def test_what_breaks_a_trial_is_told_once_to_who_looks_or_else_to_the_gate(run: Any, build: Any) -> None:
+    class Broken(asyncio.Semaphore):
+        async def __aenter__(self) -> None:
+            await super().__aenter__()
+            raise OSError("no place")
+
+    async def main() -> None:
+        told: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        place = Broken(0)
+        alone = Trying(build("1"), seconds=20, asks={}, crashed=told.set_result, places=place)
+        await alone.seen(0.0)
+        place.release()
+        assert str(await asyncio.wait_for(told, 60)) == "no place"
+        assert alone.fell_short
+        watched = Trying(build("1"), seconds=20, asks={}, crashed=unexpected, places=Broken(1))
+        with pytest.raises(OSError, match="no place"):
+            await watched.seen(20)
+        assert watched.fell_short
 
     run(main())
 

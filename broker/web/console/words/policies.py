@@ -66,7 +66,12 @@ class Policies:
     results_text = "{goldens} golden decisions and {tests} files of unit tests travel with it, signed."
     results_go = "Run them"
     results_title = "Results of revision {revision}"
-    results_cut = "Time ran out before everything was run. What was not reached says so; looking again begins anew."
+    results_cut: ClassVar[Mapping[str, str]] = {
+        "refused": "The engine does not take this bundle, so nothing was run: the load gate's findings say why.",
+        "broken": "The gate's policy engine failed before everything was run; looking again begins anew.",
+        "time": "Time ran out before everything was run. What was not reached says so; looking again begins anew.",
+        "stopped": "It was stopped before everything was run. What was not reached says so; looking again begins anew.",
+    }
     results_under_way = "Still running: {seen} of {all} cases so far. It runs on when you leave this page."
     results_look = "Look again"
     ended: ClassVar[Mapping[str, str]] = {"passed": "passed", "failed": "failed", "not_run": "not run"}
