@@ -17,9 +17,13 @@ from broker.evidence.tracing import Found
 from broker.model import Json
 from broker.topology import PLACES
 
-KEYS = (
+NAMING = (
     *("service", "component", "workload", "deployment", "app", "app_name", "service_name", "pod", "pod_name"),
     *("statefulset", "db_instance_identifier", "DBInstanceIdentifier", "db_instance", "source_identifier"),
+)
+"""Labels that name a component and nothing else: one with an unknown name is about that name, whoever was asked."""
+KEYS = (
+    *NAMING,
     *("instance", "job_name", "resource_name", "name", "keyword", "job", "container", "node", "host", "target"),
 )
 """Labels and arguments that name a component, the most telling first."""
@@ -138,9 +142,9 @@ def _of_query(query: str, names: Names) -> set[str]:
     return first if len(first) == 1 else set()
 
 
-def _first_named(members: Mapping[str, Json], names: Names) -> set[str]:
+def _first_named(members: Mapping[str, Json], names: Names, keys: Sequence[str] = KEYS) -> set[str]:
     """The component that the first of the naming members names; a known one before an unknown one."""
-    values = [value for key in KEYS if isinstance(value := members.get(key), str) and value and "*" not in value]
+    values = [value for key in keys if isinstance(value := members.get(key), str) and value and "*" not in value]
     owned = [names.owners(value) for value in values]
     known = [one for one in owned if names.known(one)]
     return next(iter(known or owned), set())
@@ -159,11 +163,15 @@ def _of_row(found: Found, asked: set[str], names: Names, *, place: bool) -> set[
 
 
 def _in_row(row: Mapping[str, Any], found: Found, names: Names) -> set[str]:
-    """The subject that a row of a place names itself: a label, the paths that it touched, the one known name in it."""
+    """The subject that a row of a place names itself: a label, the paths that it touched, the one known name in it.
+
+    A label that names somebody unknown is about that one: empty only where the row names nobody.
+    """
     for holder in (*(one for one in reversed(found.around) if isinstance(one, Mapping)), row):
         for labels in [holder, *(holder[key] for key in _LABELLED if isinstance(holder.get(key), Mapping))]:
-            said = _first_named({**labels, **_dimensions(labels)}, names)
-            if names.known(said):
+            members = {**labels, **_dimensions(labels)}
+            said = names.known(_first_named(members, names)) or _first_named(members, names, NAMING)
+            if said:
                 return said
     touched = [given for key in _PATHS if isinstance(given := row.get(key), list)]
     paths = [path for given in touched for path in given if isinstance(path, str)]

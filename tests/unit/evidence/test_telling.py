@@ -144,6 +144,13 @@ SAYS = ("$.lines[*].text", "contains")
         (commits((ALERT - 60, "payments", ["docs/x.md"])), ("$.commits[0].commit", "eq", f"c{ALERT - 60}"), set()),
         (prom("errors", {"labels": {"service": "payments"}}), GROWS, {"payments"}),
         (prom('sum(errors{service="payments",code="500"})', {"labels": {}}), GROWS, {"payments"}),
+        # A label that names somebody else is not about whom was asked, though nobody knows that name.
+        (prom('errors{service="payments"}', {"labels": {"service": "payments-batch"}}), GROWS, {"payments-batch"}),
+        (prom('errors{service="payments"}', {"labels": {"service": "config"}}), GROWS, set()),
+        (prom('errors{service="payments"}', {"labels": {"job": "scrape-all"}}), GROWS, {"payments"}),
+        (replay({"rows": [{"dimensions": [{"Name": "DBInstanceIdentifier", "Value": "payments-replica-1x"}], "text": "error: full"}],
+                 "db_instance_identifier": "payments"}, name="payments"),
+         ("$.rows[0].text", "contains", "full"), {"payments-replica-1x"}),
         (prom("sum(errors)", {"labels": {}}), GROWS, set()),
         (prom('a{service="payments"} / a{service="checkout"}', {"labels": {}}), GROWS, set()),
         (prom("errors", {"labels": {"service": "checkout", "to": "payments"}}), GROWS, {"payments"}),
