@@ -24,6 +24,11 @@ KEPT = frozenset({"config", "logs"})
 """Types of what belongs to a component; under a name of its own it is one only where the topology ties it to others."""
 
 
+def _rank(kind: str) -> int:
+    """Of the types that share a name the highest says what it is: a component, what belongs to one, a mere place."""
+    return 0 if kind in PLACES else 1 if kind in KEPT else 2
+
+
 def is_place(kind: str, *, tied: bool) -> bool:
     """Whether a name of this type is no component; ``tied``: it depends on something, or something on it."""
     return kind in PLACES or (kind in KEPT and not tied)
@@ -36,7 +41,7 @@ class Component:
     id: str
     env: str
     type: str
-    """The first of its items' types that is no mere place."""
+    """The first of its items' types that say most: one of a component, else of what belongs to one, else of a place."""
     owners: tuple[str, ...]
 
 
@@ -139,7 +144,7 @@ def _graph(env: str, items: Iterable[InventoryItem]) -> Graph:
     for item in items:
         known = components.get(item.id) or Component(item.id, env, item.type, ())
         owners = tuple(dict.fromkeys((*known.owners, *item.owners)))
-        kind = item.type if known.type in PLACES | KEPT and item.type not in PLACES | KEPT else known.type
+        kind = max(known.type, item.type, key=_rank)
         components[item.id] = Component(item.id, env, kind, owners)
         needs.setdefault(item.id, set()).update(item.depends_on)
     for name, wanted in needs.items():

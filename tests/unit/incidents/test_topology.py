@@ -1,14 +1,15 @@
 """What depends on what: impact, paths and owners as the inventory states them; a wrong inventory stops the start."""
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.rules import view
 from broker.config import GateSettings, InventoryItem, Settings
 from broker.errors import BadRequest
-from broker.topology import Graph, Topology
+from broker.topology import KEPT, PLACES, Graph, Topology
 from tests.shop import NEEDS, inventory
 
 
@@ -66,6 +67,29 @@ def test_what_only_keeps_or_measures_is_a_place_and_what_shares_a_component_s_na
         "others depend on the log of payments: it stands for it"
     )
     assert graph.path("shop", "checkout") == ("shop", "checkout")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said", "place"),
+    [
+        (("repository", "logs"), "logs", False),
+        (("prometheus", "config", "repository"), "config", False),
+        (("repository", "logs", "process"), "process", False),
+        (("prometheus", "external"), "external", False),
+        (("repository",), "repository", True),
+    ],
+)
+def test_the_order_of_the_inventory_does_not_decide_what_a_name_is(
+    kinds: tuple[str, ...], said: str, place: bool
+) -> None:
+    for order in permutations(kinds):
+        graph = built(item("checkout", "payments"), *(item("payments", type=kind) for kind in order)).graph("t", "prod")
+        assert graph.components["payments"].type == said, order
+        assert ("payments" in graph.places) is place, order
+
+
+def test_the_rules_tell_places_apart_as_the_gate_does() -> None:
+    assert (view.PLACES, view.KEPT) == (PLACES, KEPT)
 
 
 def test_environments_and_tenants_are_apart() -> None:
