@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from broker.clock import Clock
+from broker.identity.certificates import ISSUER
 from broker.model import Principal
 
 ENTRIES_MAX = 10_000
@@ -70,7 +71,9 @@ class Revocations:
     """What must not be believed although its signature holds. Values carry the profile: ``<profile>:<sub|client|jti>``.
 
     A revoked party or client loses every token issued up to now (plus the clock leeway); a sign-in after that works
-    again. When the table is full, everything issued up to now is revoked instead: forgetting would let someone back in.
+    again. A full table forgets what is older than any token; senders by certificate (``mtls:…``) stay, because nothing
+    bounds how long a certificate lives. When that makes no room, everything issued up to now is revoked instead:
+    forgetting would let someone back in.
     """
 
     def __init__(self, seconds_kept: int = 86_400 + 120, entries_max: int = REVOCATIONS_MAX) -> None:
@@ -87,7 +90,8 @@ class Revocations:
     def revoke(self, kind: RevocationKind, value: str, now_s: int) -> None:
         """Revoke as of ``now_s``; repeating it moves the moment forward."""
         if len(self._revoked) >= self._entries_max:
-            kept = {key: at for key, at in self._revoked.items() if at > now_s - self._seconds_kept}
+            first = now_s - self._seconds_kept
+            kept = {key: at for key, at in self._revoked.items() if at > first or key[1].startswith(f"{ISSUER}:")}
             if len(kept) >= self._entries_max:
                 self._all_until, kept = now_s, {}
             self._revoked = kept

@@ -108,7 +108,10 @@ class Verifier:
             await keys.refresh()
 
     def revoke(self, kind: RevocationKind, value: str) -> None:
-        """Stop believing a ``party``, a ``client`` or a ``token`` (jti), each as ``<profile>:<value>``; from now on."""
+        """Stop believing a ``party``, a ``client`` or a ``token`` (jti), each as ``<profile>:<value>``, as of now.
+
+        A sender by certificate is the party ``mtls:<name>``: its certificates count again that begin after this moment.
+        """
         self._revocations.revoke(kind, value, seconds(self._clock))
 
     async def authenticate(self, credential: Credential) -> Principal:
@@ -162,7 +165,7 @@ class Verifier:
         return who
 
     def _by_certificate(self, credential: Credential) -> Principal:
-        """The sender that the certificate is mapped to, unless it was revoked since the certificate was issued."""
+        """The sender that the certificate is mapped to, unless it was revoked since the certificate's time began."""
         assert credential.certificate is not None
         who = self._certificates.principal(credential.certificate, seconds(self._clock))
         if self._revocations.covers("party", who.subject.id, who.issued_at, 0):

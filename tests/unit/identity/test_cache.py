@@ -149,6 +149,16 @@ def test_old_revocations_make_room_first(clock: SeededClock) -> None:
     assert revocations.covers("token", "corp:b", 1_000, 0)
 
 
+def test_a_revoked_sender_by_certificate_stays_revoked_when_old_revocations_make_room() -> None:
+    revocations = Revocations(seconds_kept=100, entries_max=2)
+    revocations.revoke("party", "mtls:am", 1_000)
+    revocations.revoke("token", "corp:a", 1_000)
+    revocations.revoke("token", "corp:b", 5_000)
+    assert revocations.covers("party", "mtls:am", 900, 0)
+    assert not revocations.covers("token", "corp:a", 1_000, 0)
+    assert not revocations.covers("party", "mtls:other", 900, 0)
+
+
 def test_the_cache_is_bounded_and_the_oldest_entry_goes(clock: SeededClock) -> None:
     cache = TokenCache(entries_max=3)
     who = Principal("t", Party("a:b", PartyKind.HUMAN), "i", 0)
