@@ -36,10 +36,12 @@ def fresh_url(kind: str, folder: Path) -> str:
 
 
 def open_store(kind: str, folder: Path, **options: Any) -> Store:
-    """A migrated store on a fresh database."""
-    store = Store(fresh_url(kind, folder), **options)
-    store.migrate()
-    return store
+    """A migrated store on a fresh database; what hurries in ``options`` does so from then on."""
+    url = fresh_url(kind, folder)
+    patient = Store(url)
+    patient.migrate()
+    patient.close()
+    return Store(url, **options)
 
 
 def fresh_tenant() -> str:

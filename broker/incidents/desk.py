@@ -254,7 +254,9 @@ class Incidents:
         story = Story(stands)
         number = 0
         while number < stands.version:
-            page = await self._store.read(partial(rows.events, tenant=tenant, incident_id=stands.id, after=number, most=EVENTS_READ))
+            page = await self._store.read(
+                partial(rows.events, tenant=tenant, incident_id=stands.id, after=number, most=EVENTS_READ)
+            )
             story.events(event for event in page if event.seq <= stands.version)
             number = page[-1].seq
         wanted: Span | None = Span(DIAGNOSES_READ, pages.BYTES_MAX)

@@ -133,6 +133,10 @@ def test_what_was_asked_in_an_incident_becomes_a_case_that_keeps_what_was_empty_
         ("logs.lines.search", "log", "logs:logs:ledger"),
     }
     assert [len(kept["checkout", word].output["lines"]) for word in ("ok", "truncated", "empty")] == [9, 2, 0]
+    with gate.client("oncall") as http:  # the next report of this service is not one of this incident
+        for kind in ("take_over", "close"):
+            told = post(f"/v1/incidents/{incident}/events", {"kind": kind, "text": "only looked"})
+            assert "status" not in told, told
 
 
 def test_a_token_is_printed_and_nothing_else(gate: RunningGate) -> None:
