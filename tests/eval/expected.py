@@ -1,8 +1,8 @@
 """When an answer counts as the expected cause: by words, and conservatively.
 
-A fault is *named* where two things hold. Its own words (``WORDS``) stand in what the corpus expects, and at least one
-telling word of what the corpus expects (``telling``) stands in the answer's component, summary or verified claims. An
-answer that is right in another way than the corpus says counts as wrong. What expects words of no fault of the table is
+A fault is *named* where three things hold. Its own words (``WORDS``) stand in what the corpus expects, at least one
+telling word of what the corpus expects (``telling``) stands in the answer's component, summary or verified claims, and,
+where the corpus says which component it is, the answer names that one. An answer that is right in another way than the corpus says counts as wrong. What expects words of no fault of the table is
 of a kind that no rule was written for: any conviction there is wrong.
 """
 
@@ -93,6 +93,8 @@ class Expected:
     faults: frozenset[str]
     words: frozenset[str]
     text: str
+    components: frozenset[str] = frozenset()
+    """Those that count; empty where the corpus does not say."""
 
 
 def of_sentences(sentences: Sequence[str]) -> Expected:
@@ -105,7 +107,7 @@ def of_sentences(sentences: Sequence[str]) -> Expected:
 
 
 def of_category(answer: Mapping[str, Any]) -> Expected:
-    """From a scenario's failure mode, keywords and forbidden categories."""
+    """From a scenario's failure mode, keywords, forbidden categories and components."""
     if answer["failure_mode"] == "healthy":
         return Expected("healthy", frozenset(), frozenset(), "healthy")
     keywords = [str(word) for word in answer.get("required_keywords", ())]
@@ -113,7 +115,7 @@ def of_category(answer: Mapping[str, Any]) -> Expected:
     text = " ".join([str(answer["failure_mode"]), *keywords]).replace("_", " ")
     faults = {name for name, pattern in WORDS.items() if re.search(pattern, text, re.IGNORECASE)}
     faults -= {name for name in faults if any(re.search(WORDS[name], one, re.IGNORECASE) for one in barred)}
-    return Expected("cause", frozenset(faults), telling(text), text)
+    return Expected("cause", frozenset(faults), telling(text), text, frozenset(answer["components"]))
 
 
 def telling(text: str) -> frozenset[str]:
@@ -133,4 +135,5 @@ def judged(expected: Expected, found: Mapping[str, Any]) -> str:
     said = [leader["component"], leader["summary"], *(f"{c.get('text')} {c.get('value')}" for c in verified)]
     answer = " ".join(map(str, said)).lower()
     right = leader["fault"] in expected.faults and any(word in answer for word in expected.words)
-    return "named" if right else "wrong"
+    there = not expected.components or leader["component"] in expected.components
+    return "named" if right and there else "wrong"

@@ -5,6 +5,8 @@ category and words) and ``scenario.yml``. What the alert says of the failure mod
 """
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,19 @@ def name(folder: Path) -> str:
 
 
 def expected(folder: Path) -> dict[str, Any]:
-    """Category and words of a right answer."""
+    """Category, words and component of a right answer."""
     found: dict[str, Any] = yaml.safe_load((folder / "answer.yml").read_text(encoding="utf-8"))
     mode = yaml.safe_load((folder / "scenario.yml").read_text(encoding="utf-8"))["failure_mode"]
-    return {**found, "failure_mode": mode}
+    notes = json.loads((folder / "alert.json").read_text(encoding="utf-8"))["commonAnnotations"]
+    return {**found, "failure_mode": mode, "components": [_component(found, notes)]}
+
+
+def _component(answer: Mapping[str, Any], notes: Mapping[str, str]) -> str:
+    """Of which instance the answer speaks: the first that its root cause names, else the alert's summary, else its own."""
+    instance = notes["db_instance_identifier"]
+    name = re.compile(rf"(?<![\w-]){re.escape(instance)}(?:-replica-\d+)?(?![\w-])")
+    cause = str(answer["model_response"]).split("ROOT_CAUSE_CATEGORY", maxsplit=1)[0]
+    return next(found[0] for text in (cause, notes["summary"], instance) if (found := name.findall(text)))
 
 
 def convert(folder: Path, into: Path) -> None:

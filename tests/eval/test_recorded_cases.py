@@ -6,6 +6,7 @@ All cases go through the rules without a gate, which takes seconds; a few go thr
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.parts import ROOT, corpus
 
 WRONG_PERCENT_MAX = 5
 HOLMESGPT_CASES, RDS_CASES = 53, 15
-THROUGH_A_GATE = ("rds.007", "rds.013", "rds.001", "investigate.05", "investigate.15", "ask_holmes.47")
+UNKNOWN_REPLICA = "rds.012-replication-lag-misleading-events"
+THROUGH_A_GATE = ("rds.007", "rds.012", "rds.013", "rds.001", "investigate.05", "investigate.15", "ask_holmes.47")
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +97,20 @@ def test_healthy_incidents_end_without_a_conviction(results: dict[str, Any]) -> 
 
 def test_database_incidents_are_named_or_left_open_never_wrong(results: dict[str, Any]) -> None:
     found = outcomes(results["opensre"])
-    assert not [name for name, outcome in found.items() if outcome in {"wrong", "missed"}]
+    wrong = [name for name, outcome in found.items() if outcome in {"wrong", "missed"}]
+    # The replica that lags is in no topology there: the rules name its primary, and the gate leaves that open (below).
+    assert wrong == [UNKNOWN_REPLICA]
     assert sum(outcome == "named" for outcome in found.values()) >= 8
+
+
+def test_a_database_incident_at_another_component_is_wrong_in_every_case(results: dict[str, Any]) -> None:
+    named = [one for one in results["opensre"] if judged(one["expected"], one) == "named"]
+    moved = [{**one, "ranked": [{**one["ranked"][0], "component": "some-other-db"}]} for one in named]
+    assert {judged(one["expected"], one) for one in moved} == {"wrong"}
+    expected = {one["case"][:7]: set(one["expected"].components) for one in results["opensre"]}
+    assert expected["rds.001"] == {"payments-prod-replica-1"}
+    assert expected["rds.002"] == {"payments-prod"}
+    assert expected["rds.012"] == {"reporting-prod-replica-1"}
 
 
 def test_kinds_that_no_rule_knows_convict_almost_nobody(results: dict[str, Any]) -> None:
@@ -114,6 +128,7 @@ def test_through_a_gate_no_case_is_convicted_wrongly() -> None:
     assert len(found) == len(THROUGH_A_GATE)
     assert {one["judged"] for one in found.values()} <= {"named", "abstained", "healthy"}
     assert found["investigate.05"]["judged"] == "named"
+    assert found[UNKNOWN_REPLICA[:14]]["judged"] == "abstained"
     assert sum(one["judged"] == "healthy" for one in found.values()) == 2
 
 
@@ -135,6 +150,12 @@ def test_a_right_fault_without_a_telling_word_of_the_expectation_does_not_count(
     expected = Expected("cause", frozenset({"memory-exhausted"}), frozenset({"analytics"}), "")
     assert judged(expected, _answer("memory-exhausted", "it says: Reason: OOMKilled")) == "wrong"
     assert judged(OOM, _answer("memory-exhausted", "it says: Reason: OOMKilled")) == "named"
+
+
+def test_another_component_than_the_expected_one_is_wrong() -> None:
+    for component, outcome in (("worker", "named"), ("worker-2", "wrong")):
+        expected = replace(OOM, components=frozenset({component}))
+        assert judged(expected, _answer("memory-exhausted", "killed")) == outcome
 
 
 def test_another_fault_is_wrong_and_an_open_end_is_not() -> None:
