@@ -22,7 +22,9 @@ class Common:
     ahead = "in {}"
     now = "now"
     loading = "Loading …"
-    failed_to_load = "This page could not be renewed and may be old. Reload it; if that does not help, look at the health page."
+    failed_to_load = (
+        "This page could not be renewed and may be old. Reload it; if that does not help, look at the health page."
+    )
     nothing = "Nothing here."
     receipt = "On record as no. {seq} of {log}"
     waiting = "This now waits for somebody else's approval."
