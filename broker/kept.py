@@ -115,7 +115,10 @@ class RecordedActions:
                 yield outline
 
     async def first(self, most: int) -> list[dict[str, Json]]:
-        """At most ``most``, in the order in which they began: writes before reads, however and whenever they ended."""
+        """At most ``most``, in the order in which they began: writes before reads, however and whenever they ended.
+
+        All of the sessions is read; their budgets of actions bound how much that is.
+        """
         found: dict[str, dict[str, Json]] = {}
         reads: list[str] = []
         for session in self._sessions:
