@@ -1,11 +1,10 @@
 """The stages of a selector: nodes in, nodes out. What each takes and gives stands in README.md."""
 
+import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
-
-import orjson
 
 from broker.evidence.evaluate import (
     Budget,
@@ -139,7 +138,7 @@ def _distinct(nodes: list[Any], _: Sequence[Any]) -> list[Any]:
     seen: dict[Any, Any] = {}
     for node in nodes:
         bare = _value(node)
-        key = bare if isinstance(bare, (Decimal, Instant)) else orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)
+        key = bare if isinstance(bare, (Decimal, Instant)) else json.dumps(bare, sort_keys=True)
         seen.setdefault(key, bare)
     return list(seen.values())
 

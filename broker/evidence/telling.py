@@ -263,7 +263,7 @@ def _of_snapshot(
         asked = [(one, parse(str(one["selector"]))) for one in seen.well]
         mine = [one for one, own in asked if path_of(own) == path_of(selector)]
         ill = any(judge_claim(_well(one), seen, budget).verdict == REFUTED for one in mine)
-        return Worth("" if ill else "claim.well")
+        return Worth("" if ill or _among(trace(selector, seen.value, budget), seen, budget) else "claim.well")
     if found and all(_tells(one) for one in found):
         return Worth()
     if seen.signal == "trace" and not any(stage.name == "count" for stage in selector.stages):
@@ -276,6 +276,14 @@ def _of_snapshot(
     return Worth(
         "claim.not_trouble" if found and all(isinstance(one.node, str) for one in found) else "claim.no_reference"
     )
+
+
+def _among(selected: Sequence[Found], seen: Observation, budget: Budget) -> bool:
+    """Whether all that a selector looks at stands in rows that the manifest says a well state has none of."""
+    none = [parse(str(one["selector"])) for one in seen.well if one["op"] == "eq" and one.get("value") == 0]
+    counted = [own for own in none if own.stages and own.stages[-1].name == "count"]
+    ill = {id(one.around[-1]) for own in counted for one in trace(own, seen.value, budget) if one.around}
+    return bool(selected) and all(bool(one.around) and id(one.around[-1]) in ill for one in selected)
 
 
 def _well(declared: Mapping[str, Json]) -> Claim:

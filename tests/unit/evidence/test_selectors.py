@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.evidence.evaluate import Point
@@ -240,6 +240,7 @@ STAGE = st.sampled_from(
 
 @settings(max_examples=400, deadline=None)
 @given(JSON, st.lists(PIECES, max_size=4), st.lists(STAGE, max_size=3))
+@example([-9_223_372_036_854_775_809], [], ["distinct"])
 def test_evaluation_is_total_and_deterministic(value: Any, path: list[str], stages: list[str]) -> None:
     selector = " | ".join(["$" + "".join(path).replace("$", ""), *stages])
 

@@ -65,6 +65,12 @@ def state(service: str, word: str = "running", exits: int = 0) -> Observation:
     return seen("local.process.status", "state", service, value, {}, well=WELL)
 
 
+def indexes(service: str, *, lacking: bool) -> Observation:
+    rows = [{"index": "item", "present": True}, {"index": "sku", "present": not lacking}]
+    whole = ({"selector": "$.indexes[?present==false].index | count", "op": "eq", "value": 0},)
+    return seen("local.schema.compare", "state", service, {"indexes": rows}, {}, well=whole)
+
+
 def commits(*made: tuple[int, str, list[str]]) -> Observation:
     rows = [{"commit": f"c{at}", "at": at, "subject": subject, "paths": paths} for at, subject, paths in made]
     place = {"type": "repository", "id": "config", "env": "prod"}
@@ -242,6 +248,10 @@ DELTA = "$.series[0].points[*] | delta"
         (state("payments", "failed"), ("$.state | length", "eq", 6), "claim.of_the_window"),
         (state("payments", exits=5), ("$.exits", "ge", 3), ""),
         (state("payments", exits=5), ("$.state", "eq", "running"), "claim.well"),
+        (indexes("payments", lacking=True), ('$.indexes[?present==false && index=="sku"].index', "eq", "sku"), ""),
+        (indexes("payments", lacking=True), ('$.indexes[?index=="item"].index', "eq", "item"), "claim.well"),
+        (indexes("payments", lacking=True), ("$.indexes[*].index", "contains", "sku"), "claim.well"),
+        (indexes("payments", lacking=False), ('$.indexes[?index=="sku"].index', "eq", "sku"), "claim.well"),
         (settings("payments"), ("$.content", "contains", "error_limit"), "claim.document"),
         (commits((ALERT - 60, "smaller pool", ["payments.toml"])), ("$.commits[0].paths[*]", "contains", "payments.toml"), ""),
         (commits((ALERT - 9000, "smaller pool", ["payments.toml"])), ("$.commits[0].paths[*]", "contains", "payments.toml"), "claim.not_near"),
