@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from audit import merkle
 from audit.canonical import JSON, Plain
@@ -41,6 +41,13 @@ class Entry:
     kind: str
     time_ns: int
     id: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Return what the record says, as its kind's fields; every record was checked when it was read."""
+        body = self.record["body"]
+        assert isinstance(body, dict)
+        return body
 
     @property
     def receipt(self) -> Receipt:

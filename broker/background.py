@@ -216,8 +216,7 @@ class Background:
 
     async def _close(self, tenant: str, entry: Entry) -> None:
         """One open intent: what the target knows of it goes on record."""
-        body: Any = entry.record["body"]
-        action: Mapping[str, Any] = body["action"]
+        action: Mapping[str, Any] = entry.body["action"]
         name, connector = str(action["name"]), self._connectors.get(str(action.get("connector", "")))
         declared = self._catalog().find(name)
         status, detail = "unknown", "the connector is not configured any more"

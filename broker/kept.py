@@ -37,7 +37,7 @@ class KeptInLog:
         if outcome is not None and outcome[0].kind == "recovery":
             outcome = await self._records.told(tenant, f"{action_id}.outcome.late")
         entry, asked = intent
-        body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
+        body = entry.body
         kept = outcome[1] if outcome else None
         return Kept(
             session=str(body.get("session") or ""),
@@ -76,7 +76,7 @@ class KeptInLog:
         for session in sessions:
             page = await self._records.entries(tenant, after=-1, limit=PAGE, kinds=["refusal"], stream=session)
             for entry in page:
-                body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
+                body = entry.body
                 action, decision = body["action"], body.get("decision") or {"tier": READ_TIER}
                 own = action["name"].partition(".")[0] in _LEFT_OUT
                 if decision["tier"] == READ_TIER or own or action["id"] in found:
@@ -143,7 +143,7 @@ class RecordedActions:
         recovered = (
             await self._records.told(self._tenant, f"{action_id}.outcome") if outline["status"] == "open" else None
         )
-        ended: Mapping[str, Any] = recovered[0].record["body"] if recovered else {"outcome": {}}  # type: ignore[assignment]
+        ended = recovered[0].body if recovered else {"outcome": {}}
         return {
             **outline,
             "status": ended["outcome"].get("status", outline["status"]),
@@ -166,7 +166,7 @@ class RecordedActions:
 
 def _take(begun: dict[str, dict[str, Json]], entry: Entry) -> None:
     """Put an intent there, or the status where what it is about stands there."""
-    body: Mapping[str, Any] = entry.record["body"]  # type: ignore[assignment]
+    body = entry.body
     about = str(entry.record.get("about", ""))
     if entry.kind == "intent" and body["action"]["connector"] not in _LEFT_OUT:
         begun[entry.id] = _outline(entry, body)

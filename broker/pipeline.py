@@ -133,9 +133,10 @@ class Pipeline:
         return await self._go_on(place)
 
     async def still(self, credential: Credential, ask: Ask, *, charged: bool = False) -> None:
-        """Steps 1 to 4, and policy's limits if ``charged``, by a proof of its own; raises on record; a yes begins nothing."""
-        who = self._identity.authenticate if charged else self._identity.recognise
-        place = await self._read(await self._parties.bounded(await who(credential)), ask)
+        """Steps 2 to 4 once more, or 1 to 4 and policy's limits if ``charged``: raises on record; a yes begins nothing."""
+        # What is charged is a request of its own: it uses its proof up and counts as an attempt.
+        who = await (self._authenticate if charged else self._identity.recognise)(credential)
+        place = await self._read(await self._parties.bounded(who), ask)
         try:
             if place.problem is not None:
                 raise place.problem

@@ -337,14 +337,14 @@ class Records:
         if outcome is not None:
             raw = await self._guard(self._log.payload(tenant, outcome))
             payload = orjson.loads(raw) if isinstance(raw, bytes) else None
-        body = intent.record["body"]
+        body = intent.body
         return Past(
             request_digest=body["request_digest"],
             actor=body["actor"]["ref"],
             on_behalf_of=body["actor"].get("on_behalf_of", ""),
             intent=receipt_of(intent.receipt),
             outcome=receipt_of(outcome.receipt) if outcome else None,
-            status=outcome.record["body"]["outcome"]["status"] if outcome else "",
+            status=outcome.body["outcome"]["status"] if outcome else "",
             payload=payload,
             session=body.get("session") or "",
         )

@@ -172,7 +172,7 @@ class Simulating:
     async def _recall(self, principal: Principal, named: str) -> dict[str, Json]:
         """A request as its record has it, in the words of a simulation; ``missing`` names what the record does not say."""
         entry = await self._entry(principal.tenant, named)
-        body = _body(entry)
+        body = entry.body
         if "action" not in body or "actor" not in body:
             raise BadRequest("this record is not about a request", code="request.simulation")
         session, actor, resource = body.get("session") or "", body["actor"], body.get("resource", {})
@@ -243,7 +243,7 @@ class Simulating:
         for begin in range(size, max(0, size - LOOKED_AT), -_PAGE):
             page = await self._records.entries(tenant, after=max(0, begin - _PAGE) - 1, limit=min(_PAGE, begin))
             for entry in page:
-                if _body(entry).get("decision", {}).get("id") == decision:
+                if entry.body.get("decision", {}).get("id") == decision:
                     return entry
         return None
 
@@ -259,11 +259,6 @@ _DECIDED = (
     "engine",
     "input_digest",
 )
-
-
-def _body(entry: Entry) -> Mapping[str, Any]:
-    body: Any = entry.record["body"]
-    return body if isinstance(body, dict) else {}
 
 
 def simulated(found: Simulation) -> dict[str, Json]:

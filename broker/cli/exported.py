@@ -43,7 +43,9 @@ def is_bundle(place: str) -> bool:
         return path.is_file()
     bundle = (path / "manifest.json").exists()
     if bundle and (path / "tile").exists():
-        raise Malformed(f"{place} is a published log (tile) and an export (manifest.json): nothing of it was verified")
+        raise Malformed(
+            f"{place} is a published log (tile) and an export (manifest.json): nothing of it was verified; keep an export in a folder of its own"
+        )
     return bundle
 
 
@@ -54,7 +56,9 @@ def verified(place: str, vkey: Path | None, known: Path | None) -> Verified:
     """
     key = vkey.read_text("utf-8").strip() if vkey else None
     if key == "":
-        raise click.UsageError(f"--vkey: {vkey} is empty")
+        raise click.UsageError(
+            f"--vkey: {vkey} is empty; give the key that you have from elsewhere, or leave the option out"
+        )
     options = ["--vkey", key] if key else []
     options += ["--known-checkpoint", str(known.absolute())] if known else []
     with tempfile.TemporaryDirectory(prefix="wicketgate-bundle-") as made:

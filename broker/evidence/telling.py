@@ -91,15 +91,13 @@ def worth(
     ``own``: whether a series beside what the claim looks at is of the same component.
     """
     try:
-        selector = parse(claim.selector)
-        return _worth(claim, selector, seen, since, budget, own)
+        return _worth(claim, seen, since, budget, own)
     except Unverifiable:
         return NOT_JUDGED
 
 
-def _worth(  # noqa: PLR0913, PLR0917 - one argument a part
-    claim: Claim, selector: Selector, seen: Observation, since: int | None, budget: Budget, own: Callable[[Found], bool]
-) -> Worth:
+def _worth(claim: Claim, seen: Observation, since: int | None, budget: Budget, own: Callable[[Found], bool]) -> Worth:
+    selector = parse(claim.selector)
     if code := _shape(claim, selector):
         return Worth(code)
     if seen.signal in _OF_NOTHING:

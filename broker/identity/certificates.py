@@ -95,7 +95,7 @@ class Certificates:
         )
 
     def _verified(self, shown: Certificate, now_s: int) -> tuple[x509.Certificate, set[str], set[str]]:
-        """The certificate with its names and its issuers' digests, if an authority issued it for clients and for now."""
+        """The certificate with its names and its issuers' digests, if an authority issued it for clients and it is valid at this moment."""
         if self._store is None:
             raise _invalid("there is no authority that it could be from")
         now = datetime.fromtimestamp(now_s, UTC)

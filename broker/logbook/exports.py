@@ -239,8 +239,7 @@ class Exports:
         ):
             for entry in page:
                 if entry.seq < row.last:
-                    body: Any = entry.record["body"]
-                    yield body, entry.encoded
+                    yield entry.body, entry.encoded
             after = page[-1].seq
             if after >= row.last:
                 return

@@ -1,9 +1,9 @@
 """The gate's own TLS: a client may show a certificate, and its requests carry what the handshake verified."""
 
 import ssl
-from asyncio import AbstractEventLoop, BaseTransport
+from asyncio import AbstractEventLoop, BaseTransport, Transport
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -55,7 +55,7 @@ class TlsProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         """The handshake is over; what it verified stands for the whole connection."""
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(cast(Transport, transport))
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             der = tls.getpeercert(binary_form=True)

@@ -443,7 +443,7 @@ def test_the_upstream_is_cut_even_when_the_outcome_cannot_be_recorded(
             with locked(it.data / "audit.db"):
                 with pytest.raises(OutcomeOwed):
                     await relay.aclose()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     await it.models.server.closed.wait()
             with contextlib.suppress(OutcomeOwed):
                 await cast("AsyncGenerator[bytes]", reader).aclose()

@@ -197,7 +197,7 @@ def test_a_gate_that_is_not_there_ends_with_four(gate: RunningGate) -> None:
 def test_an_incident_is_shown_and_written_as_a_case_that_can_be_replayed(gate: RunningGate, tmp_path: Path) -> None:
     def client(who: str) -> httpx.Client:
         token = gate.command("token", "--as", who).stdout.strip()
-        return httpx.Client(base_url=gate.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        return httpx.Client(base_url=gate.url, headers={"Authorization": f"Bearer {token}"}, timeout=90)
 
     def post(who: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = who.post(path, json=body, headers={"Idempotency-Key": uuid.uuid4().hex})

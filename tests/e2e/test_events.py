@@ -153,8 +153,8 @@ def test_a_slow_reader_is_dropped_with_the_reason_and_costs_the_others_nothing(t
                     await asyncio.gather(
                         *(it.gate.records.policy("default", event=f"test.{n}.{m}", **told) for m in range(100))
                     )
-                size = len(await it.records())
-                await quick.until(lambda r: int(r.last_id or 0) >= size - 1)
+                    size = len(await it.records())
+                    await quick.until(lambda r, size=size: int(r.last_id or 0) >= size - 1)
                 slow.taking.set()
                 await slow.until(lambda r: r.ended)
                 end = slow.events()[-1]

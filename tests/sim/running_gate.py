@@ -79,7 +79,7 @@ class RunningGate:
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.token(persona)}", **headers},
             trust_env=False,
-            timeout=30,
+            timeout=90,
         )
 
     def stop(self) -> int:
@@ -153,7 +153,7 @@ def _until_ready(gate: RunningGate) -> None:
         assert gate.process.poll() is None, f"the gate ended with {gate.process.returncode}: {gate.said}"
         with contextlib.suppress(httpx.HTTPError):
             verify = gate.tls or True
-            if httpx.get(gate.url + "/readyz", trust_env=False, timeout=5, verify=verify).status_code == 200:
+            if httpx.get(gate.url + "/readyz", trust_env=False, timeout=90, verify=verify).status_code == 200:
                 return
         assert time.monotonic() < limit, f"the gate was not ready within {START_SECONDS} s: {gate.said}"
         time.sleep(0.05)
@@ -167,10 +167,10 @@ def supervised(*names: str) -> Iterator[tuple[Supervisor, str]]:
     thread.start()
     supervisor = Supervisor(names)
     try:
-        asyncio.run_coroutine_threadsafe(supervisor.__aenter__(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(supervisor.__aenter__(), loop).result(90)
         yield supervisor, process_toml(supervisor.server.url, *names)
     finally:
-        asyncio.run_coroutine_threadsafe(supervisor.__aexit__(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(supervisor.__aexit__(), loop).result(90)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()

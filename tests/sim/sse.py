@@ -58,7 +58,7 @@ class Reader:
     def records(self) -> list[dict[str, Any]]:
         return [event.data for event in self.events() if event.name == "record"]
 
-    async def until(self, wanted: Any, seconds: float = 20) -> None:
+    async def until(self, wanted: Any, seconds: float = 90) -> None:
         """Wait until ``wanted(self)``."""
         async with asyncio.timeout(seconds):
             while not wanted(self):
@@ -97,7 +97,7 @@ async def reading(app: Any, url: str, headers: Mapping[str, str]) -> AsyncIterat
     task = asyncio.create_task(app(scope, receive, send))
     task.add_done_callback(lambda _: (setattr(reader, "ended", True), reader.began.set(), reader.changed.set()))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await reader.began.wait()
         yield reader
     finally:

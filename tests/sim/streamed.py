@@ -30,7 +30,7 @@ async def beginning(app: Any, path: str, headers: Mapping[str, str], *, host: st
             body.extend(message.get("body", b""))
 
     scope = get_scope(path, {"host": host, **headers})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         await app(scope, receive, send)
     return httpx.Response(started["status"], headers=started["headers"], content=bytes(body))
 

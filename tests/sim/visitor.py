@@ -19,7 +19,7 @@ class Visitor:
 
     def __init__(self, it: World, *, peer: str = "127.0.0.1") -> None:
         transport = httpx.ASGITransport(app=it.app, client=(peer, 40001))  # type: ignore[arg-type]
-        self.client = httpx.AsyncClient(transport=transport, base_url=URL, timeout=30)
+        self.client = httpx.AsyncClient(transport=transport, base_url=URL, timeout=90)
         self.page = httpx.Response(0)
 
     async def __aenter__(self) -> Self:

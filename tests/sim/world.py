@@ -81,7 +81,7 @@ class World:
         if self._running.done():
             self._running.result()
         transport = httpx.ASGITransport(app=self.app, client=("127.0.0.1", 40000))  # type: ignore[arg-type]
-        self.client = httpx.AsyncClient(transport=transport, base_url=URL, timeout=30)
+        self.client = httpx.AsyncClient(transport=transport, base_url=URL, timeout=90)
 
     async def stop(self) -> None:
         """Stop it as a supervisor would, letting effects finish."""

@@ -446,7 +446,7 @@ def test_a_stream_left_early_closes_the_connection(run: Run) -> None:
                 async for chunk in answer.chunks():
                     assert chunk
                     break
-            await asyncio.wait_for(sim.closed.wait(), 5)
+            await asyncio.wait_for(sim.closed.wait(), 60)
             await client.aclose()
 
     run(main())

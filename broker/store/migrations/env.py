@@ -5,6 +5,7 @@ from alembic import context
 context.configure(
     connection=context.config.attributes["connection"],
     transactional_ddl=True,
+    parts=context.config.attributes["parts"],
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -46,7 +46,7 @@ class Employee(Visitor):
 
     def __init__(self, it: World) -> None:
         super().__init__(it)
-        self.outside = httpx.AsyncClient(trust_env=False, timeout=30)
+        self.outside = httpx.AsyncClient(trust_env=False, timeout=90)
 
     async def __aexit__(self, *_: object) -> None:
         await self.outside.aclose()

@@ -69,7 +69,8 @@ def test_results_are_run_and_a_broken_golden_a_false_test_and_a_lock_out_show(
             bundle = built(it, folder_of(tmp_path / "broken", changes), "7000000001")
             await it.gate.bundles.keep_bundle(bundle.digest, bundle.archive, bundle.signature)
             async with await signed_in(it, "security") as security:
-                active = f"{PAGE}/{it.gate.policy.active.digest}/results"  # type: ignore[union-attr]
+                assert it.gate.policy.active is not None
+                active = f"{PAGE}/{it.gate.policy.active.digest}/results"
                 monkeypatch.setattr(policy_acts, "LOOK_SECONDS", 0.0)
                 early = await security.open(active)
                 assert "Still running: 0 of" in early.text, "who does not wait for the end is told how far it is"
@@ -126,7 +127,8 @@ def test_hostile_text_in_a_bundle_stays_text_on_every_page(tmp_path: Path) -> No
 def test_no_page_asks_more_than_three_times_and_each_ask_is_on_record(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
-            digest = it.gate.policy.active.digest  # type: ignore[union-attr]
+            assert it.gate.policy.active is not None
+            digest = it.gate.policy.active.digest
             async with await signed_in(it, "security") as security:
                 for path in (
                     PAGE, f"{PAGE}/{digest}", f"{PAGE}/{digest}/results", f"{PAGE}/{digest}/difference",

@@ -269,7 +269,7 @@ def test_the_command_does_what_is_due_once_and_tells_it(tmp_path: Path) -> None:
     with incident_gate() as gate:
         gate.detail = triaging()
         done = subprocess.run(
-            command(gate, tmp_path, "--once", "--no-model"), capture_output=True, text=True, timeout=60, check=False
+            command(gate, tmp_path, "--once", "--no-model"), capture_output=True, text=True, timeout=180, check=False
         )
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -283,7 +283,7 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
         try:
             assert gate.polled.wait(60), "it never asked for work"
             process.send_signal(signal.SIGTERM)
-            out, problems = process.communicate(timeout=30)
+            out, problems = process.communicate(timeout=90)
         finally:
             process.kill()
     assert process.returncode == 0, problems
@@ -300,5 +300,5 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
 )
 def test_a_limit_in_money_without_a_price_is_a_usage_error(tmp_path: Path, more: list[str]) -> None:
     with incident_gate() as gate:
-        done = subprocess.run(command(gate, tmp_path, *more), capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command(gate, tmp_path, *more), capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 2

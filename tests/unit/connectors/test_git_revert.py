@@ -354,7 +354,7 @@ def test_a_push_that_arrives_late_is_in_doubt_until_it_shows(tmp_path: Path, ask
     """The remote holds the push until after our deadline, then takes it: never said to be undone, found as done."""
 
     async def main() -> None:
-        async with world(tmp_path, asked, timeout_seconds=3.0) as here:
+        async with world(tmp_path, asked, timeout_seconds=8.0) as here:
             gate, landed = tmp_path / "gate", tmp_path / "landed"
             os.mkfifo(gate)
             os.mkfifo(landed)

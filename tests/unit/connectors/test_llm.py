@@ -186,7 +186,7 @@ def test_closing_a_reply_early_cuts_the_provider(run: Run, asked: Any, tmp_path:
             connector = relay(server.url, tmp_path)
             reply = await connector.open(*grant(asked, body={**BODY, "stream": True}))
             await reply.aclose()
-            await asyncio.wait_for(server.server.closed.wait(), 5)
+            await asyncio.wait_for(server.server.closed.wait(), 60)
             await connector.aclose()
 
     run(main())

@@ -208,7 +208,7 @@ def test_a_dead_process_is_started_and_a_running_one_is_left_alone(run: Run, dec
             running = (await machine.act("local.process.start", id_="act_1")).value
             assert running["before"]["pid"] == running["after"]["pid"]
             os.kill(child.running.pid, 9)
-            await asyncio.wait_for(child.running.wait(), 5)
+            await asyncio.wait_for(child.running.wait(), 60)
             started = (await machine.act("local.process.start", id_="act_2")).value
             assert (started["before"]["state"], started["after"]["state"]) == ("failed", "running")
 

@@ -147,7 +147,7 @@ def test_what_somebody_is_at_is_passed_over_and_not_waited_for(run: Run, tmp_pat
             other.execute(
                 f"SELECT 1 FROM {table} WHERE tenant = %s AND {name} = %s FOR UPDATE", (shop.tenant, first.id)
             )
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(60):
                 claimed = await shop.work.claim(shop.tenant, ["incident"], AGENT, 60)
                 assert claimed is not None
                 assert claimed.subject == second.id

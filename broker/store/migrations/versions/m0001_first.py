@@ -69,7 +69,7 @@ def _refuse(name: str, when: str, event: str, table: str) -> None:
 
 def upgrade() -> None:
     """Make the tables of the part (``state``, ``counters``) that this database holds."""
-    parts = op.get_context().config.attributes["parts"]  # type: ignore[union-attr]
+    parts = op.get_context().opts["parts"]
     if "state" in parts:
         if op.get_bind().dialect.name == "postgresql":
             op.execute(

@@ -68,7 +68,7 @@ def _changed(*columns: str) -> str:
 
 def upgrade() -> None:
     """Make the tables where this database holds the part ``state``."""
-    if "state" in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
+    if "state" in op.get_context().opts["parts"]:
         _incidents()
         _events()
         _work()

@@ -14,7 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the table where this database holds the part ``state``."""
-    if "state" not in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
+    if "state" not in op.get_context().opts["parts"]:
         return
     op.create_table(
         "login",

@@ -32,7 +32,7 @@ def _number(name: str) -> Column[int]:
 
 def upgrade() -> None:
     """Make the tables where this database holds the part ``state``."""
-    if "state" not in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
+    if "state" not in op.get_context().opts["parts"]:
         return
     op.create_table(
         "log_line",

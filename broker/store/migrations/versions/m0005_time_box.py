@@ -25,7 +25,7 @@ def _columns(*, key: str = "", words: str = "", numbers: str = "", blobs: str = 
 
 def upgrade() -> None:
     """Make the table where this database holds the part ``state``."""
-    if "state" not in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
+    if "state" not in op.get_context().opts["parts"]:
         return
     op.create_table(
         "time_box",

@@ -29,7 +29,7 @@ def _columns(*, words: str = "", numbers: str = "", blobs: str = "") -> list[Sch
 
 def upgrade() -> None:
     """Make the tables where this database holds the part ``state``."""
-    if "state" not in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
+    if "state" not in op.get_context().opts["parts"]:
         return
     op.create_table(
         "authenticator",

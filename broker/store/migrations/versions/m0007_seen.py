@@ -14,7 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the tables, and empty the index: it is made anew from the log, with what these need."""
-    if "state" not in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
+    if "state" not in op.get_context().opts["parts"]:
         return
     op.create_table(
         "log_use",

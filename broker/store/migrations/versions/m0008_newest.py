@@ -14,7 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the indexes."""
-    if "state" not in op.get_context().config.attributes["parts"]:  # type: ignore[union-attr]
+    if "state" not in op.get_context().opts["parts"]:
         return
     op.create_index("incident_newest", "incident", ["tenant", "opened_at", "id"])
     op.create_index("work_of_state", "work", ["tenant", "state"])
