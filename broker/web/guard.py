@@ -207,11 +207,12 @@ class Guard:
         bodyless = scope["method"] in _BODYLESS
         if bodyless and not claimed.strip(b"0") and b"transfer-encoding" not in headers:
             return 0
-        if b"content-encoding" in headers:
+        coding = headers.get(b"transfer-encoding", b"chunked").strip().lower()
+        if b"content-encoding" in headers or coding != b"chunked":
             raise BadRequest(
                 "compressed bodies are not read",
                 code="http.media_type",
-                remedy="send the body without Content-Encoding",
+                remedy="send the body without Content-Encoding, and with no Transfer-Encoding but chunked",
             )
         media = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
         if media != _JSON and not (route.form and media == _FORM):
