@@ -137,7 +137,7 @@ class Background:
             return
         for origin, checkpoint in checkpoints.items():
             self._sizes[origin] = checkpoint.size
-        self._telemetry.gauge("log_size", "Records of all logs", sum(self._sizes.values()))
+        self._telemetry.gauge("log_size", sum(self._sizes.values()))
 
     async def sweep(self) -> None:
         """Store expiries, and take up approvals that no process resumed."""

@@ -78,8 +78,7 @@ class Opened:
     place: Place
     asked: Asked
     granted: Granted
-    receipt: Receipt
-    """Of the intent."""
+    receipt: Receipt  # of the intent
 
 
 _BEFORE_SENDING = (BadRequest, Denied, NotFound, Conflict, LimitExceeded)
@@ -128,8 +127,8 @@ class Pipeline:
 
     async def act(self, credential: Credential, ask: Ask) -> Answer:
         """Take one request through all nine steps; raises the ``BrokerError`` that stopped it, its receipt attached."""
-        principal = await self._authenticate(credential)  # (1)
-        place = await self._read(principal, ask)  # (2)
+        principal = await self._telemetry.step("authenticate", self._authenticate(credential))  # (1)
+        place = await self._telemetry.step("read", self._read(principal, ask))  # (2)
         return await self._go_on(place)
 
     async def still(self, credential: Credential, ask: Ask, *, charged: bool = False) -> None:
@@ -181,12 +180,13 @@ class Pipeline:
 
     async def open(self, credential: Credential, ask: Ask) -> Answer | Opened:
         """Steps 1 to 6 of a model call that will be streamed."""
-        principal = await self._authenticate(credential)  # (1)
-        return await self._until_intent(await self._read(principal, ask))  # (2) to (6)
+        principal = await self._telemetry.step("authenticate", self._authenticate(credential))  # (1)
+        place = await self._telemetry.step("read", self._read(principal, ask))  # (2)
+        return await self._telemetry.action(place.request.id, self._until_intent(place))  # (3) to (6)
 
     async def _go_on(self, place: Place) -> Answer:
         """Steps 3 to 9, detached: from the intent on, the outcome is owed, even when the caller goes away."""
-        task = asyncio.create_task(self._through(place))
+        task = asyncio.create_task(self._telemetry.action(place.request.id, self._through(place)))
         self.keep(task)
         return await asyncio.shield(task)
 
@@ -202,15 +202,16 @@ class Pipeline:
         try:
             if place.problem is not None:
                 raise place.problem  # noqa: TRY301 - refused where everything is refused
-            decision = await self._decide(place)  # (3) (4)
+            decision = await self._telemetry.deciding(self._decide(place))  # (3) (4)
             asked = self._permitted(place, decision)
-            match await self._obligations.before(asked):  # (5)
+            match await self._telemetry.step("discharge", self._obligations.before(asked)):  # (5)
                 case Pending() as pending:
                     return await self._waiting(place, asked, pending)
                 case Planned() as planned:
                     return await self._planned(place, asked, planned)
                 case Granted() as granted:
-                    return Opened(place, asked, granted, await self._intent(place, asked, granted))  # (6)
+                    intent = self._intent(place, asked, granted)
+                    return Opened(place, asked, granted, await self._telemetry.step("record_intent", intent))  # (6)
         except Exception as raised:  # noqa: BLE001 - a defect of ours refuses too, and on record
             error = self._named(raised)
             error.decision_id = decision.id if decision else ""
@@ -225,11 +226,12 @@ class Pipeline:
             try:
                 if asked.action.effect is Effect.WRITE:
                     await self._situations.intended(asked.principal, asked.session, asked.request, granted.run)
-                result = await asked.connector.execute(granted.grant, asked.action)  # (7)
+                execution = asked.connector.execute(granted.grant, asked.action)
+                result = await self._telemetry.executing(asked, execution)  # (7)
             except BrokerError as error:
                 failure, result = error, Result(ResultStatus.ERROR, None, error.error_code)
             status = "done" if result.status is not ResultStatus.ERROR else await self._what_happened(asked, failure)
-            shown = await self._after(asked, granted, result)  # (8)
+            shown = await self._telemetry.step("discharge_after", self._after(asked, granted, result))  # (8)
             answer: dict[str, Json] = {
                 "result": shown.answer(asked.action, result),
                 "decision": decision_body(asked.decision),
@@ -238,7 +240,7 @@ class Pipeline:
                 answer["error"] = {"kind": type(failure).__name__, "code": failure.error_code, "detail": failure.detail}
             end = End(status, shown.whole, result, failure.error_code if failure else "", answer)
         finally:
-            receipt = await self.close(asked, end)  # (9), whatever went wrong in between
+            receipt = await self._telemetry.step("record_outcome", self.close(asked, end))  # (9), whatever went wrong
         if failure is not None:
             failure.receipt, failure.decision_id = receipt, asked.decision.id
             raise failure
@@ -262,6 +264,7 @@ class Pipeline:
             code=end.code,
             answer=end.answer,
         )
+        self._telemetry.acted(asked, end.status, end.result)
         if end.status == "failed":
             await self._not_done(asked)
         if asked.proposal is not None:
@@ -322,8 +325,6 @@ class Pipeline:
     def watch(self, asked: Asked) -> Watch:
         """Whether a call that is under way must end."""
         return self._kills.watch(asked.principal, asked.action.connector, asked.session)
-
-    # -- the steps that have a body of their own --------------------------------------------------------------------
 
     async def _authenticate(self, credential: Credential) -> Principal:
         """(1) Who asks; what their token says now also bounds what of theirs still waits."""

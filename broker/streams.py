@@ -27,6 +27,7 @@ from broker.modelmessage import Event, Gathering
 from broker.pipeline import Opened, Pipeline
 from broker.reading import Ask
 from broker.redaction import Redactor, TextStream
+from broker.telemetry import Telemetry
 
 READ_ON_SECONDS = 120.0
 """How long a keyed call is read on after its caller went; the provider's own deadlines hold besides."""
@@ -35,10 +36,11 @@ READ_ON_SECONDS = 120.0
 class Streams:
     """Opens and relays streamed model calls."""
 
-    def __init__(self, *, pipeline: Pipeline, redactor: Redactor) -> None:
+    def __init__(self, *, pipeline: Pipeline, redactor: Redactor, telemetry: Telemetry) -> None:
         """Steps 1 to 6 are the pipeline's own."""
         self._pipeline = pipeline
         self._redactor = redactor
+        self._telemetry = telemetry
 
     async def open(self, credential: Credential, ask: Ask) -> "Answer | Relay":
         """Take a call through steps 1 to 6 and send it; a call that was answered before gives its stored answer."""
@@ -53,7 +55,7 @@ class Streams:
         opened = await self._pipeline.open(credential, ask)
         if isinstance(opened, Answer):
             return opened
-        relay = Relay(opened, self._pipeline, self._redactor)
+        relay = Relay(opened, self._pipeline, self._redactor, self._telemetry)
         await relay.connect()
         return relay
 
@@ -61,8 +63,9 @@ class Streams:
 class Relay:
     """One model call under way. Iterate ``chunks`` once, to the end or not: either way its outcome goes on record."""
 
-    def __init__(self, opened: Opened, pipeline: Pipeline, redactor: Redactor) -> None:
+    def __init__(self, opened: Opened, pipeline: Pipeline, redactor: Redactor, telemetry: Telemetry) -> None:
         """Hold the call; nothing has left yet."""
+        self._call = telemetry.streaming(opened.asked)
         self._asked = opened.asked
         self._granted = opened.granted
         self._pipeline = pipeline
@@ -278,6 +281,7 @@ class Relay:
         answer: dict[str, Json] = {"result": shown, "decision": decision_body(asked.decision)}
         if self._failure:
             answer["error"] = self._failure
+        self._call.end(result.units, code)
         return await self._pipeline.close(asked, End(status, whole, result, code, answer))
 
     def _kept(self, observed: Json) -> Json:

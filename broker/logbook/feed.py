@@ -129,7 +129,7 @@ class Feed:
                 remedy="read them with GET /v1/audit/entries, then follow without Last-Event-ID",
             )
         tail.followers += 1
-        self._telemetry.gauge("event_streams", "Streams of events that are open", self.following)
+        self._telemetry.gauge("event_streams", self.following)
         return Follower(self, tail, seat, wanted, begin)
 
     async def aclose(self) -> None:
@@ -173,7 +173,7 @@ class Feed:
         """Give a seat back."""
         tail.followers -= 1
         self._leave(seat)
-        self._telemetry.gauge("event_streams", "Streams of events that are open", self.following)
+        self._telemetry.gauge("event_streams", self.following)
 
     def _leave(self, seat: tuple[str, str]) -> None:
         self._seats[seat] -= 1

@@ -47,7 +47,7 @@ class LogIndex:
         behind = 0
         for tenant in await self._records.tenants():
             behind += await self.catch_up(tenant)
-        self._telemetry.gauge("log_index_lag", "Records that the index of the log lacked", behind)
+        self._telemetry.gauge("log_index_lag", behind)
 
     async def catch_up(self, tenant: str, most: int = 2**53) -> int:
         """Take up what the index lacks, at most ``most`` records; how many there were."""

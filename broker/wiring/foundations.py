@@ -19,7 +19,7 @@ from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
 from broker.approvals import Due
 from broker.clock import Clock
-from broker.config import IssuerSettings, Settings
+from broker.config import Settings
 from broker.datafolder import Keys
 from broker.egress import Egress, Upstream, UpstreamSettings
 from broker.errors import BadRequest
@@ -39,6 +39,7 @@ from broker.policy.shared import ActivationTable
 from broker.profiles import ActiveProfiles
 from broker.records import Records
 from broker.redaction import Redactor, Vault, VaultRow
+from broker.sections import IssuerSettings
 from broker.store import Store
 from broker.store.vault import VaultTable
 from broker.telemetry import Telemetry
@@ -74,7 +75,7 @@ class Foundations:
         self.development = development
         self.shared = bool(settings.store.url)
         """Several replicas on one database; else one process owns the data folder."""
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(clock.monotonic)
         self.egress = Egress()
         self.shelf = BundleShelf()
         self.keys = Keys(settings.gate.data / "keys")
@@ -301,7 +302,10 @@ class Foundations:
         if self.provider is not None and url.startswith(self.provider.issuer):
             return self.provider.jwks() if url.endswith("/jwks") else orjson.dumps(self.provider.metadata())
         upstream, target = self._provider_at(url)
-        answer = await upstream.request("GET", target)
+        shown = next((one.token_file for one in self.settings.identity.issuers if one.jwks_uri == url), "")
+        # Read each time: a cluster renews it in place.
+        token = await asyncio.to_thread(Path(shown).read_text, "ascii") if shown else ""
+        answer = await upstream.request("GET", target, headers={"Authorization": f"Bearer {token.strip()}"} if token else {})
         if answer.status != 200:
             raise OSError(f"identity provider: status {answer.status}")
         return answer.body

@@ -23,6 +23,7 @@ from broker.leases import Leases
 from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
+from broker.offers import Offers
 from broker.pipeline import Pipeline
 from broker.policy.bundle import Bundle
 from broker.policy_acts import PolicyActs
@@ -81,6 +82,7 @@ class Wiring(Rooms):
                 **self.lab.acts,
                 **self.policies.acts,
                 **self.simulating.acts,
+                **self.offers.acts,
                 **self.timebox_acts.acts,
                 **self.usage.acts,
                 **self.roster.acts,
@@ -136,6 +138,13 @@ class Wiring(Rooms):
             inventory=self.settings.resource,
             connectors=lambda: self.connectors,
             clock=self.clock,
+        )
+
+    @cached_property
+    def offers(self) -> Offers:
+        """What there is to ask for."""
+        return Offers(
+            policy=self.policy, inventory=self.settings.resources, connectors=lambda: self.connectors, clock=self.clock
         )
 
     @cached_property
@@ -214,7 +223,7 @@ class Wiring(Rooms):
     @cached_property
     def streams(self) -> Streams:
         """Model calls whose answer is a stream."""
-        return Streams(pipeline=self.pipeline, redactor=self.redactor)
+        return Streams(pipeline=self.pipeline, redactor=self.redactor, telemetry=self.telemetry)
 
     @cached_property
     def aftermath(self) -> Aftermath:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.routing import Match, Mount
 
-from broker.clock import SeededClock
+from broker.clock import SeededClock, SystemClock
 from broker.config import WebSettings
 from broker.identity import Credential, Verifier
 from broker.telemetry import Telemetry
@@ -253,7 +253,7 @@ def test_what_is_no_http_request_is_closed_and_reaches_nothing(kind: str) -> Non
             Table(ROUTES),
             authenticate=unasked,
             refuse=lambda _, error: problem(error),
-            telemetry=Telemetry(),
+            telemetry=Telemetry(SystemClock().monotonic),
         )
         sent: list[Any] = []
 
@@ -278,7 +278,7 @@ def test_readiness_is_looked_at_once_a_second_and_once_at_a_time() -> None:
             await let_go.wait()
             return {} if looks[0] == 1 else {"log": "gone"}
 
-        health = Health(ready, clock, Telemetry())
+        health = Health(ready, clock, Telemetry(clock.monotonic))
         asking = [asyncio.create_task(health.readyz(None)) for _ in range(50)]  # type: ignore[arg-type]
         for _ in range(5):
             await asyncio.sleep(0)

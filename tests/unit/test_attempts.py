@@ -12,7 +12,7 @@ from broker.telemetry import Telemetry
 
 def bucket(clock: SeededClock, per_minute: int = 60, burst: int = 5, parties_max: int = 100) -> Attempts:
     web = WebSettings(attempts_per_minute_max=per_minute, attempts_burst_max=burst)
-    return Attempts(clock, Telemetry(), web, parties_max)
+    return Attempts(clock, Telemetry(clock.monotonic), web, parties_max)
 
 
 def passed(attempts: Attempts, times: int, party: str = "dev:a", tenant: str = "t") -> int:
