@@ -12,19 +12,14 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from broker.errors import BadRequest
 from broker.model import Json, Resource
+from broker.sections import IdentitySettings, Section
 
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"(?i)(?:password|secret|token|credential|api_?key)(?!.*_(?:file|header|seconds|max)$)")
-
-
-class Section(BaseModel):
-    """A frozen table of the file; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class GateSettings(Section):
@@ -48,6 +43,9 @@ class GateSettings(Section):
     """Addresses or networks of proxies that end TLS, whose ``Client-Cert`` header (RFC 9440) is believed; from anybody
     else it is refused. Such a proxy must take the header away from what clients send."""
     operator_tenant: str = ""
+    client_crl_file: Path | None = None
+    """PEM: lists of what authorities of `client_ca_file` took back, read again when the file changes. A certificate in one is
+    refused, and so is every one of an authority whose list is out of date. Empty: no list and no OCSP is asked."""
     """Tenant whose people decide for all: they change the policy, stop and resume every tenant; empty: the default one."""
 
     @field_validator("client_cert_proxies")
@@ -88,70 +86,6 @@ class WebSettings(Section):
     """How often one party may look for work at one replica; a poll that finds some is an attempt, too."""
     polls_burst_max: int = Field(default=600, ge=1)
     """And at once."""
-
-
-class IssuerSettings(Section):
-    """One OIDC issuer that the gate believes, by profile."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
-    profile: Literal["rfc9068", "keycloak"] = "rfc9068"
-    issuer: str
-    jwks_uri: str = ""
-    audiences: tuple[str, ...]
-    algorithms: tuple[str, ...] = ()
-    roles: Mapping[str, str] = Field(default_factory=dict)
-    """Group or role of the issuer -> role of the gate; what is not named here is dropped."""
-    tenant: str = ""
-    tenant_claim: str = ""
-    roles_claim: str = ""
-    """Dotted path of the claim that lists groups or roles; empty: the profile's own."""
-    sender_constraint: Literal["none", "dpop", "mtls"] = "none"
-    """Every token of this issuer must be bound, and every request must prove it: ``dpop`` to a key (RFC 9449), ``mtls``
-    to the client's certificate (RFC 8705)."""
-    people: tuple[str, ...] = ()
-    """Client ids through which people sign in; empty: every client that is no agent."""
-    agents: tuple[str, ...] = ()
-    """Client ids that are agents; other clients without a person are workloads."""
-    lifetime_seconds_max: int = 3600
-    allow_networks: tuple[str, ...] = ()
-    """Networks that the key set may be fetched from beyond public addresses."""
-    ca_file: str = ""
-
-
-class CertificateSettings(Section):
-    """A sender of alerts that shows a client certificate and no token: a workload with the role ``alerts`` alone."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
-    """The party is ``mtls:<name>``."""
-    tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
-    thumbprint: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    """SHA-256 of the certificate (DER) in hex; either this or ``san``."""
-    san: str = Field(default="", pattern=r"^((dns|uri|email):[\x21-\x29\x2b-\x7e]{1,255})?$")
-    """An alternative name in any certificate of ``gate.client_ca_file``: ``dns:…``, ``uri:…`` or ``email:…``."""
-    authority: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    """SHA-256 (DER) in hex of the authority's certificate in ``gate.client_ca_file`` that must have issued it; needed beside
-    ``san`` where mappings name more than one tenant, since any authority of the file can issue any name."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        """One way to know it."""
-        if bool(self.thumbprint) == bool(self.san):
-            raise ValueError("give exactly one of thumbprint and san")
-        return self
-
-
-class IdentitySettings(Section):
-    """Who is believed."""
-
-    issuers: tuple[IssuerSettings, ...] = ()
-    certificates: tuple[CertificateSettings, ...] = ()
-    keyset_seconds: int = Field(default=600, ge=1)
-    """Age at which requests fetch an issuer's key set again; the background does so every minute while it can."""
-    keyset_stale_seconds_max: int = Field(default=86_400, ge=1)
-    """Age at which a key set is believed no more, and with it no token of its issuer."""
-    first_administrators: tuple[str, ...] = ()
-    """People (party ids, ``<issuer name>:<sub>``) who hold the role ``security`` whatever their token says; for the
-    time before the identity provider knows who does."""
 
 
 class PolicySettings(Section):
@@ -420,6 +354,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         problems = "; ".join(
             f"`{'.'.join(map(str, e['loc']))}`: {e['msg'].lower()}" for e in error.errors(include_input=False)[:5]
         )
+        if self.gate.client_crl_file is not None and self.gate.client_ca_file is None:
+            raise ValueError("gate.client_crl_file needs gate.client_ca_file")
         raise BadRequest(
             f"configuration: {problems}", code="config.invalid", remedy="see docs/settings.md for every key"
         ) from None

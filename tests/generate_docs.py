@@ -7,6 +7,7 @@ than none.
 import ast
 import dataclasses
 import functools
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 from broker import config, errors
 from broker.connectors.registry import ADAPTERS
 from broker.policy import engine
+from broker.sections import Section
 from broker.web.problem import status_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,7 +229,7 @@ def settings_page() -> str:
     lines = [
         "# Every setting",
         "",
-        "Written by `make docs` from `broker/config.py` and the connectors; a test compares. One TOML file,",
+        "Written by `make docs` from `broker/config.py`, `broker/sections.py` and the connectors; a test compares. One TOML file,",
         "`--config`; an unknown key stops the start. Units stand in the names; secrets are given by file path, never by value.",
         "`WICKETGATE_<SECTION>_<KEY>` overrides one scalar of a `[section]`.",
     ]
@@ -245,23 +247,28 @@ def settings_page() -> str:
                 nested, _ = _section(listed)
                 said = (nested.__doc__ or "").replace("``", "`")
                 lines += ["", f"### `[[{name}.{inner}]]`", "", said, *_table(nested)]
+                for deep, below in nested.model_fields.items():
+                    if _is_section(below):
+                        kind, _ = _section(below)
+                        said = (kind.__doc__ or "").replace("``", "`")
+                        lines += ["", f"#### `[[{name}.{inner}.{deep}]]`", "", said, *_table(kind)]
     for name, adapter in sorted(ADAPTERS.items()):
         lines += ["", f'## `settings` of a connector with `adapter = "{name}"`', "", *_adapter(adapter)]
     return "\n".join(lines) + "\n"
 
 
-def _section(field: FieldInfo) -> tuple[type[config.Section], bool]:
+def _section(field: FieldInfo) -> tuple[type[Section], bool]:
     """The model behind a field, and whether it is a list of them."""
     kind = field.annotation
-    if isinstance(kind, type) and issubclass(kind, config.Section):
+    if isinstance(kind, type) and issubclass(kind, Section):
         return kind, False
     inner = kind.__args__[0]  # type: ignore[union-attr]
-    assert issubclass(inner, config.Section), field
+    assert issubclass(inner, Section), field
     return inner, True
 
 
-def _table(section: type[config.Section]) -> list[str]:
-    notes = _notes(Path(config.__file__), section.__name__)
+def _table(section: type[Section]) -> list[str]:
+    notes = _notes(Path(inspect.getfile(section)), section.__name__)
     rows = ["", "| key | type | default | |", "| --- | --- | --- | --- |"]
     for name, field in section.model_fields.items():
         if _is_section(field):
@@ -274,7 +281,7 @@ def _table(section: type[config.Section]) -> list[str]:
 
 def _is_section(field: FieldInfo) -> bool:
     inner = getattr(field.annotation, "__args__", (field.annotation,))[0]
-    return isinstance(inner, type) and issubclass(inner, config.Section)
+    return isinstance(inner, type) and issubclass(inner, Section)
 
 
 def _adapter(adapter: type) -> list[str]:

@@ -3,7 +3,7 @@
 Who shows one has proven to hold its key, to the gate's own TLS or to its configured proxy, before it comes here. A
 token beside it counts alone, and the certificate only binds. Without one it stands for the sender of alerts that
 configuration maps it to, in one tenant, with the role ``alerts`` and nothing else, whatever its own texts say. Its
-chain, validity and use are checked at every request, so one that runs out on an open connection ends there.
+chain, validity, use and revocation are checked at every request, so one that runs out on an open connection ends there.
 """
 
 import base64
@@ -11,12 +11,14 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import verification
 
 from broker.errors import Unauthenticated
+from broker.identity.crl import RevocationLists
 from broker.model import Party, PartyKind, Principal
 
 ISSUER = "mtls"
@@ -59,14 +61,29 @@ class Sender:
 class Certificates:
     """Says who stands behind a certificate that comes without a token."""
 
-    def __init__(self, authorities: bytes = b"", senders: Iterable[Sender] = ()) -> None:
-        """``authorities`` are PEM: who may issue. Raises ValueError where they cannot be read, or a sender's is not there."""
+    def __init__(self, authorities: bytes = b"", senders: Iterable[Sender] = (), crl_file: Path | None = None) -> None:
+        """``authorities`` are PEM: who may issue; ``crl_file``: what they took back.
+
+        Raises ValueError where either cannot be believed, or a sender's authority is not there; OSError for the file.
+        """
         self._senders = tuple(senders)
         issuers = x509.load_pem_x509_certificates(authorities) if authorities else []
         for one in self._senders:
             if one.authority not in {"", *_digests(issuers)}:
                 raise ValueError(f"identity.certificates `{one.name}`: gate.client_ca_file does not hold its authority")
         self._store = verification.Store(issuers) if issuers else None
+        self._lists = RevocationLists(crl_file, issuers)
+
+    def check_not_taken_back(self, shown: Certificate, now_s: int) -> None:
+        """Of a certificate that only binds a token nothing else counts: whoever issued it, who it is, says the token."""
+        try:
+            problem = self._lists.problem(
+                [x509.load_der_x509_certificate(shown.der)], datetime.fromtimestamp(now_s, UTC)
+            )
+        except ValueError:
+            raise _invalid("it cannot be read") from None
+        if problem:
+            raise _invalid(problem)
 
     def principal(self, shown: Certificate, now_s: int) -> Principal:
         """The sender that ``shown`` is mapped to; raises ``Unauthenticated``."""
@@ -105,7 +122,10 @@ class Certificates:
                 raise _invalid("its time has not begun, or is over")
             policy = verification.PolicyBuilder().store(self._store).time(now)
             policy = policy.extension_policies(ca_policy=_ISSUERS, ee_policy=_CLIENTS)
-            _, *issuers = policy.build_client_verifier().verify(certificate, between).chain
+            chain = policy.build_client_verifier().verify(certificate, between).chain
+            if problem := self._lists.problem(chain, now):
+                raise _invalid(problem)
+            _, *issuers = chain
             return certificate, _names(certificate), _digests(issuers)
         except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             raise _invalid("it cannot be read") from None

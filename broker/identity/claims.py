@@ -6,11 +6,11 @@ has its own stable code; none repeats a value of the token.
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
-from broker.errors import Unauthenticated
+from broker.errors import Denied, Unauthenticated
+from broker.identity import bound
 from broker.identity.jose import malformed
-from broker.identity.profiles import IssuerProfile
+from broker.identity.profiles import IssuerProfile, trust_domain_of
 from broker.model import Json, Party, PartyKind, Principal
 
 GROUPS_MAX = 1_000
@@ -29,10 +29,9 @@ def principal(
     _check_type(profile, header, claims)
     _check_audience(profile, claims)
     _check_times(profile, claims, now_s)
-    client = _client(profile, claims)
-    subject, actor = _parties(profile, claims, client)
+    tenant, client, (subject, actor) = _bound(profile, claims) if profile.bound else _named(profile, claims)
     return Principal(
-        tenant=_tenant(profile, claims),
+        tenant=tenant,
         subject=subject,
         actor=actor,
         issuer=profile.issuer,
@@ -41,21 +40,39 @@ def principal(
         issued_at=_seconds(claims, "iat"),
         scopes=_scopes(profile, claims),
         auth_time=_auth_time(profile, claims, now_s),
-        acr=_text(claims, "acr") if "acr" in claims else "",
+        acr=_acr(profile, claims),
         token_ref=token_ref,
     )
 
 
 def at(claims: Mapping[str, Json], path: str) -> Json:
-    """The value at a dotted path, or None. A claim whose own name is the whole path (a URL, say) comes first."""
+    """The value at a dotted path, or None. Of names that hold dots themselves (a URL, ``kubernetes.io``) the longest counts."""
     if path in claims:
         return claims[path]
-    value: Any = claims
-    for name in path.split("."):
-        if not isinstance(value, dict) or name not in value:
-            return None
-        value = value[name]
-    return value
+    name = path.rpartition(".")[0]
+    while name:
+        inner = claims.get(name)
+        if isinstance(inner, dict):
+            return at(inner, path[len(name) + 1 :])
+        name = name.rpartition(".")[0]
+    return None
+
+
+def _bound(profile: IssuerProfile, claims: Mapping[str, Json]) -> tuple[str, str, tuple[Party, Party | None]]:
+    """Tenant, client and parties of a workload's token: what configuration binds its claims to, and nothing of its own."""
+    if "act" in claims:
+        raise _delegation("only a person can be acted for")
+    if profile.trust_domain and trust_domain_of(claims["sub"]) != profile.trust_domain:
+        raise malformed("the claim `sub` is no SPIFFE ID of this trust domain")
+    found = bound.who(profile.bound, claims, at)
+    party = Party(f"{profile.name}:{found.name}", found.kind, found.roles)
+    return found.tenant or _tenant(profile, claims), found.name, (party, None)
+
+
+def _named(profile: IssuerProfile, claims: Mapping[str, Json]) -> tuple[str, str, tuple[Party, Party | None]]:
+    """Tenant, client and parties as the token itself says them."""
+    client = _client(profile, claims)
+    return _tenant(profile, claims), client, _parties(profile, claims, client)
 
 
 def _check_type(profile: IssuerProfile, header: Mapping[str, Json], claims: Mapping[str, Json]) -> None:
@@ -74,7 +91,7 @@ def _check_type(profile: IssuerProfile, header: Mapping[str, Json], claims: Mapp
             code="identity.wrong_type",
             remedy="send the access token, not the ID, refresh or logout token",
         )
-    missing = sorted(name for name in profile.required if claims.get(name) in (None, ""))
+    missing = sorted(name for name in profile.required if at(claims, name) in (None, ""))
     if missing:
         raise Unauthenticated(
             f"the token lacks the claim `{missing[0]}`",
@@ -175,12 +192,27 @@ def _actor(profile: IssuerProfile, act: Json, client: str) -> Party:
 
 
 def _roles(profile: IssuerProfile, claims: Mapping[str, Json]) -> frozenset[str]:
+    _check_complete(profile, claims)
     groups = at(claims, profile.roles_path)
     if groups is None:
         return frozenset()
     if not isinstance(groups, list) or len(groups) > GROUPS_MAX or not all(isinstance(item, str) for item in groups):
         raise malformed(f"the claim `{profile.roles_path}` is not a list of at most {GROUPS_MAX} names")
     return frozenset(profile.roles[group] for group in groups if group in profile.roles)
+
+
+def _check_complete(profile: IssuerProfile, claims: Mapping[str, Json]) -> None:
+    """A token that says its groups elsewhere (OpenID Connect Core 5.6.2; Entra's overage) does not say who somebody is."""
+    elsewhere = claims.get("_claim_names")
+    if (isinstance(elsewhere, dict) and profile.roles_path in elsewhere) or (
+        profile.roles_path == "groups" and claims.get("hasgroups") not in (None, False)
+    ):
+        raise Unauthenticated(
+            f"the token leaves out its `{profile.roles_path}`, because there are too many",
+            code="identity.groups_overage",
+            remedy="at the identity provider, put only groups assigned to the application into tokens, or use "
+            'application roles: roles_claim = "roles"',
+        )
 
 
 def _tenant(profile: IssuerProfile, claims: Mapping[str, Json]) -> str:
@@ -199,7 +231,22 @@ def _scopes(profile: IssuerProfile, claims: Mapping[str, Json]) -> frozenset[str
     listed = value.split() if isinstance(value, str) else [] if value is None else value
     if not isinstance(listed, list) or len(listed) > GROUPS_MAX or not all(isinstance(item, str) for item in listed):
         raise malformed(f"the claim `{profile.scope_path}` is neither text nor a list of text")
+    if not profile.scopes <= set(listed):
+        raise Denied(
+            f"the token lacks a scope of {', '.join(sorted(profile.scopes))}",
+            code="identity.insufficient_scope",
+            remedy="ask the identity provider for a token with all of these scopes",
+        )
     return frozenset(listed)
+
+
+def _acr(profile: IssuerProfile, claims: Mapping[str, Json]) -> str:
+    """How the person signed in: the strongest configured method among ``acr`` and Entra's ``acrs``, else ``acr``."""
+    said = _text(claims, "acr") if "acr" in claims else ""
+    listed = claims.get("acrs", [])
+    if not isinstance(listed, list) or len(listed) > GROUPS_MAX or not all(isinstance(item, str) for item in listed):
+        raise malformed("the claim `acrs` is not a list of text")
+    return next((value for value in profile.acr_values if value in {said, *listed}), said)
 
 
 def _auth_time(profile: IssuerProfile, claims: Mapping[str, Json], now_s: int) -> int | None:

@@ -53,8 +53,8 @@ def is_roca(modulus: int) -> bool:
     return all(modulus % prime in residues for prime, residues in _ROCA_RESIDUES)
 
 
-def import_jwks(document: bytes, algorithms: Collection[str]) -> dict[str, Key]:
-    """Usable keys of a JWK set by ``kid``, for an issuer limited to ``algorithms``.
+def import_jwks(document: bytes, algorithms: Collection[str], use: str = "sig") -> dict[str, Key]:
+    """Usable keys of a JWK set by ``kid``, for an issuer limited to ``algorithms``, whose signature keys are marked ``use``.
 
     Raises ``BadRequest`` when the document is no JWK set at all; keys that are not usable are left out in silence,
     because an issuer may publish keys for other purposes (RFC 7517 section 5).
@@ -73,17 +73,17 @@ def import_jwks(document: bytes, algorithms: Collection[str]) -> dict[str, Key]:
         if not isinstance(kid, str) or not 0 < len(kid) <= KID_LENGTH_MAX or names[kid] > 1:
             continue
         try:
-            keys[kid] = import_key(item, algorithms)
+            keys[kid] = import_key(item, algorithms, use)
         except WeakKey:
             continue
     return keys
 
 
-def import_key(jwk: Mapping[str, Json], algorithms: Collection[str]) -> Key:
+def import_key(jwk: Mapping[str, Json], algorithms: Collection[str], use: str = "sig") -> Key:
     """One public signature key; raises ``WeakKey`` with the reason for anything else."""
     if _PRIVATE_MEMBERS.intersection(jwk):
         raise WeakKey("it holds private or symmetric members")
-    if jwk.get("use", "sig") != "sig":
+    if jwk.get("use", use) != use:
         raise WeakKey("it is not for signatures")
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:

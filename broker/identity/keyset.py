@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from broker.clock import Clock
 from broker.errors import BrokerError, Unauthenticated, Unavailable
@@ -124,8 +125,8 @@ class IssuerKeys:
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._times.fetch_max):
-                document = await self._get(self._profile.jwks_uri or await self._discover())
-            keys = import_jwks(document, self._profile.algorithms)
+                document = await self._document()
+            keys = import_jwks(document, self._profile.algorithms, self._profile.key_use)
         except (BrokerError, OSError, TimeoutError):
             return
         digest = hashlib.sha256(document).digest()
@@ -133,6 +134,11 @@ class IssuerKeys:
             self._keys, self._digest = keys, digest
             self.generation += 1
         self._fetched_at, self._tried_ok = started, True
+
+    async def _document(self) -> bytes:
+        if self._profile.jwks_file:
+            return await asyncio.to_thread(Path(self._profile.jwks_file).read_bytes)
+        return await self._get(self._profile.jwks_uri or await self._discover())
 
     async def _discover(self) -> str:
         """The issuer's ``jwks_uri`` (OpenID Connect Discovery 1.0 section 4): its document must name it exactly."""

@@ -17,7 +17,7 @@ from broker.identity.claims import principal
 from broker.identity.dpop import Expected, ProofChecker, unproven
 from broker.identity.jose import bad_signature, malformed, read_json_object, take_apart, verify
 from broker.identity.keyset import Fetch, IssuerKeys, KeySetTimes
-from broker.identity.profiles import IssuerProfile, SenderConstraint
+from broker.identity.profiles import IssuerProfile, SenderConstraint, trust_domain_of
 from broker.model import Json, PartyKind, Principal
 
 ADMINISTRATOR = "security"
@@ -38,6 +38,8 @@ class Credential:
     """A console cookie's value; the console's own routes alone read it, and then nothing else counts."""
     passive: bool = False
     """A page refreshes itself: the login is not used by a person."""
+    proven: bool = False
+    """The gate looked at the proof before, in this very request, whose second step this is."""
     certificate: Certificate | None = None
     """The client's, whose key it has proven to hold: from the gate's own TLS or its configured proxy."""
 
@@ -122,7 +124,7 @@ class Verifier:
             return self._by_certificate(credential)
         scheme, token = _split(credential.authorization)
         known = await self._known(token)
-        if known.thumbprint or scheme != "bearer":
+        if (known.thumbprint or scheme != "bearer") and not credential.proven:
             self._check_proof(known, scheme, token, credential)
         return known.principal
 
@@ -144,7 +146,7 @@ class Verifier:
         """
         compact = take_apart(token)
         claims = read_json_object(compact.payload, "payload")
-        profile = self._profile(claims.get("iss"))
+        profile = self._profile(claims)
         if profile.name != issuer or not compact.header.get("kid") or compact.algorithm not in profile.algorithms:
             raise bad_signature("issuer, key or algorithm is not the configured one")
         verify(compact, await self._keys[issuer].key(str(compact.header["kid"])), profile.algorithms)
@@ -184,7 +186,7 @@ class Verifier:
         self._cache.drop(digest)
         compact = take_apart(token)
         claims = read_json_object(compact.payload, "payload")
-        profile = self._profile(claims.get("iss"))
+        profile = self._profile(claims)
         keys = self._keys[profile.name]
         kid = compact.header.get("kid")
         if not kid:
@@ -211,8 +213,11 @@ class Verifier:
             return who
         return replace(who, subject=replace(who.subject, roles=who.subject.roles | {ADMINISTRATOR}))
 
-    def _profile(self, issuer: Json) -> IssuerProfile:
+    def _profile(self, claims: Mapping[str, Json]) -> IssuerProfile:
+        """The profile that the unverified ``iss`` selects, else the trust domain of a SPIFFE ID; it brings the keys."""
+        issuer = claims.get("iss")
         profile = self._profiles.get(issuer) if isinstance(issuer, str) else None
+        profile = profile or self._profiles.get(trust_domain_of(claims.get("sub")))
         if profile is None:
             raise Unauthenticated(
                 "the token's issuer is not one this gate believes",
@@ -233,6 +238,7 @@ class Verifier:
             shown = credential.certificate
             if scheme != "bearer" or shown is None or shown.thumbprint != thumbprint:
                 raise unproven("the client certificate is another one")
+            self._certificates.check_not_taken_back(shown, seconds(self._clock))
             return
         if kind != SenderConstraint.DPOP:
             raise malformed("the scheme DPoP is for tokens that are bound to a key")

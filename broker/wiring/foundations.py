@@ -193,6 +193,7 @@ class Foundations:
             profiles,
             self._fetch,
             self.clock,
+                self.settings.gate.client_crl_file,
             times=KeySetTimes(ttl=chosen.keyset_seconds, stale_max=chosen.keyset_stale_seconds_max),
             administrators=chosen.first_administrators,
             login=self._signed_in,

@@ -75,6 +75,19 @@ class Authority:
             made = made.add_extension(ours, False)
         return made.issuer_name(self.own.certificate.subject).sign(self.own.key, hashes.SHA256())
 
+    def list(self, *taken: Issued, days: tuple[float, float] = (-1, 1), critical: bool = False) -> bytes:
+        """A revocation list (PEM) that names ``taken``; ``critical`` makes it a part of another."""
+        made = x509.CertificateRevocationListBuilder().issuer_name(self.own.certificate.subject)
+        made = made.last_update(self.now + dt.timedelta(days=days[0])).next_update(
+            self.now + dt.timedelta(days=days[1])
+        )
+        for one in taken:
+            entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
+            made = made.add_revoked_certificate(entry.revocation_date(self.now).build())
+        if critical:
+            made = made.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+        return made.sign(self.own.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def _builder(
         self, name: str, key: ec.EllipticCurvePrivateKey, days: tuple[float, float]
     ) -> x509.CertificateBuilder:

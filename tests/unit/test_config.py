@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from broker import config
+from broker import sections as sections_of_identity
 from broker.clock import SeededClock
 from broker.errors import BadRequest
 from broker.wiring import Development, Wiring
@@ -79,7 +80,7 @@ def test_senders_of_two_tenants_are_told_apart_by_their_authorities(tmp_path: Pa
 
 
 def sections() -> list[type[BaseModel]]:
-    kinds = [one for one in vars(config).values() if isinstance(one, type)]
+    kinds = [one for module in (config, sections_of_identity) for one in vars(module).values() if isinstance(one, type)]
     return [one for one in kinds if issubclass(one, config.Section) and one is not config.Section]
 
 
@@ -87,7 +88,7 @@ def test_every_setting_is_read_somewhere() -> None:
     """By name, as an attribute or as a key of a section that is passed on whole."""
     read: set[str] = set()
     for path in (ROOT / "broker").rglob("*.py"):
-        whole = path == ROOT / "broker" / "config.py"
+        whole = path in {ROOT / "broker/config.py", ROOT / "broker/sections.py"}
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 read.add(node.attr)

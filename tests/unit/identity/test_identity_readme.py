@@ -12,7 +12,15 @@ README = (ROOT / "broker/identity/README.md").read_text()
 
 
 def test_the_tables_load_as_configuration_and_the_keycloak_one_as_a_profile() -> None:
-    keycloak, certificates = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    workloads, keycloak, certificates = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    bound = [
+        issuer_profile(one.model_dump()) for one in Settings.model_validate(tomllib.loads(workloads)).identity.issuers
+    ]
+    assert [(one.name, one.bound[0].name) for one in bound] == [
+        ("builds", "deployer"),
+        ("cluster", "triage"),
+        ("spire", "sre"),
+    ]
     assert Settings.model_validate(tomllib.loads(certificates)).identity.certificates[0].san
     settings = Settings.model_validate(tomllib.loads(keycloak))
     profile = issuer_profile(settings.identity.issuers[0].model_dump())
@@ -26,4 +34,4 @@ def test_every_code_that_the_room_raises_is_listed_and_no_other() -> None:
 
 
 def test_every_preset_is_described() -> None:
-    assert set(re.findall(r"^\| `([a-z0-9]+)` \|", README, re.MULTILINE)) == set(PRESETS)
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", README, re.MULTILINE)) == set(PRESETS)

@@ -1,0 +1,90 @@
+"""Certificate revocation lists (RFC 5280 section 5): what an authority took back is believed no more.
+
+One file, PEM, a list of each authority that gives one; read again when it changes. Whole lists alone: one with a critical
+extension (a delta, a part, an indirect list) says less than it seems and is refused. A list whose time is over says
+nothing any more, so nobody of that authority is believed until the next one is there.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+from broker.errors import Unavailable
+
+BYTES_MAX = 67_108_864
+_PEM = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    serials: frozenset[int]
+    until: datetime
+
+
+class RevocationLists:
+    """The lists of one file. Without a file nobody is on a list."""
+
+    def __init__(self, file: Path | None, authorities: Sequence[x509.Certificate]) -> None:
+        """Reads the file; raises ValueError where it cannot be believed whole, OSError where it cannot be read."""
+        self._file = file
+        self._authorities = tuple(authorities)
+        self._seen = (0, 0)
+        self._lists: Mapping[bytes, _List] = {}
+        if file is not None:
+            self._read(file)
+
+    def problem(self, certificates: Iterable[x509.Certificate], now: datetime) -> str:
+        """Why one of these counts no more, or empty. Raises ``Unavailable`` where a changed file cannot be believed."""
+        if self._file is None:
+            return ""
+        try:
+            self._read(self._file)
+        except (OSError, ValueError):
+            raise Unavailable(
+                "the revocation lists of client certificates cannot be read; nothing was done",
+                code="identity.crl_unavailable",
+                remedy="tell the operator to look at gate.client_crl_file",
+            ) from None
+        for one in certificates:
+            found = self._lists.get(one.issuer.public_bytes())
+            if found is None:
+                continue
+            if one.serial_number in found.serials:
+                return "its authority took it back"
+            if now > found.until:
+                return "its authority's revocation list is out of date"
+        return ""
+
+    def _read(self, file: Path) -> None:
+        stat = file.stat()
+        seen = (stat.st_mtime_ns, stat.st_size)
+        if seen == self._seen:
+            return
+        if stat.st_size > BYTES_MAX:
+            raise ValueError(f"gate.client_crl_file is larger than {BYTES_MAX} bytes")
+        lists = dict(map(self._believed, _PEM.findall(file.read_bytes())))
+        if not lists:
+            raise ValueError("gate.client_crl_file holds no revocation list")
+        self._lists, self._seen = lists, seen
+
+    def _believed(self, pem: bytes) -> tuple[bytes, _List]:
+        crl = x509.load_pem_x509_crl(pem)
+        if not any(_signed(crl, one) for one in self._authorities):
+            raise ValueError("gate.client_crl_file holds a list that no authority of gate.client_ca_file signed")
+        if crl.next_update_utc is None or any(one.critical for one in crl.extensions):
+            raise ValueError("gate.client_crl_file holds a list without an end, or one that is a part of another")
+        return crl.issuer.public_bytes(), _List(frozenset(one.serial_number for one in crl), crl.next_update_utc)
+
+
+def _signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    if crl.issuer != authority.subject:
+        return False
+    try:
+        return crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+    except (InvalidSignature, TypeError, UnsupportedAlgorithm):
+        return False
