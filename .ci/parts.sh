@@ -13,6 +13,7 @@ wanted=()
 postgres_there || wanted+=(postgresql)
 command -v git >/dev/null || wanted+=(git)
 command -v prometheus >/dev/null || wanted+=(prometheus)
+command -v haproxy >/dev/null || wanted+=(haproxy)
 command -v prometheus-alertmanager >/dev/null || command -v alertmanager >/dev/null || wanted+=(prometheus-alertmanager)
 if [ "$(uname)" = Linux ]; then
   command -v chromium >/dev/null || wanted+=(chromium)

@@ -232,8 +232,10 @@ async def world(
     policies: Path | None = None,
     clock: SeededClock | None = None,
     depends_on: Mapping[str, Sequence[str]] = DEPENDS_ON,
+    gate: str = "",
 ) -> AsyncIterator[World]:
-    """A running world under ``folder``; ``extra`` is more TOML, ``depends_on`` its services and what each needs."""
+    """A running world under ``folder``; ``extra`` is more TOML, ``gate`` more lines of ``[gate]``, ``depends_on`` its
+    services and what each needs."""
     async with (
         Supervisor(tuple(depends_on)) as supervisor,
         ModelServer(turns or [Turn("all is well")], key="provider-key") as models,
@@ -243,7 +245,7 @@ async def world(
         _repository(folder / "settings")
         (folder / "model.key").write_text("provider-key")
         (folder / "model.key").chmod(0o600)
-        settings = config.load(_toml(folder, supervisor, models, store_url, extra, depends_on), environment={})
+        settings = config.load(_toml(folder, supervisor, models, store_url, extra, depends_on, gate), environment={})
         made = World(folder, clock or SeededClock(), supervisor, models, settings, store_url)
         if policies is not None:
             made.policies = policies
@@ -297,6 +299,7 @@ def _toml(  # noqa: PLR0917 - one argument a part
     store_url: str,
     extra: str,
     depends_on: Mapping[str, Sequence[str]],
+    gate: str,
 ) -> Path:
     """The configuration of this world."""
     items = [("process", name, "prod", "eu-west-1" if name != "payments" else "us-east-1") for name in depends_on]
@@ -321,6 +324,7 @@ def _toml(  # noqa: PLR0917 - one argument a part
     path.write_text(f"""
 [gate]
 data = {json.dumps(str(folder / "data"))}
+{gate}
 {store}
 {inventory}
 [[connectors]]
