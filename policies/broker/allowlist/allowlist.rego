@@ -5,12 +5,10 @@
 #   owners: [security]
 package broker.allowlist
 
-import data.broker.lib
-
 # METADATA
 # title: Grants that name the action, by party and role
 naming[position][role] := grant if {
-	some position, roles in lib.roles
+	some position, roles in data.broker.lib.roles
 	some role in roles
 	grants := data.config.grants[role]
 	grant := grants[input.action.name]

@@ -5,9 +5,6 @@
 #   owners: [security]
 package broker.approval
 
-import data.broker.breakglass
-import data.broker.risk
-
 # METADATA
 # title: What is configured here
 config := data.config.approval
@@ -24,7 +21,7 @@ chosen := config.actions[input.action.name]
 chosen := rule if {
 	not special
 	some rule in config.tiers
-	rule.tier == risk.tier
+	rule.tier == data.broker.risk.tier
 }
 
 # METADATA
@@ -32,7 +29,7 @@ chosen := rule if {
 # scope: document
 default signature := false
 
-signature if risk.tier == 3
+signature if data.broker.risk.tier == 3
 
 # METADATA
 # title: The duty to have it approved
@@ -43,17 +40,17 @@ obligation := {
 	"separation": chosen.separation,
 	"signature": signature,
 } if {
-	not breakglass.covers
+	not data.broker.breakglass.covers
 }
 
 # METADATA
 # title: Nothing is missing - the tier needs no approval, or says which
 # scope: document
-settled if risk.tier < 2
+settled if data.broker.risk.tier < 2
 
 settled if obligation
 
-settled if breakglass.covers
+settled if data.broker.breakglass.covers
 
 # METADATA
 # title: All reviews of all approvals that fit this request
@@ -65,9 +62,9 @@ reviews contains review if {
 # METADATA
 # title: Approving reviews, where approval is needed
 approving contains review if {
-	obligation
 	some review in reviews
 	review.verdict == "approve"
+	obligation
 }
 
 # METADATA

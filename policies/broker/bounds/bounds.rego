@@ -5,8 +5,6 @@
 #   owners: [security]
 package broker.bounds
 
-import data.broker.lib
-
 # METADATA
 # title: What is configured here
 config := data.config.bounds
@@ -41,7 +39,7 @@ names contains name if some name in input.context.target.dependents
 # METADATA
 # title: A write holds its target alone
 lease := {"keys": held, "seconds": seconds} if {
-	lib.writing
+	data.broker.lib.writing
 	seconds := object.get(config.lease_seconds, input.action.connector, config.lease_seconds.otherwise)
 	seconds > 0
 }

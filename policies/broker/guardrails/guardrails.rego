@@ -5,8 +5,6 @@
 #   owners: [security]
 package broker.guardrails
 
-import data.broker.lib
-
 # METADATA
 # title: What is configured here
 config := data.config.guardrails
@@ -15,7 +13,7 @@ config := data.config.guardrails
 # title: A person may look and resume while everything stands still
 survives_stop if {
 	input.action.name in config.while_stopped
-	not lib.machine_involved
+	not data.broker.lib.machine_involved
 }
 
 # METADATA
@@ -24,7 +22,7 @@ reason_waived if input.action.name in config.without_reason
 
 # METADATA
 # title: A write belongs into a session
-session_bound if lib.writing
+session_bound if data.broker.lib.writing
 
 # METADATA
 # title: So do the actions that configuration names
@@ -37,8 +35,8 @@ session_waived if input.action.name in config.without_session
 # METADATA
 # title: An agent's write that cites a diagnosis
 cites if {
-	lib.machine_involved
-	lib.writing
+	data.broker.lib.machine_involved
+	data.broker.lib.writing
 	input.action.properties.diagnosis != ""
 }
 
@@ -64,13 +62,13 @@ deny contains {"code": "resource.other_tenant", "params": {}} if input.resource.
 # title: The tenant is not configured
 # custom:
 #   reason: tenant.unknown
-deny contains {"code": "tenant.unknown", "params": {}} if not lib.tenant
+deny contains {"code": "tenant.unknown", "params": {}} if not data.broker.lib.tenant
 
 # METADATA
 # title: The environment is not configured
 # custom:
 #   reason: environment.unknown
-deny contains {"code": "environment.unknown", "params": {}} if not lib.environment
+deny contains {"code": "environment.unknown", "params": {}} if not data.broker.lib.environment
 
 # METADATA
 # title: The kill switch is pulled
@@ -97,7 +95,7 @@ deny contains {"code": "kill.resume_self", "params": {"party": party.id}} if {
 #   reason: identity.person_required
 deny contains {"code": "identity.person_required", "params": {}} if {
 	input.action.name in config.persons_only
-	lib.machine_involved
+	data.broker.lib.machine_involved
 }
 
 # METADATA
@@ -135,7 +133,7 @@ deny contains {"code": "taint.untrusted_destination", "params": {"argument": nam
 # custom:
 #   reason: taint.session_required
 deny contains {"code": "taint.session_required", "params": {}} if {
-	lib.machine_involved
+	data.broker.lib.machine_involved
 	input.action.untrusted_result
 	input.subject.session == ""
 }
@@ -145,7 +143,7 @@ deny contains {"code": "taint.session_required", "params": {}} if {
 # custom:
 #   reason: reason.missing
 deny contains {"code": "reason.missing", "params": {}} if {
-	lib.writing
+	data.broker.lib.writing
 	trim_space(input.action.properties.reason) == ""
 	not reason_waived
 }
@@ -155,7 +153,7 @@ deny contains {"code": "reason.missing", "params": {}} if {
 # custom:
 #   reason: session.required
 deny contains {"code": "session.required", "params": {}} if {
-	lib.machine_involved
+	data.broker.lib.machine_involved
 	input.subject.session == ""
 	session_bound
 	not session_waived

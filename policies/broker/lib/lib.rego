@@ -19,23 +19,12 @@ environment := data.config.environments[input.resource.env]
 roles[position] contains role if {
 	some position, party in input.subject.parties
 	some role in party.roles
-	party.type in data.config.roles[role].holders
-	bears(role, party)
+	declared := data.config.roles[role]
+	party.type in declared.holders
+
+	# A role that is kept for parties counts for these alone.
+	party.id in object.get(declared, "only", [party.id])
 }
-
-# METADATA
-# title: The role is kept for parties that configuration names
-reserved contains role if {
-	some role, declared in data.config.roles
-	declared.only
-}
-
-# METADATA
-# title: The party may bear the role
-# scope: document
-bears(role, _) if not reserved[role]
-
-bears(role, party) if party.id in data.config.roles[role].only
 
 # METADATA
 # title: An agent or workload takes part in the request

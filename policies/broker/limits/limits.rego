@@ -5,18 +5,19 @@
 #   owners: [security]
 package broker.limits
 
-import data.broker.risk
-
 # METADATA
 # title: Buckets that apply to this request
 applicable contains limit if {
+	tier := data.broker.risk.tier
 	some name, bucket in data.config.limits
-	risk.tier in bucket.tiers
+	tier in bucket.tiers
 	input.subject.acting.type in bucket.holders
 	some beginning in bucket.actions
 	startswith(input.action.name, beginning)
-	not spared[name]
-	scoped(bucket.scope)
+	not spares(bucket)
+
+	# Outside a session there is nothing to count per session.
+	[bucket.scope, input.subject.session] != ["session", ""]
 	limit := {
 		"name": name,
 		"scope": bucket.scope,
@@ -28,19 +29,11 @@ applicable contains limit if {
 }
 
 # METADATA
-# title: Buckets that leave this action out
-spared contains name if {
-	some name, bucket in data.config.limits
+# title: The bucket leaves this action out
+spares(bucket) if {
 	some beginning in bucket.except
 	startswith(input.action.name, beginning)
 }
-
-# METADATA
-# title: Outside a session there is nothing to count per session
-# scope: document
-scoped("session") if input.subject.session != ""
-
-scoped(scope) if scope != "session"
 
 # METADATA
 # title: What one request costs, by the bucket's way of counting
@@ -54,6 +47,6 @@ costs["max_tokens"] := input.context.model.max_tokens
 # custom:
 #   reason: limits.none
 deny contains {"code": "limits.none", "params": {}} if {
-	risk.tier < 4
+	data.broker.risk.tier < 4
 	count(applicable) == 0
 }

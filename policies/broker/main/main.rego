@@ -121,7 +121,10 @@ obligations["residency"] := data.broker.residency.obligation
 
 obligations["lease"] := data.broker.bounds.lease if not input.context.dry_run
 
-obligations["approval"] := object.union(data.broker.approval.obligation, data.broker.timebox.boxed) if not input.context.dry_run
+obligations["approval"] := object.union(duty, data.broker.timebox.boxed) if {
+	not input.context.dry_run
+	duty := data.broker.approval.obligation
+}
 
 obligations["dry_run"] if input.context.dry_run
 

@@ -5,8 +5,6 @@
 #   owners: [security]
 package broker.remedies
 
-import data.broker.lib
-
 # METADATA
 # title: What is configured here
 config := data.config.remedies
@@ -26,18 +24,15 @@ spared if {
 # title: An agent would change something in an incident
 remedying if {
 	inside
-	lib.writing
-	lib.machine_involved
+	data.broker.lib.writing
+	data.broker.lib.machine_involved
 	not spared
-	not lib.own
+	not data.broker.lib.own
 }
 
 # METADATA
 # title: What an agent would change in an incident is a remedy of the catalogue
-listed if {
-	remedying
-	input.action.remedy.known
-}
+listed if input.action.remedy.known
 
 # METADATA
 # title: The catalogue lists the remedy for the fault that was found
@@ -108,38 +103,46 @@ deny contains {"code": "incident.other_environment", "params": {"incident_env": 
 }
 
 # METADATA
+# title: The gate itself changes nothing but to undo what was approved with its undoing
+# custom:
+#   reason: remedy.not_a_rollback
+deny contains {"code": "remedy.not_a_rollback", "params": {}} if {
+	data.broker.lib.own
+	data.broker.lib.writing
+	not telling
+	not input.context.rollback.valid
+}
+
+# METADATA
+# title: What stands against a change that an agent asks for in an incident
+deny contains reason if {
+	remedying
+	some reason in objections
+}
+
+# METADATA
 # title: The incident is not where an action can be asked for
 # custom:
 #   reason: incident.wrong_state
-deny contains {"code": "incident.wrong_state", "params": {"state": input.context.incident.state}} if {
-	remedying
-	not open
-}
+objections contains {"code": "incident.wrong_state", "params": {"state": input.context.incident.state}} if not open
 
 # METADATA
 # title: Another incident on the same target or a dependent goes first
 # custom:
 #   reason: incident.conflict
-deny contains {"code": "incident.conflict", "params": {"retry_s": config.conflict.retry_s}} if {
-	remedying
-	count(ahead) > 0
-}
+objections contains {"code": "incident.conflict", "params": {"retry_s": config.conflict.retry_s}} if count(ahead) > 0
 
 # METADATA
 # title: The agent does not say for which piece of work it acts
 # custom:
 #   reason: work.required
-deny contains {"code": "work.required", "params": {}} if {
-	remedying
-	not input.context.work.given
-}
+objections contains {"code": "work.required", "params": {}} if not input.context.work.given
 
 # METADATA
 # title: The piece of work is not the agent's any more
 # custom:
 #   reason: work.stale
-deny contains {"code": "work.stale", "params": {}} if {
-	remedying
+objections contains {"code": "work.stale", "params": {}} if {
 	input.context.work.given
 	not input.context.work.valid
 }
@@ -148,26 +151,19 @@ deny contains {"code": "work.stale", "params": {}} if {
 # title: No diagnosis, no action
 # custom:
 #   reason: evidence.no_diagnosis
-deny contains {"code": "evidence.no_diagnosis", "params": {}} if {
-	remedying
-	input.action.properties.diagnosis == ""
-}
+objections contains {"code": "evidence.no_diagnosis", "params": {}} if input.action.properties.diagnosis == ""
 
 # METADATA
 # title: The gate did not find the diagnosis proven
 # custom:
 #   reason: evidence.inconclusive
-deny contains {"code": "evidence.inconclusive", "params": {}} if {
-	remedying
-	input.context.evidence.verdict != "diagnosed"
-}
+objections contains {"code": "evidence.inconclusive", "params": {}} if input.context.evidence.verdict != "diagnosed"
 
 # METADATA
 # title: Too little of the diagnosis is verified, or from too few sources or kinds of signal
 # custom:
 #   reason: evidence.below_minimum
-deny contains {"code": "evidence.below_minimum", "params": {"needs": needs, "minimum": minimum}} if {
-	remedying
+objections contains {"code": "evidence.below_minimum", "params": {"needs": needs, "minimum": minimum}} if {
 	some needs, minimum in config.evidence
 	input.context.evidence[needs] < minimum
 }
@@ -176,8 +172,7 @@ deny contains {"code": "evidence.below_minimum", "params": {"needs": needs, "min
 # title: The diagnosis is about something else than this resource
 # custom:
 #   reason: evidence.other_resource
-deny contains {"code": "evidence.other_resource", "params": {"component": input.context.evidence.component}} if {
-	remedying
+objections contains {"code": "evidence.other_resource", "params": {"component": input.context.evidence.component}} if {
 	not input.context.evidence.matches
 }
 
@@ -185,16 +180,13 @@ deny contains {"code": "evidence.other_resource", "params": {"component": input.
 # title: The catalogue of remedies does not list the action
 # custom:
 #   reason: remedy.not_listed
-deny contains {"code": "remedy.not_listed", "params": {}} if {
-	remedying
-	not input.action.remedy.known
-}
+objections contains {"code": "remedy.not_listed", "params": {}} if not input.action.remedy.known
 
 # METADATA
 # title: The catalogue lists the remedy for other faults
 # custom:
 #   reason: remedy.other_fault
-deny contains {"code": "remedy.other_fault", "params": {"fault": input.context.evidence.fault}} if {
+objections contains {"code": "remedy.other_fault", "params": {"fault": input.context.evidence.fault}} if {
 	listed
 	not fitting
 }
@@ -203,7 +195,7 @@ deny contains {"code": "remedy.other_fault", "params": {"fault": input.context.e
 # title: The gate looked, and a precondition of the remedy does not hold
 # custom:
 #   reason: remedy.precondition
-deny contains {"code": "remedy.precondition", "params": {}} if {
+objections contains {"code": "remedy.precondition", "params": {}} if {
 	listed
 	not input.action.remedy.ready
 }
@@ -212,7 +204,7 @@ deny contains {"code": "remedy.precondition", "params": {}} if {
 # title: The last remedy on this target is too fresh
 # custom:
 #   reason: remedy.cooldown
-deny contains {"code": "remedy.cooldown", "params": {"retry_s": input.action.remedy.cooldown_s - rested_s}} if {
+objections contains {"code": "remedy.cooldown", "params": {"retry_s": input.action.remedy.cooldown_s - rested_s}} if {
 	listed
 	rested_s < input.action.remedy.cooldown_s
 }
@@ -221,7 +213,7 @@ deny contains {"code": "remedy.cooldown", "params": {"retry_s": input.action.rem
 # title: The target had as many remedies in this hour as the catalogue allows
 # custom:
 #   reason: remedy.hourly_cap
-deny contains {"code": "remedy.hourly_cap", "params": {"max": input.action.remedy.per_hour_max}} if {
+objections contains {"code": "remedy.hourly_cap", "params": {"max": input.action.remedy.per_hour_max}} if {
 	listed
 	input.context.target.writes_hour >= input.action.remedy.per_hour_max
 }
@@ -230,8 +222,7 @@ deny contains {"code": "remedy.hourly_cap", "params": {"max": input.action.remed
 # title: Remedies on this target did not help, one after the other
 # custom:
 #   reason: remedy.breaker_open
-deny contains {"code": "remedy.breaker_open", "params": {"ineffective": input.context.target.ineffective}} if {
-	remedying
+objections contains {"code": "remedy.breaker_open", "params": {"ineffective": input.context.target.ineffective}} if {
 	input.context.target.ineffective >= config.ineffective_max
 }
 
@@ -239,18 +230,4 @@ deny contains {"code": "remedy.breaker_open", "params": {"ineffective": input.co
 # title: The same remedy comes again and again at a regular beat
 # custom:
 #   reason: remedy.oscillating
-deny contains {"code": "remedy.oscillating", "params": {}} if {
-	remedying
-	input.context.target.oscillating
-}
-
-# METADATA
-# title: The gate itself changes nothing but to undo what was approved with its undoing
-# custom:
-#   reason: remedy.not_a_rollback
-deny contains {"code": "remedy.not_a_rollback", "params": {}} if {
-	lib.own
-	lib.writing
-	not telling
-	not input.context.rollback.valid
-}
+objections contains {"code": "remedy.oscillating", "params": {}} if input.context.target.oscillating

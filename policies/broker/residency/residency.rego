@@ -5,8 +5,6 @@
 #   owners: [security, privacy]
 package broker.residency
 
-import data.broker.lib
-
 # METADATA
 # title: What is configured here
 config := data.config.residency
@@ -14,7 +12,7 @@ config := data.config.residency
 # METADATA
 # title: Data without a region of its own is at home where the tenant is
 # scope: document
-home := lib.tenant.home if input.resource.type in config.home_of_tenant
+home := data.broker.lib.tenant.home if input.resource.type in config.home_of_tenant
 
 home := config.regions[input.resource.region] if not homeless
 
@@ -57,13 +55,6 @@ obligation := {"regions": regions, "data_classes": classes} if count(classes) > 
 classes contains class if some class in input.action.data_classes
 
 # METADATA
-# title: Class and zone that go together
-permits[class] contains zone if {
-	some class, allowed in zones
-	some zone in allowed
-}
-
-# METADATA
 # title: Classes that the provider may see
 cleared contains class if some class in data.config.providers[input.context.model.provider].data_classes
 
@@ -101,10 +92,10 @@ deny contains {"code": "residency.region_unknown", "params": {"what": place.what
 # custom:
 #   reason: residency.region_forbidden
 deny contains {"code": "residency.region_forbidden", "params": {"class": class, "home": home, "what": place.what}} if {
-	some class, _ in zones
+	some class, allowed in zones
 	some place in places
 	zone := config.regions[place.region]
-	not permits[class][zone]
+	not zone in allowed
 }
 
 # METADATA

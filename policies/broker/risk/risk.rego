@@ -5,9 +5,6 @@
 #   owners: [security]
 package broker.risk
 
-import data.broker.breakglass
-import data.broker.lib
-
 # METADATA
 # title: What is configured here
 config := data.config.risk
@@ -36,7 +33,7 @@ tier := min([3, max(floors)]) if {
 known if {
 	input.action.known
 	input.resource.known
-	lib.environment
+	data.broker.lib.environment
 }
 
 # METADATA
@@ -45,12 +42,12 @@ exact := config.exact[input.action.name]
 
 # METADATA
 # title: The matrix's tier for a write
-matrix := config.matrix[input.action.reversibility][lib.environment.class] if lib.writing
+matrix := config.matrix[input.action.reversibility][data.broker.lib.environment.class] if data.broker.lib.writing
 
 # METADATA
 # title: The tier is the highest of these
 # scope: document
-floors contains 0 if not lib.writing
+floors contains 0 if not data.broker.lib.writing
 
 floors contains matrix if not automatic
 
@@ -71,22 +68,22 @@ critical if input.resource.labels[config.critical.label] in config.critical.valu
 # METADATA
 # title: The requester has already written a lot today
 busy if {
-	lib.writing
+	data.broker.lib.writing
 	input.context.usage.writes_today >= config.busy.writes_today
 }
 
 # METADATA
 # title: The gate undoes what was approved together with its undoing
 undoing if {
-	lib.own
 	input.context.rollback.valid
+	data.broker.lib.own
 }
 
 # METADATA
 # title: A safe remedy on a proven diagnosis, where configuration lets agents act alone
 automatic if {
-	lib.machine_involved
 	input.context.incident.id != ""
+	data.broker.lib.machine_involved
 	input.action.name in config.automatic.actions
 	input.action.reversibility == "reversible"
 	input.action.idempotent
@@ -122,9 +119,9 @@ unswayed if input.action.remedy.derived
 # scope: document
 factors contains concat(".", ["effect", input.action.effect])
 
-factors contains concat(".", ["environment", lib.environment.class])
+factors contains concat(".", ["environment", data.broker.lib.environment.class])
 
-factors contains concat(".", ["reversibility", input.action.reversibility]) if lib.writing
+factors contains concat(".", ["reversibility", input.action.reversibility]) if data.broker.lib.writing
 
 factors contains "action.fixed" if exact
 
@@ -140,7 +137,7 @@ factors contains "remedy.undoing" if undoing
 
 factors contains "facts.unknown" if not known
 
-factors contains "breakglass.open" if breakglass.covers
+factors contains "breakglass.open" if data.broker.breakglass.covers
 
 # METADATA
 # title: Nobody can say how risky this is
@@ -154,6 +151,6 @@ deny contains {"code": "risk.unknown", "params": {}} if tier == 4
 #   reason: risk.manual_only
 deny contains {"code": "risk.manual_only", "params": {}} if {
 	tier == 3
-	lib.machine_involved
-	not breakglass.covers
+	data.broker.lib.machine_involved
+	not data.broker.breakglass.covers
 }

@@ -5,10 +5,6 @@
 #   owners: [security]
 package broker.timebox
 
-import data.broker.approval
-import data.broker.remedies
-import data.broker.risk
-
 # METADATA
 # title: The configuration lets silence count at all
 enabled if data.config.approval.time_box.enabled
@@ -20,8 +16,8 @@ named := data.config.approval.time_box.actions[input.action.name][input.resource
 # METADATA
 # title: One person's approval is asked for, by the tier that proposes
 one_person if {
-	risk.tier == 2
-	approval.chosen.quorum == 1
+	data.broker.risk.tier == 2
+	data.broker.approval.chosen.quorum == 1
 }
 
 # METADATA
@@ -38,7 +34,7 @@ near if count(input.context.target.dependents) <= data.config.approval.time_box.
 
 # METADATA
 # title: No other incident is on the target or on a dependent
-alone if count(remedies.met) == 0
+alone if count(data.broker.remedies.met) == 0
 
 # METADATA
 # title: Silence has counted less often today than it may
@@ -101,7 +97,7 @@ lacking contains {"code": "timebox.not_one_person", "params": {}} if not one_per
 # title: It is no remedy that an agent asks for in an incident
 # custom:
 #   reason: timebox.not_a_remedy
-lacking contains {"code": "timebox.not_a_remedy", "params": {}} if not remedies.remedying
+lacking contains {"code": "timebox.not_a_remedy", "params": {}} if not data.broker.remedies.remedying
 
 # METADATA
 # title: It is not what the catalogue derives from the diagnosis
