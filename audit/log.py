@@ -20,7 +20,7 @@ from audit.payload import SALT_BYTES, Erased, KeyWrap, Opened, Random, commitmen
 from audit.record import Draft, is_origin, is_tenant, prepare, read
 from audit.signer import Signer, require_consistent
 from audit.store import Found, Session, Store
-from audit.writer import Asked, Probe, Writer
+from audit.writer import Asked, Probe, Timed, Writer
 
 __all__ = ["DuplicateEvent", "Entry", "Erased", "Log", "LogUnavailable", "Receipt"]
 
@@ -58,7 +58,7 @@ class Entry:
 class Log:
     """All logs of one store, one a tenant, named `<name>/<tenant>`.
 
-    `random` returns n random bytes. `commit_seconds` bounds how long an append may wait; one that ran out may
+    `random` returns n random bytes. `timed` is entered around each commit. `commit_seconds` bounds how long an append may wait; one that ran out may
     still become durable later, so its caller must act as after any LogUnavailable: not at all.
     """
 
@@ -72,6 +72,7 @@ class Log:
         random: Random,
         max_waiting: int = 4096,
         commit_seconds: float = 15.0,
+        timed: Timed = contextlib.nullcontext,
     ) -> None:
         if not is_origin(name):
             raise RecordInvalid(
@@ -80,7 +81,8 @@ class Log:
         self._name, self._store, self._signer, self._keys, self._random = name, store, signer, keys, random
         self._commit_seconds = commit_seconds
         self._futures: dict[Asked, asyncio.Future[Receipt | None]] = {}
-        self._writer = Writer(store, Sealing(keys, random), self._deliver, max_waiting)
+        self._writer = Writer(store, Sealing(keys, random), self._deliver, max_waiting, timed)
+        self.waiting_max = max_waiting
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="audit-reader")
         self._session: Session | None = None
         self._quick: Session | None = None
@@ -256,6 +258,21 @@ class Log:
     def halt(self, reason: str) -> None:
         """Refuse every append from now until the next start: somebody found that history does not fit."""
         self._writer.halt(reason)
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait to be written."""
+        return self._writer.waiting
+
+    @property
+    def turned_away(self) -> int:
+        """How many found the queue full."""
+        return self._writer.turned_away
+
+    @property
+    def halted(self) -> bool:
+        """Whether `halt` was called."""
+        return self._writer.halted
 
     async def healthy(self) -> bool:
         """Whether a write was durable just now."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -27,12 +28,17 @@ class Probe:
 
 Asked = Wish | Probe
 Deliver = Callable[[Sequence[tuple[Asked, Answer | None]]], None]
+Timed = Callable[[int], AbstractContextManager[object]]
+"""Entered around the commit of so many records, on the writer's thread."""
 
 
 class Writer:
     """The thread and its queue. `deliver` is called on the thread with each batch's answers."""
 
-    def __init__(self, store: Store, seal: Sealing, deliver: Deliver, max_waiting: int) -> None:
+    def __init__(
+        self, store: Store, seal: Sealing, deliver: Deliver, max_waiting: int, timed: Timed = nullcontext
+    ) -> None:
+        self._timed = timed
         self._store, self._seal, self._deliver, self._max_waiting = store, seal, deliver, max_waiting
         self._expected: tuple[type[Exception], ...] = (*store.failures, AuditError)
         self._seen: dict[str, Place] = {}
@@ -40,6 +46,9 @@ class Writer:
         """None ends the thread: nothing is queued behind it."""
         self._lock = threading.Lock()
         self._closed = ""
+        self.halted = False
+        """Somebody found that history does not fit."""
+        self.turned_away = 0
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
 
@@ -58,7 +67,12 @@ class Writer:
     def halt(self, reason: str) -> None:
         """Take no more, because of `reason`."""
         with self._lock:
-            self._closed = reason
+            self._closed, self.halted = reason, True
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait."""
+        return self._waiting.qsize()
 
     def submit(self, asked: Asked) -> None:
         """Queue a record.
@@ -70,13 +84,15 @@ class Writer:
             if self._closed:
                 raise LogUnavailable(self._closed)
             if self._waiting.qsize() >= self._max_waiting:
+                self.turned_away += 1
                 raise LogUnavailable(f"{self._max_waiting} records wait for the audit log already")
             self._waiting.put(asked)
 
     def _run(self) -> None:
         while batch := self._take():
             try:
-                answers = self._settle(batch)
+                with self._timed(len(batch)):
+                    answers = self._settle(batch)
             except Exception as error:  # noqa: BLE001 - the edge of the thread: no defect may leave callers waiting
                 self._drop()
                 answers = [(asked, LogUnavailable(f"the audit writer failed: {error!r}")) for asked in batch]

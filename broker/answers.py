@@ -30,6 +30,8 @@ class End:
     answer: Mapping[str, Json]
 
 
+BEFORE_SENDING = (BadRequest, Denied, NotFound, Conflict, LimitExceeded)
+"""What a connector raises before anything leaves it."""
 FAILED_HERE = End(
     "unknown", Redacted(None, "default", {}), Result(ResultStatus.ERROR, None, "gate.failed"), "gate.failed", {}
 )

@@ -36,6 +36,7 @@ from broker.work import Claimed, Work
 SWEEP_SECONDS = 5.0
 REFRESH_SECONDS = 60.0
 POLL_SECONDS = 1.0
+COUNT_SECONDS = 10.0
 ABANDONED_SECONDS = 1800
 """Longer than any connector's timeout: an intent this old is not being executed by anybody."""
 RESUMES_AT_ONCE = 4
@@ -69,6 +70,8 @@ class Background:
         work: Work,
         steps: Mapping[str, Callable[[Claimed], Awaitable[None]]],
         index: Callable[[], Awaitable[None]],
+        counts: Callable[[], Awaitable[None]],
+        stop_seconds: float,
     ) -> None:
         """``index`` brings the index of the log up to the log. ``steps`` do the gate's own kinds of work.
 
@@ -94,6 +97,8 @@ class Background:
         self._work = work
         self._steps = steps
         self._index = index
+        self._counts = counts
+        self._stop_seconds = stop_seconds
         self._holder = f"gate:{secrets.token_hex(8)}"
         self._tasks: list[asyncio.Task[None]] = []
         self._sizes: dict[str, int] = {}
@@ -110,6 +115,7 @@ class Background:
             ("publish", self._publish_seconds, self.publish),
             ("events", POLL_SECONDS, self._incident_acts.record),
             ("index", POLL_SECONDS, self._index),
+            ("counts", COUNT_SECONDS, self._counts),
             ("sweep", SWEEP_SECONDS, self.sweep),
             ("work", POLL_SECONDS, self.work_off),
             ("refresh", REFRESH_SECONDS, self._identity.refresh),
@@ -119,11 +125,11 @@ class Background:
         self._tasks += [asyncio.create_task(self._resume_approved()) for _ in range(RESUMES_AT_ONCE)]
 
     async def aclose(self) -> None:
-        """Stop the loops, let effects under way finish, publish the last checkpoint."""
+        """Stop the loops, let effects under way finish or call them unknown, publish the last checkpoint."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._pipeline.drain()
+        await self._pipeline.drain(self._stop_seconds)
         await self._quietly("publish", self.publish)
 
     async def publish(self) -> None:
@@ -135,6 +141,7 @@ class Background:
             self._log.halt("the database contradicts what was signed before")
             self._telemetry.warning("log.halted", error=type(error).__name__)
             return
+        self._telemetry.gauge("checkpoint_timestamp_seconds", seconds(self._clock))
         for origin, checkpoint in checkpoints.items():
             self._sizes[origin] = checkpoint.size
         self._telemetry.gauge("log_size", sum(self._sizes.values()))

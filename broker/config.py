@@ -31,6 +31,10 @@ class GateSettings(Section):
     """Public address; default ``http://localhost:<port>``, https where the gate has a certificate. Never derived from a request's Host."""
     allowed_hosts: tuple[str, ...] = ()
     """Host header values accepted; default the host and port of ``url`` and of the listener."""
+    stop_seconds_max: int = Field(default=25, ge=1)
+    """Told to end, the gate lets what is under way finish for so long; what is not done then is recorded as unknown."""
+    stop_notice_seconds: float = Field(default=0, ge=0)
+    """Before that it answers for so long that it is not ready, and takes no new work, so that a balancer looks elsewhere."""
     data: Path = Path("data")
     default_tenant: str = "default"
     tls_certificate_file: Path | None = None
@@ -77,6 +81,22 @@ class WebSettings(Section):
     body_seconds_max: float = 10
     request_seconds_max: float = 60
     concurrent_requests_max: int = 512
+    """Requests that are read, wait or are at work; the controls are not turned away by it."""
+    work_places: int = Field(default=32, ge=1)
+    """Requests at work on the event loop at once: writes before reads (three quarters at most) before model calls (half).
+    Who waits for an upstream or a person takes no place."""
+    control_places: int = Field(default=32, ge=1)
+    """And those of the controls: health, the kill switch, reviews."""
+    waiting_max: int = Field(default=128, ge=0)
+    """Requests that wait for a place, in each lane; within it tenants take turns."""
+    waiting_seconds_max: float = Field(default=1, gt=0)
+    """And for how long; then they are told to come again."""
+    bodies_bytes_max: int = Field(default=268_435_456, ge=1_048_576)
+    """Bodies under way, by what they announce."""
+    header_seconds_max: float = Field(default=10, gt=0)
+    """From the first byte of a request, or of a new connection, to the end of its headers."""
+    answer_seconds_max: float = Field(default=60, gt=0)
+    """A reader whose socket is full for so long is cut off."""
     wait_seconds_max: float = 50
     attempts_per_minute_max: int = Field(default=1200, ge=1)
     """What one party may ask of one replica, permitted or not, in the long run."""
@@ -240,6 +260,26 @@ class PriceSettings(Section):
 
 
 class UsageSettings(Section):
+class TelemetrySettings(Section):
+    """Traces for operators (OpenTelemetry). Metrics are always at ``/metrics``, lines on stderr."""
+
+    traces_url: str = ""
+    """OTLP/HTTP traces are posted to this URL, such as ``http://collector:4318/v1/traces``; empty: nothing is traced."""
+    allow_networks: tuple[str, ...] = ()
+    """Networks beyond public addresses in which the collector may stand."""
+    ca_file: str = ""
+    ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of the traces that is kept."""
+    spans_waiting_max: int = Field(default=4096, ge=1)
+    """Spans that wait to be sent; more are dropped and counted."""
+    send_seconds: float = Field(default=2, gt=0)
+    """Spans are sent so often."""
+    caller: Literal["ignore", "link", "parent"] = "link"
+    """What a caller's ``traceparent`` is to a trace of ours. Anybody can write one: ``parent`` is for a proxy of your own."""
+    hand_on_to: tuple[str, ...] = ()
+    """Connectors whose requests carry a ``traceparent`` of ours."""
+
+
     """What the usage page makes of tokens."""
 
     prices: tuple[PriceSettings, ...] = ()
@@ -303,6 +343,8 @@ class Settings(Section):
         if named and len({one.tenant for one in self.identity.certificates}) > 1:
             raise ValueError(
                 f"identity.certificates of more than one tenant: `{named[0]}` needs `authority`, the SHA-256 of the "
+    telemetry: TelemetrySettings = TelemetrySettings()
+    mcp: McpSettings = McpSettings()
                 "certificate of gate.client_ca_file that issues it; else another tenant's authority can issue its san"
             )
         return self

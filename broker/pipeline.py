@@ -23,7 +23,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from broker import patience
 from broker.answers import (
+    BEFORE_SENDING,
     FAILED_HERE,
     Answer,
     End,
@@ -41,12 +43,10 @@ from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import (
     AuditUnavailable,
-    BadRequest,
     BrokerError,
     Conflict,
     Denied,
     LimitExceeded,
-    NotFound,
     OutcomeOwed,
     Receipt,
     Unauthenticated,
@@ -79,10 +79,6 @@ class Opened:
     asked: Asked
     granted: Granted
     receipt: Receipt  # of the intent
-
-
-_BEFORE_SENDING = (BadRequest, Denied, NotFound, Conflict, LimitExceeded)
-"""What a connector raises before anything leaves it."""
 
 
 class Pipeline:
@@ -226,7 +222,7 @@ class Pipeline:
             try:
                 if asked.action.effect is Effect.WRITE:
                     await self._situations.intended(asked.principal, asked.session, asked.request, granted.run)
-                execution = asked.connector.execute(granted.grant, asked.action)
+                execution = patience.aside(asked.connector.execute(granted.grant, asked.action))
                 result = await self._telemetry.executing(asked, execution)  # (7)
             except BrokerError as error:
                 failure, result = error, Result(ResultStatus.ERROR, None, error.error_code)
@@ -289,6 +285,7 @@ class Pipeline:
     async def _intent(self, place: Place, asked: Asked, granted: Granted) -> Receipt:
         """The append redeems the grant: the log takes one intent an action, whoever asks."""
         try:
+            patience.check()
             await self._still(place, asked, granted)
             if asked.action.effect is Effect.WRITE:
                 await self._situations.begin(asked.principal, asked.session, asked.request, granted.undo, granted.run)
@@ -457,14 +454,18 @@ class Pipeline:
         """Free the targets of a run that a crash cut off and whose end is known; an unknown one may still go on."""
         await self._obligations.let_go(tenant, action_id)
 
-    async def drain(self) -> None:
-        """Wait until every effect under way has its outcome on record."""
+    async def drain(self, seconds_max: float | None = None) -> None:
+        """Wait until every effect under way has its outcome on record; what takes longer gets the outcome ``unknown``."""
+        if self._running and seconds_max is not None:
+            _, late = await asyncio.wait(set(self._running), timeout=seconds_max)
+            for task in late:
+                task.cancel()
         while self._running:
             await asyncio.wait(set(self._running))
 
     async def _what_happened(self, asked: Asked, failure: BrokerError | None) -> str:
         """After a failure of a write: nothing was sent, or the target is asked, or ``unknown``; never guessed."""
-        unsent = isinstance(failure, _BEFORE_SENDING) or (isinstance(failure, UpstreamFailed) and not failure.sent)
+        unsent = isinstance(failure, BEFORE_SENDING) or (isinstance(failure, UpstreamFailed) and not failure.sent)
         if asked.action.effect is Effect.READ or unsent:
             return "failed"
         try:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -15,13 +16,16 @@ from broker.cli import places
 from broker.cli.exits import Stop
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from broker.config import Settings
     from broker.wiring import Wiring
 
 KEEP_ALIVE_SECONDS = 75
-SHUTDOWN_SECONDS = 30
 CONNECTIONS_PER_REQUEST = 4
-"""Idle connections count as much as busy ones at the server's own limit, which only guards memory."""
+"""Idle connections count as much as busy ones."""
+FILES_BESIDE = 512
+"""Descriptors that the gate needs beside its clients' connections."""
 
 
 @click.command()
@@ -116,11 +120,13 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
     import uvicorn
 
     from broker.web.app import build
-    from broker.web.tls import TlsProtocol, bound_handshakes, context_of
+    from broker.web.tls import bound_handshakes, context_of
+    from broker.web.wire import Bounds, look_for_ever, protocol_of
 
     tls = context_of(settings.gate) if settings.gate.tls_certificate_file else None
     failed: list[Exception] = []
     served = build(gate)
+    most = _room_for(settings.web.concurrent_requests_max * CONNECTIONS_PER_REQUEST)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -134,6 +140,9 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             bound_handshakes(asyncio.get_running_loop(), tls)
             await super().startup(sockets)
+            connections = self.server_state.connections
+            gate.telemetry.queue(lambda: [("connections", len(connections), most, 0)])
+            self.looking = asyncio.create_task(look_for_ever(connections))
             # What the start made lives as long as the process. A full collection that walks it, rare
             # as it is, holds the loop for a tenth of a second.
             gc.collect()
@@ -141,13 +150,17 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
             click.echo("\n".join(welcome), err=True)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Not ready, and no new work; the listener stays for a balancer that has not seen it yet.
+            gate.stopping.set()
+            await asyncio.sleep(settings.gate.stop_notice_seconds)
             # Streams have no end of their own, and the server waits for every answer under way.
             await gate.feed.aclose()
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
+            self.looking.cancel()
         app,
-        http=TlsProtocol if tls else "httptools",
+        http=protocol_of(Bounds.of(settings.web, most, gate.telemetry)),
         ssl_context_factory=(lambda *_: tls) if tls else None,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
         ws="none",
@@ -157,15 +170,19 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        limit_concurrency=settings.web.concurrent_requests_max * CONNECTIONS_PER_REQUEST,
+        timeout_graceful_shutdown=settings.gate.stop_seconds_max,
     )
     _quiet_libraries(gate)
     # The server raises the signal again when it is done; then, and before it starts, the process just ends.
     for number in (signal.SIGTERM, signal.SIGINT):
+    _until_told(Server(config), listener, failed)
+
+
+def _until_told(server: "uvicorn.Server", listener: socket.socket, failed: list[Exception]) -> None:
+    """Run until a signal. Raises what the application's start ``failed`` with."""
         signal.signal(number, _end)
     try:
-        Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     except SystemExit as ended:
         if ended.code and failed:
             raise failed[0] from None
@@ -175,6 +192,16 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
 
 def _end(*_: object) -> None:
     raise SystemExit(0)
+def _room_for(connections: int) -> int:
+    """As many of ``connections`` as this process may have files for, after it asked for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - FILES_BESIDE))
+
+
 
 
 def _quiet_libraries(gate: "Wiring") -> None:

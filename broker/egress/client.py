@@ -14,7 +14,7 @@ import functools
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -233,13 +233,14 @@ def too_large(name: str, bytes_max: int) -> UpstreamFailed:
 class Upstream:
     """The pooled client of one origin. Make it with ``Egress.upstream``; use it from one event loop."""
 
-    def __init__(self, settings: UpstreamSettings, resolve: Resolve) -> None:
+    def __init__(self, settings: UpstreamSettings, resolve: Resolve, mark: Callable[[], str] = str) -> None:
         """Check the settings; connect to nothing yet. Raises ``BadRequest`` naming the wrong field."""
         self.settings = settings
         private = bool(settings.allow_networks or settings.unix_socket)
         self.origin, self.base_path = origin_of(settings.name, settings.base_url, private=private)
         self._rule = AddressRule(settings.allow_networks)
         self._resolve = resolve
+        self._mark = mark
         if settings.proxy_url:
             origin_of(settings.name, settings.proxy_url, private=True)
         host = self.origin.split("://", 1)[1].rsplit(":", 1)[0].strip("[]")
@@ -247,6 +248,7 @@ class Upstream:
         self._forbidden = literal and not (settings.unix_socket or settings.proxy_url) and not self._rule.permits(host)
         self._session: aiohttp.ClientSession | None = None
         self._open = 0
+        self._turned_away = 0
         self._deadlines: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
 
     async def request(  # noqa: PLR0913 - one keyword per bound
@@ -288,6 +290,8 @@ class Upstream:
         """As ``request``, with the body as it comes; leaving the context closes what was not read to its end."""
         url = self.bind(target)
         check_headers(headers or {})
+        if mark := self._mark():
+            headers = {**(headers or {}), "traceparent": mark}
         bytes_max = self.settings.answer_bytes_max if answer_bytes_max is None else answer_bytes_max
         with self.slot():
             with mapped(self.settings.name):
@@ -335,6 +339,7 @@ class Upstream:
     def slot(self) -> Iterator[None]:
         """Hold one place among the open and waiting requests; a full queue refuses at once."""
         if self._open >= self.settings.concurrency + self.settings.waiting_max:
+            self._turned_away += 1
             raise UpstreamFailed(
                 f"too many requests wait for `{self.settings.name}`; nothing was sent",
                 sent=False,
@@ -347,6 +352,11 @@ class Upstream:
             yield
         finally:
             self._open -= 1
+
+    @property
+    def depth(self) -> tuple[int, int, int]:
+        """Requests open or waiting, the most there may be, and how many were turned away."""
+        return self._open, self.settings.concurrency + self.settings.waiting_max, self._turned_away
 
     def check_answer(self, status: int, headers: Mapping[str, str], bytes_max: int) -> None:
         """Refuse redirects, compressed bodies and answers that announce too much."""
@@ -408,15 +418,26 @@ class Upstream:
 class Egress:
     """All upstreams of one gate; equal settings share one pool."""
 
-    def __init__(self, *, resolve: Resolve = system_resolve) -> None:
+    def __init__(
+        self, *, resolve: Resolve = system_resolve, marked: Collection[str] = (), mark: Callable[[], str] = str
+    ) -> None:
+        """Requests of the upstreams called ``marked`` carry the ``traceparent`` that ``mark`` gives."""
         self._resolve = resolve
+        self._marked = frozenset(marked)
+        self._mark = mark
         self._upstreams: dict[UpstreamSettings, Upstream] = {}
 
     def upstream(self, settings: UpstreamSettings) -> Upstream:
         """Return the pooled client for ``settings``; raises ``BadRequest`` for settings that are not strictly right."""
         if settings not in self._upstreams:
-            self._upstreams[settings] = Upstream(settings, self._resolve)
+            mark = self._mark if settings.name in self._marked else str
+            self._upstreams[settings] = Upstream(settings, self._resolve, mark)
         return self._upstreams[settings]
+
+    def depths(self) -> Iterator[tuple[str, tuple[int, int, int]]]:
+        """Of each pool: its connector's name, and as ``Upstream.depth``."""
+        for settings, upstream in self._upstreams.items():
+            yield settings.name, upstream.depth
 
     async def addresses(self, name: str, host: str, port: int, *, allow_networks: Sequence[str]) -> Sequence[str]:
         """Numeric addresses of ``host``, each judged: for a program that opens its own socket and is pinned to them.

@@ -81,6 +81,8 @@ class Feed:
         self._telemetry = telemetry
         self._tails: dict[str, _Tail] = {}
         self._seats: dict[tuple[str, str], int] = {}
+        self.turned_away = 0
+        """Followers that found no seat."""
         self.closing = asyncio.Event()
         """Set when the gate stops: every follower ends."""
 
@@ -110,7 +112,11 @@ class Feed:
 
         Raises as ``check_seat``, and ``BadRequest`` (``events.too_old``) where more lies between than is read again.
         """
-        self.check_seat(principal)
+        try:
+            self.check_seat(principal)
+        except LimitExceeded:
+            self.turned_away += 1
+            raise
         if self.closing.is_set():
             raise stopping()
         seat = (principal.tenant, principal.acting.id)

@@ -59,6 +59,10 @@ class EngineHost(Protocol):
     async def load(self, bundle: Bundle) -> PolicyEngine:
         """Return an engine that answers with ``bundle``; raises ``PolicyUnavailable`` or ``BadRequest`` and keeps the last good."""
 
+    @property
+    def workers_lost(self) -> int:
+        """How many workers died or were ended so far."""
+
     async def withdraw(self, bundle: Bundle) -> None:
         """``bundle`` was loaded and then refused: go back to the last one that settled."""
 

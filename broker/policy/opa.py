@@ -156,6 +156,11 @@ class OpaHost:
         self._current: Bundle | None = None
         self._expected: frozenset[str] = frozenset()
 
+    @property
+    def workers_lost(self) -> int:
+        """Of the trials."""
+        return self._trial.workers_lost
+
     async def load(self, bundle: Bundle) -> PolicyEngine:
         """Try, publish, and wait until OPA answers with ``bundle``; raises ``BadRequest`` or ``PolicyUnavailable``."""
         await self._try(bundle)

@@ -7,7 +7,7 @@ with ``policy.not_loaded``.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,11 +20,14 @@ from broker.policy.activations import Activation, ActivationRows
 from broker.policy.bundle import Bundle, open_bundle, revision_number
 from broker.policy.content import failure_text
 from broker.policy.decision import Readings, read_decision
-from broker.policy.engine import NOT_LOADED, WRONG_REVISION, EngineHost, PolicyEngine, unavailable
+from broker.policy.engine import ENGINE_DOWN, NOT_LOADED, WRONG_REVISION, EngineHost, PolicyEngine, unavailable
 from broker.policy.explain import Simulation, simulate
 from broker.policy.gate import check_content, check_goldens
 from broker.policy.input import ReadyInput, prepare
 from broker.policy.schema import Check, compile_schema
+
+DECIDING_MAX = 1_024
+"""Decisions at once, whichever engine makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,11 @@ class PolicyDecisionPoint:
         self._active: Snapshot | None = None
         self._incoming: Bundle | None = None
         self._changing = asyncio.Lock()
+        self._deciding = 0
+        self._turned_away = 0
         self._retiring: set[asyncio.Task[None]] = set()
+        self.swapped: list[Callable[[], None]] = []
+        """Called when another bundle decides, whoever activated it."""
         self.problem = "no bundle was activated yet"
         """Why nothing is loaded, for readiness and the operator; empty when something is."""
 
@@ -81,7 +88,24 @@ class PolicyDecisionPoint:
         snapshot = self._active
         if snapshot is None:
             raise unavailable(NOT_LOADED, "no verified policy bundle is loaded")
-        return await self._decide_on(snapshot, prepare(value, snapshot.check))
+        if self._deciding >= DECIDING_MAX:
+            self._turned_away += 1
+            raise unavailable(ENGINE_DOWN, "too many requests wait for a policy decision")
+        self._deciding += 1
+        try:
+            return await self._decide_on(snapshot, prepare(value, snapshot.check))
+        finally:
+            self._deciding -= 1
+
+    @property
+    def depth(self) -> tuple[int, int, int]:
+        """Decisions under way, the most there may be, and how many were turned away."""
+        return self._deciding, DECIDING_MAX, self._turned_away
+
+    @property
+    def workers_lost(self) -> int:
+        """How many of the embedded engine's workers died or were ended."""
+        return self._host.workers_lost
 
     async def start(self) -> None:
         """Load the newest activation, if it still verifies; else stay not loaded and say why in ``problem``."""
@@ -191,6 +215,8 @@ class PolicyDecisionPoint:
         old, self._active, self._incoming = self._active, snapshot, None
         self.problem = ""
         self._host.settled(snapshot.bundle)
+        for tell in self.swapped:
+            tell()
         if old:
             task = asyncio.get_running_loop().create_task(old.engine.aclose())
             self._retiring.add(task)

@@ -219,6 +219,7 @@ class RegorusEngine:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._closing = False
+        self.on_lost: Callable[[], None] = lambda: None
 
     @classmethod
     async def start(cls, program: Program, info: EngineInfo, bounds: Bounds) -> "RegorusEngine":
@@ -308,6 +309,7 @@ class RegorusEngine:
         if not self._workers:
             self._ready.clear()
         if not self._closing:
+            self.on_lost()
             task = asyncio.get_running_loop().create_task(self._respawn())
             self._respawns.add(task)
             task.add_done_callback(self._respawns.discard)
@@ -331,6 +333,7 @@ class RegorusHost:
     def __init__(self, bounds: Bounds | None = None) -> None:
         self._bounds = bounds or Bounds()
         self._probed = False
+        self.workers_lost = 0
 
     async def load(self, bundle: Bundle) -> PolicyEngine:
         """Return a fresh engine for ``bundle``; raises ``BadRequest`` where regorus refuses it."""
@@ -343,7 +346,12 @@ class RegorusHost:
             self._probed = True
         info = EngineInfo(ENGINE_NAME, ENGINE_VERSION, bundle.revision, bundle.digest)
         content = bundle.content
-        return await RegorusEngine.start(Program(content.modules, content.data), info, self._bounds)
+        engine = await RegorusEngine.start(Program(content.modules, content.data), info, self._bounds)
+        engine.on_lost = self._lost
+        return engine
+
+    def _lost(self) -> None:
+        self.workers_lost += 1
 
     async def withdraw(self, bundle: Bundle) -> None:
         """Nothing to undo: the refused engine was never asked by anybody else."""

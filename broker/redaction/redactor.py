@@ -22,6 +22,7 @@ from broker.redaction.walk import BYTES, KEY, WITHHELD, Leaves, collect, rebuild
 T = TypeVar("T")
 
 
+Found = Callable[[Mapping[str, int]], None]
 Expired = Callable[[], bool]
 """Whether the time for this pass is over; what was not looked at by then is withheld."""
 LARGE: Final = 128 * 1024
@@ -210,14 +211,17 @@ def _attributed(hits: Hits, texts: list[str]) -> dict[int, Hits]:
 class Redactor:
     """Redacts for a session, restores for a grant, forgets on demand."""
 
-    def __init__(self, *, vault: Vault, profiles: Mapping[str, Profile], clock: Clock) -> None:
-        """``profiles`` by name (``entities.profiles_from``), read at each call: it may change with the policy.
+    def __init__(
+        self, *, vault: Vault, profiles: Mapping[str, Profile], clock: Clock, found: Found = lambda _: None
+    ) -> None:
+        """``found`` is told how much was found of each kind. ``profiles`` by name (``entities.profiles_from``), read at each call: it may change with the policy.
 
         ``standard`` exists in any case.
         """
         self._vault = vault
         self._profiles = profiles
         self._clock = clock
+        self._found = found
 
     async def redact(self, value: T, *, profile: str, scope: Scope) -> Redacted[T]:
         """``value`` (any JSON) without personal data and secrets. New pseudonyms are durable before it is returned.
@@ -237,6 +241,7 @@ class Redactor:
                 remedy="narrow the request so that the result is smaller and plainer, or allow withheld parts in the profile",
             )
         await self._vault.remember(session, done.minted)
+        self._found(done.counts)
         return Redacted(result, profile, dict(done.counts), tuple(done.findings), done.withheld)
 
     async def _passed(self, session: OpenSession, profile: Profile, value: T) -> tuple[Pass, T]:

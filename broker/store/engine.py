@@ -22,7 +22,7 @@ on the event loop's own thread without waiting for any lock, and hop only where 
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,6 +122,11 @@ class Store:
         """Say whether the database answers and has the newest form; raises ``StoreUnavailable`` if it does not answer."""
         return await self._lanes["read"].run(migrate.is_current)
 
+    def depths(self) -> Iterator[tuple[str, tuple[int, int, int]]]:
+        """Of each lane: calls under way or queued, the most there may be, and how many were turned away."""
+        for name, lane in self._lanes.items():
+            yield name, (lane.waiting, lane.max_waiting, lane.turned_away)
+
     def close(self) -> None:
         """Let transactions under way end, then close every connection."""
         for lane in self._lanes.values():
@@ -141,12 +146,14 @@ class _Lane:
     begin: str = ""
     """How a transaction begins in a lane that nobody waits for: it has one connection, and its own way around SQLAlchemy."""
     waiting: int = 0
+    turned_away: int = 0
     kept: list[Connection] = field(default_factory=list)
     """That connection between two calls."""
 
     async def run(self, query: Query[T]) -> T:
         """Run ``query`` on a thread of the pool."""
         if self.waiting >= self.max_waiting:
+            self.turned_away += 1
             raise StoreUnavailable("too many database calls are waiting", code="store.overloaded", retry_after=1.0)
         self.waiting += 1
         try:

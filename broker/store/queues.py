@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from broker.store.tables import LIVE_INCIDENT_STATES, incident, login, proposal, work
+from broker.store.tables import LIVE_INCIDENT_STATES, incident, kill_switch, login, proposal, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +32,26 @@ def lengths(connection: Connection, tenant: str, now_s: int) -> list[Queue]:
     for name, since, which, owner in asked:
         length, oldest = connection.execute(select(func.count(), func.min(since)).where(owner == tenant, which)).one()
         found.append(Queue(name, int(length), int(oldest or 0)))
+    return found
+
+
+def totals(connection: Connection, now_s: int) -> dict[tuple[str, str], Queue]:
+    """What waits, by what it is and its state, over all tenants: for metrics, which name no tenant."""
+    held = (work.c.state == "due") & (work.c.until > now_s)
+    asked: list[tuple[str, str, ColumnElement[int], ColumnElement[bool]]] = [
+        *(("approvals", state, proposal.c.created_at, proposal.c.state == state) for state in ("waiting", "approved")),
+        ("work", "due", work.c.due, (work.c.state == "due") & (work.c.due <= now_s) & (work.c.until <= now_s)),
+        ("work", "held", work.c.created_at, held),
+        ("work", "aside", work.c.created_at, work.c.state == "aside"),
+    ]
+    found = {}
+    for about, state, since, which in asked:
+        length, oldest = connection.execute(select(func.count(), func.min(since)).where(which)).one()
+        found[about, state] = Queue(about, int(length), int(oldest or 0))
+    for about, by, which in (
+        ("incidents", incident.c.state, incident.c.state.in_(LIVE_INCIDENT_STATES)),
+        ("kill_switches", kill_switch.c.scope, kill_switch.c.active),
+    ):
+        for state, length in connection.execute(select(by, func.count()).where(which).group_by(by)):
+            found[about, str(state)] = Queue(about, int(length), 0)
     return found

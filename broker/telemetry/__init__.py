@@ -8,7 +8,7 @@ and stable code; their texts are not written, because a library's text may quote
 import secrets
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,12 +23,14 @@ from broker.telemetry.metrics import METRICS, Metric, Metrics, Sample
 from broker.telemetry.scrub import scrubbed
 
 if TYPE_CHECKING:
-    from broker.telemetry.tracing import Inbound, Mark, Tracing
+    from broker.telemetry.tracing import Inbound, Tracing
 
 __all__ = ["METRICS", "Metric", "Metrics", "Sample", "Telemetry"]
 
 T = TypeVar("T")
 Value = str | int | float | bool
+Depth = tuple[str, int, int, int]
+"""A queue's name, how much is in it, how much it takes, and what it turned away so far."""
 _OWN_KEYS = frozenset({"event", "level", "timestamp"})
 _CHAT = "llm.messages.create"
 
@@ -136,9 +138,21 @@ class Telemetry:
         """Count one request of a party that asks too often; most of these are not on record one by one."""
         self.metrics.inc("attempts_refused_total")
 
-    def turned_away(self, queue: str) -> None:
-        """Count what a queue did not take."""
-        self.metrics.inc("queue_refusals_total", queue)
+    @contextmanager
+    def committing(self, records: int) -> Iterator[None]:
+        """Around one commit of the log, on its writer's thread."""
+        began = self.monotonic()
+        try:
+            yield
+        finally:
+            self.metrics.observe("log_commit_seconds", self.monotonic() - began)
+            self.metrics.observe("log_batch_records", records)
+
+    def queue(self, ask: Callable[[], Iterable[Depth]]) -> None:
+        """Ask whenever somebody looks how full some queues are."""
+        self.metrics.pull("queue_depth", lambda: [((one[0],), one[1]) for one in ask()])
+        self.metrics.pull("queue_limit", lambda: [((one[0],), one[2]) for one in ask()])
+        self.metrics.pull("queue_refusals_total", lambda: [((one[0],), one[3]) for one in ask()])
 
     def found(self, counts: Mapping[str, int]) -> None:
         """Count what redaction found, by kind."""
@@ -167,15 +181,9 @@ class Telemetry:
         """A request begins: lines that are written meanwhile carry its ids."""
         _TRAIL.set(_Trail())
 
-    @contextmanager
-    def served(self, method: str, route: str, caller: str) -> "Iterator[Mark | None]":
-        """The span of one HTTP request; ``caller`` is its ``traceparent``, which nobody has to believe."""
-        if self.tracing is None:
-            yield None
-            return
-        attributes: dict[str, Value] = {"http.request.method": method}
-        with self.tracing.span(f"{method} {route}", "server", attributes, caller) as mark:
-            yield mark
+    def traceparent(self) -> str:
+        """The mark of what is under way, to hand on; empty where nothing is traced."""
+        return self.tracing.traceparent() if self.tracing else ""
 
     def step(self, name: str, work: Awaitable[T]) -> Awaitable[T]:
         """``work``, as a step of its own in the trace."""

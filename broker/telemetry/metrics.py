@@ -56,7 +56,8 @@ METRICS: tuple[Metric, ...] = (
         "queue_depth", "gauge", "What waits or is under way in a queue of this process", ("queue",), (), pulled=True
     ),
     Metric("queue_limit", "gauge", "How much the queue takes", ("queue",), (), pulled=True),
-    Metric("queue_refusals_total", "counter", "What a full or slow queue turned away", ("queue",)),
+    Metric("queue_refusals_total", "counter", "What a full or slow queue turned away", ("queue",), (), pulled=True),
+    Metric("tools_quarantined", "gauge", "Pinned tools that are not what was pinned", ("connector",), (), pulled=True),
     Metric("event_streams", "gauge", "Streams of events that are open"),
     Metric("approvals", "gauge", "Requests by state: waiting for people, approved and not begun", ("state",)),
     Metric("approvals_oldest_timestamp_seconds", "gauge", "Since when the oldest waits; 0 for none", ("state",)),
@@ -68,7 +69,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("log_batch_records", "histogram", "Records of one commit", (), COUNTS),
     Metric("log_size", "gauge", "Records of all logs"),
     Metric("log_index_lag", "gauge", "Records that the index of the log lacked"),
-    Metric("log_halted", "gauge", "1 when the log takes nothing until a person has looked"),
+    Metric("log_halted", "gauge", "1 when the log takes nothing until a person has looked", (), (), pulled=True),
     Metric("checkpoint_timestamp_seconds", "gauge", "When this replica last published signed checkpoints"),
     # the gate itself
     Metric("ready", "gauge", "1 where a part that readiness needs is there", ("part",)),

@@ -9,6 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker import patience
 from broker.acts import Acts
 from broker.answers import Answer
 from broker.config import Settings
@@ -82,7 +83,7 @@ class Api:
         """GET /v1/actions/{id}: the requester's own; with ``wait`` it answers when the state changes."""
         wait = min(_number(request, "wait", 0), round(self._settings.web.wait_seconds_max))
         principal = await self._identity.authenticate(self.credential(request))
-        return own(await self._acts.own_action(principal, request.path_params["id"], wait=wait))
+        return own(await patience.aside(self._acts.own_action(principal, request.path_params["id"], wait=wait)))
 
     async def actions(self, request: Request) -> Response:
         """GET /v1/actions: the catalog."""

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from broker.clock import Clock
 from broker.config import Settings
 from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
+from broker.model import Effect
 from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web.api import Api, json_response
@@ -37,6 +39,7 @@ Ready = Callable[[], Awaitable[dict[str, str]]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 Refusal = Callable[[Route | None, BrokerError, Request], Awaitable[Response]]
 READY_SECONDS = 1.0
+_ACTION = re.compile(rb'"action"\s*:\s*"([a-z0-9_.-]{1,128})"')
 DESCRIPTION = Route("GET", "/openapi.json", "openapi", "-", "public", "this table for machines")
 PROVIDER = Route("*", DEV_PATH + "/{path:path}", "provider", "-", "public", "development identity provider", form=True)
 
@@ -142,22 +145,32 @@ def build(gate: Wiring) -> App:
         app.mount(DEV_PATH, gate.provider)
         served.append(PROVIDER)
 
-    async def authenticate(scope: Scope) -> None:
+    async def authenticate(scope: Scope) -> str:
         request = Request(scope)
         # Each kind of credential counts on its own routes only: no other site's form has the power of a cookie there.
         if is_console(scope["path"]):
-            await desk.visit(request)
-        else:
-            await gate.identity.recognise(api.credential(request))
+            return (await desk.visit(request)).principal.tenant
+        return (await gate.identity.recognise(api.credential(request))).tenant
 
-    return Guard(
+    guard = Guard(
         _Shortcut(app, hot),
         GuardSettings(settings.web, hosts_of(settings)),
         Table(served),
         authenticate=authenticate,
         refuse=lambda route, error, scope: refuse(route, error, Request(scope)),
         telemetry=telemetry,
+        reads=functools.partial(_reads, gate),
+        stopping=gate.stopping.is_set,
     )
+    telemetry.queue(guard.depths)
+    return guard
+
+
+def _reads(gate: Wiring, body: bytes) -> bool:
+    """Whether the body of an action names one that only reads, at a glance: for its lane, and nothing else."""
+    named = _ACTION.search(body)
+    declared = gate.policy.catalog.find(named[1].decode()) if named else None
+    return declared is not None and declared.effect is Effect.READ
 
 
 def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object, ...]]:
@@ -215,7 +228,7 @@ def hosts_of(settings: Settings) -> frozenset[bytes]:
 def _timed(handler: Endpoint, route: Route, telemetry: Telemetry, clock: Clock, refuse: Refusal) -> Endpoint:
     """``handler`` with its answers counted; errors become problems here, where the route is known."""
 
-    async def endpoint(request: Request) -> Response:
+    async def answered(request: Request) -> Response:
         started = clock.monotonic()
         try:
             response = await handler(request)
@@ -224,6 +237,16 @@ def _timed(handler: Endpoint, route: Route, telemetry: Telemetry, clock: Clock, 
             response = await refuse(route, error, request)
         telemetry.answered(route.path, response.status_code, clock.monotonic() - started)
         return response
+
+    async def endpoint(request: Request) -> Response:
+        if telemetry.tracing is None:
+            return await answered(request)
+        attributes = {"http.request.method": route.method, "http.route": route.path}
+        caller = request.headers.get("traceparent", "")
+        with telemetry.tracing.span(f"{route.method} {route.path}", "server", attributes, caller) as mark:
+            response = await answered(request)
+            mark.set({"http.response.status_code": response.status_code})
+            return response
 
     return endpoint
 

@@ -2,22 +2,24 @@
 
 Pure ASGI around everything else. HTTP/1.1 only, exactly one allowed Host, bounded headers, no dot segments or encoded
 separators, a route of the table, a token that holds wherever the route is not public, and only then the body: JSON of
-bounded size, read whole under a deadline. Bounded concurrency with a lane kept free for the controls (health, kill
-switch, reviews). Connections before the headers are complete are for a limiter in front of the gate (deploy/), also where
-it ends TLS itself: the server has a bound on the time of a handshake, and none on that of headers.
+bounded size, read whole under a deadline. Then a place in a lane (``lanes``), and with it how long its caller waits
+(``patience``). Connections before their headers are complete are bounded by the server's protocol (``wire``).
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
 from broker.config import WebSettings
 from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailable
+from broker.patience import Patience, bind
 from broker.telemetry import Telemetry
+from broker.web.lanes import Lanes, Name
 from broker.web.problem import REFERENCE, failed
 from broker.web.routes import Route, Table
 
@@ -26,8 +28,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Authenticate = Callable[[Scope], Awaitable[None]]
-"""Raises ``Unauthenticated`` where the headers hold no token that the gate believes."""
+Authenticate = Callable[[Scope], Awaitable[str]]
+"""The caller's tenant. Raises ``Unauthenticated`` where the headers hold no token that the gate believes."""
 Refuse = Callable[[Route | None, BrokerError, Scope], Awaitable[Response]]
 """An error in the form that clients of the route read."""
 
@@ -44,6 +46,8 @@ _ONCE = frozenset(
         b"client-cert",
         b"client-cert-chain",
         b"wicketgate-session",
+        b"wicketgate-timeout",
+        b"traceparent",
     }
 )
 _BAD_PATH = re.compile(
@@ -54,6 +58,10 @@ _JSON = b"application/json"
 _FORM = b"application/x-www-form-urlencoded"
 _METHOD = "http.method"
 _LENGTH_DIGITS_MAX = 18
+_TIMEOUT = re.compile(rb"[1-9][0-9]{0,8}")
+GONE = "wicketgate.gone"
+"""Among a scope's extensions: says whether the connection has ended."""
+_FORGIVING_SECONDS = 86_400.0
 _WITHOUT_CALLER = frozenset({"public", "token"})
 """Accesses that ask for no principal: nobody's, and a service's own token, which its route checks."""
 _SECURITY_HEADERS = [
@@ -83,15 +91,26 @@ class Guard:
         authenticate: Authenticate,
         refuse: Refuse,
         telemetry: Telemetry,
+        reads: Callable[[bytes], bool] = lambda _: False,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``app`` sees only requests of ``table`` that passed, with their body complete."""
+        """``app`` sees only requests of ``table`` that passed, with their body complete.
+
+        ``reads`` says of the body of an action whether it only reads: which lane it takes, and nothing else. New work is taken
+        until ``stopping``.
+        """
         self._app = app
         self._settings = settings
         self._table = table
         self._authenticate = authenticate
         self._refuse = refuse
         self._telemetry = telemetry
+        self._reads = reads
         self._busy = 0
+        self._bytes = 0
+        self._refused = 0
+        self.lanes = Lanes(settings.web)
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI event scope."""
@@ -103,16 +122,15 @@ class Guard:
             return
         sender = _Sender(send)
         route, methods = self._table.find(scope["method"], scope["path"])
+        self._telemetry.begin()
         self._busy += 1
         try:
             self._check(scope)
             route = self._routed(route, methods)
             self._admit(route)
             limit = self._expected(scope, route)
-            if route.access not in _WITHOUT_CALLER:
-                await self._authenticate(scope)
-            body = await self._body(receive, limit) if limit else b""
-            await self._serve(scope, route, body, receive, sender)
+            tenant = "" if route.access in _WITHOUT_CALLER else await self._authenticate(scope)
+            await self._taken(scope, route, limit, (tenant, receive, sender))
         except BrokerError as error:
             self._telemetry.refused(error.error_code)
             await sender.refuse(
@@ -126,18 +144,79 @@ class Guard:
         finally:
             self._busy -= 1
 
+    async def _taken(self, scope: Scope, route: Route, limit: int, caller: tuple[str, Receive, "_Sender"]) -> None:
+        """Read the body, within what all bodies together may take, and serve the request in its turn."""
+        tenant, receive, sender = caller
+        if self._bytes + limit > self._settings.web.bodies_bytes_max:
+            raise self._overloaded("the bodies under way are too large together")
+        self._bytes += limit
+        try:
+            body = await self._body(receive, limit) if limit else b""
+            patience = self._patience(scope, route)
+            name = self._lane(route, body)
+            await self.lanes.enter(name, tenant)
+            try:
+                patience.check()
+                patience.leave, patience.take = partial(self.lanes.leave, name), partial(self.lanes.back, name)
+                bind(patience)
+                sender.streams = patience if route.stream or route.wire == "provider" else None
+                await self._serve(scope, route, body, receive, sender)
+            finally:
+                sender.end()
+                self.lanes.leave(name)
+        finally:
+            self._bytes -= limit
+
     async def _serve(self, scope: Scope, route: Route, body: bytes, receive: Receive, sender: "_Sender") -> None:
         """Run the application under the request's deadline; a stream has its own."""
         if route.wire == "provider" or route.stream:
             await self._app(scope, _replay(body, receive), sender)
             return
         try:
-            async with asyncio.timeout(self._settings.web.request_seconds_max):
+            async with asyncio.timeout(self._seconds(scope, self._settings.web.request_seconds_max)):
                 await self._app(scope, _replay(body, receive), sender)
         except TimeoutError:
             raise Unavailable(
                 "the request took too long; an effect under way still gets its record", code="http.deadline"
             ) from None
+
+    def _lane(self, route: Route, body: bytes) -> Name:
+        """Where it waits: a caller's own words can at most give its tenant's reads the place of its writes."""
+        if route.lane == "control":
+            return "control"
+        if route.wire == "provider":
+            return "model"
+        if route.method == "GET" or (route.action == "*" and self._reads(body)):
+            return "read"
+        return "write"
+
+    def _patience(self, scope: Scope, route: Route) -> Patience:
+        """How long the caller waits, by its own word within ours, and whether it is still there."""
+        most = (
+            _FORGIVING_SECONDS if route.stream or route.wire == "provider" else self._settings.web.request_seconds_max
+        )
+        now = self._telemetry.monotonic
+        gone = (scope.get("extensions") or {}).get(GONE, _here)
+        return Patience(now() + self._seconds(scope, most), now, gone)
+
+    @staticmethod
+    def _seconds(scope: Scope, most: float) -> float:
+        """``Wicketgate-Timeout``, in milliseconds, where it is shorter than ``most``."""
+        given = next((value for name, value in scope["headers"] if name == b"wicketgate-timeout"), b"")
+        if not given:
+            return most
+        if not _TIMEOUT.fullmatch(given):
+            raise BadRequest(
+                "header `wicketgate-timeout` is not a number of milliseconds",
+                code="http.timeout_header",
+                remedy="send a whole number of milliseconds, such as 5000",
+            )
+        return min(most, int(given) / 1000)
+
+    def depths(self) -> Iterator[tuple[str, int, int, int]]:
+        """Name, depth, limit and refusals of the way in and of each lane."""
+        yield "requests", self._busy, self._settings.web.concurrent_requests_max, self._refused
+        yield from self.lanes.depths()
 
     def _routed(self, route: Route | None, methods: tuple[str, ...]) -> Route:
         """The route, or the refusal of a path or a method that is not in the table."""
@@ -151,8 +230,16 @@ class Guard:
 
     def _admit(self, route: Route) -> None:
         """Turn away what is too much; the controls always get in."""
-        if self._busy > self._settings.web.concurrent_requests_max and route.lane != "control":
-            raise Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
+        if route.lane == "control":
+            return
+        if self._stopping():
+            raise Unavailable("the gate is stopping", code="gate.stopping", remedy="ask another replica", retry_after=1)
+        if self._busy > self._settings.web.concurrent_requests_max:
+            raise self._overloaded("too many requests are under way")
+
+    def _overloaded(self, detail: str) -> Unavailable:
+        self._refused += 1
+        return Unavailable(detail, code="gate.overloaded", retry_after=1)
 
     def _check(self, scope: Scope) -> None:
         """Everything that can be judged before the body."""
@@ -245,9 +332,19 @@ class _Sender:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._begun = False
+        self.streams: Patience | None = None
+        """Of a stream, which holds no place once its answer has begun: it goes at its reader's pace."""
+
+    def end(self) -> None:
+        """The answer is over."""
+        if self.streams is not None and self._begun:
+            self.streams.step_in()
+        self.streams = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if self.streams is not None and not self._begun:
+                self.streams.step_out()
             self._begun = True
             names = {name for name, _ in message.get("headers", [])}
             message["headers"] = [
@@ -267,6 +364,11 @@ class _Sender:
             response.headers["Allow"] = ", ".join(methods)
         if not self._begun:
             await response(scope, _nothing, self)
+
+
+def _here() -> bool:
+    """Where nobody tells whether a connection has ended, it has not."""
+    return False
 
 
 async def _nothing() -> Message:

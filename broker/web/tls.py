@@ -1,11 +1,8 @@
-"""The gate's own TLS: a client may show a certificate, and its requests carry what the handshake verified."""
+"""The gate's own TLS: a client may show a certificate; ``wire`` puts what the handshake verified into its requests."""
 
 import ssl
-from asyncio import AbstractEventLoop, BaseTransport, Transport
+from asyncio import AbstractEventLoop
 from functools import partial
-from typing import Any, cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from broker.config import GateSettings
 from broker.errors import BadRequest
@@ -43,26 +40,3 @@ def bound_handshakes(loop: AbstractEventLoop, tls: ssl.SSLContext | None) -> Non
     """
     if tls is not None:
         loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS)  # type: ignore[method-assign]
-
-
-class TlsProtocol(HttpToolsProtocol):
-    """Shows the application the connection's certificate: ``client_cert_chain`` of the ASGI TLS extension.
-
-    https://asgi.readthedocs.io/en/latest/specs/tls.html: PEM, the client's own only; empty where none was shown.
-    """
-
-    _shown: dict[str, Any] | None = None
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        """The handshake is over; what it verified stands for the whole connection."""
-        super().connection_made(cast(Transport, transport))
-        tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            der = tls.getpeercert(binary_form=True)
-            self._shown = {"tls": {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(der)] if der else []}}
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        if self._shown is not None:
-            self.scope["extensions"] = self._shown

@@ -76,7 +76,10 @@ class Foundations:
         self.shared = bool(settings.store.url)
         """Several replicas on one database; else one process owns the data folder."""
         self.telemetry = Telemetry(clock.monotonic)
-        self.egress = Egress()
+        self.stopping = asyncio.Event()
+        """Set when the process was told to end."""
+        marked = settings.telemetry.hand_on_to if settings.telemetry.traces_url else ()
+        self.egress = Egress(marked=marked, mark=self.telemetry.traceparent)
         self.shelf = BundleShelf()
         self.keys = Keys(settings.gate.data / "keys")
         self.approved = Due()
@@ -108,7 +111,12 @@ class Foundations:
         """The audit log."""
         payload_key = LocalKey(self.keys.secret("payload.key"))
         return Log(
-            self.log_store, name=self.settings.audit.origin, signer=self.signer, keys=payload_key, random=os.urandom
+            self.log_store,
+            name=self.settings.audit.origin,
+            signer=self.signer,
+            keys=payload_key,
+            random=os.urandom,
+            timed=self.telemetry.committing,
         )
 
     @cached_property
@@ -145,7 +153,8 @@ class Foundations:
         """Hides what a model must not see."""
         region = self.settings.redaction.region
         vault = Vault(VaultTable(self.store, VaultRow), {region: self.keys.secret(f"vault-{region}.key")})
-        return Redactor(vault=vault, profiles=ActiveProfiles(self.policy), clock=self.clock)
+        found = self.telemetry.found
+        return Redactor(vault=vault, profiles=ActiveProfiles(self.policy), clock=self.clock, found=found)
 
     @cached_property
     def provider(self) -> DevProvider | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from broker.acts import Acts
@@ -34,6 +34,7 @@ from broker.reviewing import Reviewing
 from broker.simulating import Simulating
 from broker.streams import Streams
 from broker.timeboxes import TimeBoxes
+from broker.wiring import watching
 from broker.wiring.rooms import Rooms
 
 
@@ -326,6 +327,8 @@ class Wiring(Rooms):
             aftermath=self.aftermath,
             work=self.work,
             index=self._log_upkeep,
+            counts=partial(watching.count, self),
+            stop_seconds=self.settings.gate.stop_seconds_max,
             steps={
                 "baseline": self.aftermath.baseline,
                 "follow": self.aftermath.follow,
@@ -360,14 +363,20 @@ class Wiring(Rooms):
                 engine=self.policy.engine_label,
                 dev=self.development is not None,
             )
+            watching.watch(self)
             try:
-                yield
+                async with watching.traced(self):
+                    try:
+                        yield
+                    finally:
+                        await self._stop()
             finally:
-                await self._stop()
+                await self.egress.aclose()
+                self.store.close()
 
     async def missing(self) -> dict[str, str]:
         """What readiness lacks, by part; empty when the gate is ready."""
-        missing: dict[str, str] = {}
+        missing: dict[str, str] = {"gate": "the gate is stopping"} if self.stopping.is_set() else {}
         if self.policy.active is None:
             missing["policy"] = self.policy.problem
         if not await self.log.healthy():
@@ -389,5 +398,3 @@ class Wiring(Rooms):
         await self.policies.aclose()
         await self.policy.aclose()
         await self.log.aclose()
-        await self.egress.aclose()
-        self.store.close()

@@ -1,0 +1,157 @@
+"""Who is served next: control before writes before reads before model calls, each lane with its bounds.
+
+A place in a lane is one request at work on this process's one event loop; who waits for an upstream or a person has
+stepped out. Control has places of its own, which nothing else can take. The other lanes share theirs: a free one goes to the
+first lane that has room and somebody waiting, and within a lane to the tenants in turn. Who would wait behind a full queue,
+or has waited too long, is told to come again; where the queue is full it is the tenant with most in it that gives way.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from broker.config import WebSettings
+from broker.errors import Unavailable
+
+Name = Literal["control", "write", "read", "model"]
+SHARED: tuple[Name, ...] = ("write", "read", "model")
+"""In the order in which they are served."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    lane: "Lane"
+    tenant: str
+    turn: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class Lane:
+    """``running`` of at most ``places``; who waits, by tenant."""
+
+    name: Name
+    places: int
+    waiting_max: int
+    running: int = 0
+    waiting: int = 0
+    refused: int = 0
+    queues: OrderedDict[str, deque[_Waiter]] = field(default_factory=OrderedDict)
+
+    def put(self, waiter: _Waiter) -> None:
+        """At the end of its tenant's queue."""
+        self.queues.setdefault(waiter.tenant, deque()).append(waiter)
+        self.waiting += 1
+
+    def pop(self) -> _Waiter | None:
+        """The first of the tenant whose turn it is, who then goes behind the others."""
+        while self.queues:
+            tenant, queue = next(iter(self.queues.items()))
+            waiter = queue.popleft()
+            self.waiting -= 1
+            if queue:
+                self.queues.move_to_end(tenant)
+            else:
+                del self.queues[tenant]
+            if not waiter.turn.done():
+                return waiter
+        return None
+
+    def drop(self, waiter: _Waiter) -> None:
+        """Take out one that waits no more."""
+        queue = self.queues.get(waiter.tenant)
+        if queue is not None and waiter in queue:
+            queue.remove(waiter)
+            self.waiting -= 1
+            if not queue:
+                del self.queues[waiter.tenant]
+
+    def give_way(self, tenant: str) -> bool:
+        """Whether one of ``tenant`` may wait though the queue is full: the newest of a fuller one goes instead."""
+        longest = max(self.queues, key=lambda one: len(self.queues[one]), default="")
+        if not longest or len(self.queues[longest]) <= len(self.queues.get(tenant, ())) + 1:
+            return False
+        newest = self.queues[longest][-1]
+        self.drop(newest)
+        if not newest.turn.done():
+            newest.turn.set_exception(_overloaded(self))
+        return True
+
+
+class Lanes:
+    """All lanes of one process; used from its event loop alone."""
+
+    def __init__(self, web: WebSettings) -> None:
+        """Places and waits are ``web``'s."""
+        places = web.work_places
+        shares: dict[Name, int] = {
+            "control": web.control_places,
+            "write": places,
+            "read": max(1, places * 3 // 4),
+            "model": max(1, places // 2),
+        }
+        self.lanes: dict[Name, Lane] = {name: Lane(name, most, web.waiting_max) for name, most in shares.items()}
+        self._places = places
+        self._patience = web.waiting_seconds_max
+
+    async def enter(self, name: Name, tenant: str) -> None:
+        """Take a place, or wait for one. Raises ``Unavailable`` (``gate.overloaded``)."""
+        lane = self.lanes[name]
+        if not lane.waiting and self._free(lane):
+            lane.running += 1
+            return
+        if lane.waiting >= lane.waiting_max and not lane.give_way(tenant):
+            raise _overloaded(lane)
+        waiter = _Waiter(lane, tenant, asyncio.get_running_loop().create_future())
+        lane.put(waiter)
+        try:
+            async with asyncio.timeout(self._patience):
+                await waiter.turn
+        except TimeoutError:
+            self._forget(waiter)
+            raise _overloaded(lane) from None
+        except asyncio.CancelledError:
+            self._forget(waiter)
+            raise
+
+    def leave(self, name: Name) -> None:
+        """Give a place back; whoever is next gets it."""
+        self.lanes[name].running -= 1
+        self._serve()
+
+    def back(self, name: Name) -> None:
+        """Take a place again after waiting outside: what was begun goes on, if need be over the bound."""
+        self.lanes[name].running += 1
+
+    def depths(self) -> Iterator[tuple[str, int, int, int]]:
+        """Name, how many wait, how many may, how many were turned away."""
+        for lane in self.lanes.values():
+            yield f"lane_{lane.name}", lane.waiting, lane.waiting_max, lane.refused
+
+    def _free(self, lane: Lane) -> bool:
+        if lane.running >= lane.places:
+            return False
+        return lane.name == "control" or sum(self.lanes[name].running for name in SHARED) < self._places
+
+    def _serve(self) -> None:
+        """Give free places away, the first lane first."""
+        for lane in self.lanes.values():
+            while lane.waiting and self._free(lane):
+                waiter = lane.pop()
+                if waiter is None:
+                    break
+                lane.running += 1
+                waiter.turn.set_result(None)
+
+    def _forget(self, waiter: _Waiter) -> None:
+        """One who waits no more; a place that was given meanwhile goes to the next."""
+        if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+            self.leave(waiter.lane.name)
+        else:
+            waiter.lane.drop(waiter)
+
+
+def _overloaded(lane: Lane) -> Unavailable:
+    lane.refused += 1
+    return Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
