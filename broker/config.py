@@ -259,7 +259,6 @@ class PriceSettings(Section):
     output_per_million: str = Field(pattern=r"^[0-9]{1,9}([.][0-9]{1,9})?$")
 
 
-class UsageSettings(Section):
 class TelemetrySettings(Section):
     """Traces for operators (OpenTelemetry). Metrics are always at ``/metrics``, lines on stderr."""
 
@@ -280,6 +279,7 @@ class TelemetrySettings(Section):
     """Connectors whose requests carry a ``traceparent`` of ours."""
 
 
+class UsageSettings(Section):
     """What the usage page makes of tokens."""
 
     prices: tuple[PriceSettings, ...] = ()
@@ -327,6 +327,7 @@ class Settings(Section):
     events: EventSettings = EventSettings()
     console: ConsoleSettings = ConsoleSettings()
     usage: UsageSettings = UsageSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     connectors: tuple[ConnectorSettings, ...] = ()
     inventory: tuple[InventoryItem, ...] = ()
 
@@ -343,8 +344,6 @@ class Settings(Section):
         if named and len({one.tenant for one in self.identity.certificates}) > 1:
             raise ValueError(
                 f"identity.certificates of more than one tenant: `{named[0]}` needs `authority`, the SHA-256 of the "
-    telemetry: TelemetrySettings = TelemetrySettings()
-    mcp: McpSettings = McpSettings()
                 "certificate of gate.client_ca_file that issues it; else another tenant's authority can issue its san"
             )
         return self
