@@ -72,8 +72,10 @@ class Background:
         index: Callable[[], Awaitable[None]],
         counts: Callable[[], Awaitable[None]],
         stop_seconds: float,
+        tools: Callable[[], Awaitable[None]],
     ) -> None:
         """``index`` brings the index of the log up to the log. ``steps`` do the gate's own kinds of work.
+        ``tools`` looks whether the tools of other systems are as they were pinned.
 
         ``shared``: other replicas write to the same log, so an open intent may be theirs and alive.
         """
@@ -99,6 +101,7 @@ class Background:
         self._index = index
         self._counts = counts
         self._stop_seconds = stop_seconds
+        self._tools = tools
         self._holder = f"gate:{secrets.token_hex(8)}"
         self._tasks: list[asyncio.Task[None]] = []
         self._sizes: dict[str, int] = {}
@@ -120,6 +123,7 @@ class Background:
             ("work", POLL_SECONDS, self.work_off),
             ("refresh", REFRESH_SECONDS, self._identity.refresh),
             ("policy", POLL_SECONDS, self._follow_policy),
+            ("tools", POLL_SECONDS, self._tools),
         )
         self._tasks = [asyncio.create_task(self._every(name, seconds, work)) for name, seconds, work in loops]
         self._tasks += [asyncio.create_task(self._resume_approved()) for _ in range(RESUMES_AT_ONCE)]

@@ -11,6 +11,7 @@ from broker.identity import Verifier
 from broker.model import Json, Principal
 from broker.policy.activations import ActivationRows
 from broker.policy.pdp import PolicyDecisionPoint
+from broker.quarantine import Quarantine
 from broker.records import Records
 from broker.store import Store, queues
 
@@ -29,8 +30,9 @@ class Health:
         store: Store,
         clock: Clock,
         missing: Callable[[], Awaitable[dict[str, str]]],
+        quarantine: Callable[[], Quarantine],
     ) -> None:
-        """``missing()`` names what readiness lacks, by part."""
+        """``missing()`` names what readiness lacks, by part. The quarantine is asked for late: it needs the connectors."""
         self._settings = settings
         self._policy = policy
         self._bundles = bundles
@@ -39,6 +41,7 @@ class Health:
         self._store = store
         self._clock = clock
         self._missing = missing
+        self._quarantine = quarantine
         self.acts: Mapping[str, Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]] = {
             "gate.health.read": self._read
         }
@@ -61,6 +64,8 @@ class Health:
             "log": await self._log(principal.tenant),
             "store": {"dialect": self._store.dialect, "ms": f"{took * 1000:.1f}"},
             "connectors": [one.name for one in self._settings.connectors],
+            "quarantine": [asdict(one) for one in self._quarantine().found],
+            "unreachable": self._quarantine().problems(),
             "queues": [asdict(one) for one in waiting],
             # How the gate is set up concerns every tenant.
             "settings": _sections(self._settings) if principal.tenant == operator else {},

@@ -12,6 +12,7 @@ import click
 from broker.cli import local, places
 from broker.cli.caller import Caller, as_client, columns, json_option, read_arguments
 from broker.cli.exits import ERROR, WAITING
+from broker.cli.pins import pin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.group()
 def policy() -> None:
     """The policy repository and the policy in force."""
+
+
+policy.add_command(pin)
 
 
 def _opa(given: str | None) -> str | None:

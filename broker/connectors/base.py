@@ -6,9 +6,9 @@ query is refused before it leaves. ``execute`` must be called at most once for a
 intent's unique append. Results tell OK, EMPTY, TRUNCATED and ERROR apart.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from pydantic import ConfigDict
 
@@ -25,6 +25,17 @@ class EffectStatus:
 
     status: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """An action whose tool is not what the manifest pinned: it is in quarantine. Digests are hex; no tool, no ``found``."""
+
+    connector: str
+    action: str
+    code: str
+    pinned: str
+    found: str
 
 
 class Connector(Protocol):
@@ -77,3 +88,18 @@ class ModelConnector(Connector, Protocol):
 
     async def open(self, grant: Grant, action: Action) -> ModelReply:
         """Send the request once; returns when the reply's headers are there. Raises as ``execute``."""
+
+
+@runtime_checkable
+class Drifting(Protocol):
+    """A connector whose system can change what an action is: it is watched from the start on."""
+
+    def start(self) -> None:
+        """Begin to look; a system that is not there is tried again, and the gate starts all the same."""
+
+    def drift(self, actions: Iterable[Action]) -> tuple[Drift, ...]:
+        """Of ``actions``, those that are in quarantine now."""
+
+    @property
+    def problem(self) -> str:
+        """Why the system cannot be reached, as a code; empty where it can."""

@@ -71,7 +71,7 @@ class Transport:
         """Put the values in place; raises ``BadRequest`` (``request.arguments``) for one that cannot stand there."""
         known = _values(arguments, resource, action_id)
         target = path(self.path, known) + self._query(known)
-        body = None if self.body is None else orjson.dumps(_fill(self.body, arguments, known), option=_SORTED)
+        body = None if self.body is None else orjson.dumps(fill(self.body, arguments, known), option=_SORTED)
         headers = dict(self.headers)
         if body is not None:
             headers["content-type"] = "application/json"
@@ -196,15 +196,20 @@ def _values(arguments: Mapping[str, Json], resource: Resource, action_id: str) -
     }
 
 
-def _fill(template: Json, arguments: Mapping[str, Json], known: Mapping[str, Json]) -> Json:
+def placeholders(template: Json) -> set[str]:
+    """Every name that a body's template asks for."""
+    return {name for said in _strings(template) for name in _PLACEHOLDER.findall(said)}
+
+
+def fill(template: Json, arguments: Mapping[str, Json], known: Mapping[str, Json]) -> Json:
     """Fill a body: ``*`` is all arguments, ``{name}`` alone keeps its type and is left out when absent."""
     if template == "*":
         return dict(arguments)
     if isinstance(template, dict):
-        filled = {key: _fill(value, arguments, known) for key, value in template.items() if not _absent(value, known)}
+        filled = {key: fill(value, arguments, known) for key, value in template.items() if not _absent(value, known)}
         return dict(filled)
     if isinstance(template, list):
-        return [_fill(value, arguments, known) for value in template if not _absent(value, known)]
+        return [fill(value, arguments, known) for value in template if not _absent(value, known)]
     if isinstance(template, str):
         match = _PLACEHOLDER.fullmatch(template)
         return known[match[1]] if match else text(template, known)

@@ -12,6 +12,7 @@ from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.llm import LlmConnector, LlmSettings
 from broker.connectors.local import LocalConnector, LocalSettings
 from broker.connectors.logs import LogsConnector, LogsSettings
+from broker.connectors.mcp_settings import McpSettings
 from broker.connectors.notify import NotifyConnector, NotifySettings
 from broker.connectors.prometheus import PrometheusConnector, PrometheusSettings
 from broker.connectors.replay import ReplayConnector, ReplaySettings
@@ -29,6 +30,7 @@ ConnectorSettings = (
     | GitSettings
     | LogsSettings
     | ReplaySettings
+    | McpSettings
 )
 ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "http": HttpSettings,
@@ -39,6 +41,7 @@ ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "prometheus": PrometheusSettings,
     "git": GitSettings,
     "logs": LogsSettings,
+    "mcp": McpSettings,
 }
 
 
@@ -89,3 +92,8 @@ def build_connector(  # noqa: PLR0911 - one an adapter
             return GitConnector(settings, egress, clock, seal)
         case LogsSettings():
             return LogsConnector(settings)
+        case McpSettings():
+            # The client library is large: a gate without such a server does not load it.
+            from broker.connectors.mcp import McpConnector
+
+            return McpConnector(settings, egress, clock)

@@ -27,6 +27,7 @@ from broker.offers import Offers
 from broker.pipeline import Pipeline
 from broker.policy.bundle import Bundle
 from broker.policy_acts import PolicyActs
+from broker.quarantine import Quarantine
 from broker.reading import Ask, Reader
 from broker.remedies import Situations
 from broker.remedies.measure import Measuring
@@ -53,6 +54,19 @@ class Wiring(Rooms):
             store=self.store,
             clock=self.clock,
             missing=self.missing,
+            quarantine=lambda: self.quarantine,
+        )
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        """Whether other systems' tools are as they were pinned."""
+        return Quarantine(
+            connectors=self.connectors,
+            catalog=lambda: self.policy.catalog,
+            revision=lambda: self.policy.active.revision if self.policy.active else "",
+            records=self.records,
+            telemetry=self.telemetry,
+            tenant=self.settings.gate.operator_tenant or self.settings.gate.default_tenant,
         )
 
     @cached_property
@@ -327,6 +341,7 @@ class Wiring(Rooms):
             aftermath=self.aftermath,
             work=self.work,
             index=self._log_upkeep,
+            tools=self.quarantine.look,
             counts=partial(watching.count, self),
             stop_seconds=self.settings.gate.stop_seconds_max,
             steps={
@@ -356,6 +371,7 @@ class Wiring(Rooms):
             with suppress(BrokerError):
                 # Not ready then, and readiness says so; the background asks again.
                 await self.identity.refresh()
+            self.quarantine.start()
             await self.background.start()
             self.telemetry.event(
                 "gate.started",

@@ -100,8 +100,16 @@ def _parts(value: Mapping[str, Any]) -> list[Part]:
         ),
         Part(say.log, "log" not in value["missing"], say.log_detail.format(size=log["size"], head=log["head"])),
         Part(say.store, "store" not in value["missing"], say.store_detail.format(**store)),
-        Part(say.connectors, well=True, detail=", ".join(value["connectors"])),
+        _connectors(value),
     ]
+
+
+def _connectors(value: Mapping[str, Any]) -> Part:
+    """All by name; first what is wrong with them."""
+    say = words.health
+    told = [say.quarantined.format(action=one["action"], code=one["code"]) for one in value["quarantine"]]
+    told += [say.unreachable.format(name=name, code=code) for name, code in value["unreachable"].items()]
+    return Part(say.connectors, well=not told, detail="; ".join(told) or ", ".join(value["connectors"]))
 
 
 def _keys(age: int, limit: int) -> str:

@@ -30,6 +30,8 @@ class Health:
     store = "Database"
     store_detail = "{dialect}, {ms} ms for one look"
     connectors = "Connectors"
+    quarantined = "{action} is in quarantine ({code})"
+    unreachable = "{name} has no connection ({code})"
     queues = "What waits"
     queue = "Queue"
     length = "Length"
