@@ -156,9 +156,9 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
             # Streams have no end of their own, and the server waits for every answer under way.
             await gate.feed.aclose()
             await super().shutdown(sockets)
+            self.looking.cancel()
 
     config = uvicorn.Config(
-            self.looking.cancel()
         app,
         http=protocol_of(Bounds.of(settings.web, most, gate.telemetry)),
         ssl_context_factory=(lambda *_: tls) if tls else None,
@@ -173,13 +173,13 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
         timeout_graceful_shutdown=settings.gate.stop_seconds_max,
     )
     _quiet_libraries(gate)
-    # The server raises the signal again when it is done; then, and before it starts, the process just ends.
-    for number in (signal.SIGTERM, signal.SIGINT):
     _until_told(Server(config), listener, failed)
 
 
 def _until_told(server: "uvicorn.Server", listener: socket.socket, failed: list[Exception]) -> None:
     """Run until a signal. Raises what the application's start ``failed`` with."""
+    # The server raises the signal again when it is done; then, and before it starts, the process just ends.
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     try:
         server.run(sockets=[listener])
@@ -190,8 +190,6 @@ def _until_told(server: "uvicorn.Server", listener: socket.socket, failed: list[
             raise Stop("the gate did not start", "see the lines above") from None
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(0)
 def _room_for(connections: int) -> int:
     """As many of ``connections`` as this process may have files for, after it asked for more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -202,6 +200,8 @@ def _room_for(connections: int) -> int:
     return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - FILES_BESIDE))
 
 
+def _end(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _quiet_libraries(gate: "Wiring") -> None:
