@@ -49,17 +49,25 @@ find_go() {
   export PATH="$PWD/.parts/go/go/bin:$PATH" GOROOT="$PWD/.parts/go/go"
 }
 
-# build NAME MODULE VERSION HASH PACKAGE: from a writable copy of the module, so that its own go.sum pins what it uses.
-build() {
-  local name=$1 module=$2 version=$3 hash=$4 package=$5 stamp=".parts/bin/.$1-$3" found root=$PWD
-  if [ -x ".parts/bin/$name" ] && [ -e "$stamp" ]; then return; fi
+# fetched MODULE VERSION HASH: the folder of a module, as its hash says.
+fetched() {
+  local found
   find_go
   mkdir -p .parts/build
-  found=$(cd .parts/build && GOFLAGS= go mod download -json "$module@$version" 2>"$root/.parts/go.log")
-  grep -q "\"Sum\": \"$hash\"" <<<"$found" || { echo "$module@$version is not the module that .ci/parts.sh names" >&2; exit 1; }
+  found=$(cd .parts/build && GOFLAGS= go mod download -json "$1@$2" 2>../go.log)
+  grep -q "\"Sum\": \"$3\"" <<<"$found" || { echo "$1@$2 is not the module that .ci/parts.sh names" >&2; return 1; }
+  sed -n 's/^.*"Dir": "\(.*\)",*$/\1/p' <<<"$found"
+}
+
+# build NAME MODULE VERSION HASH PACKAGE: from a writable copy of the module, so that its own go.sum pins what it uses.
+build() {
+  local name=$1 module=$2 version=$3 hash=$4 package=$5 stamp=".parts/bin/.$1-$3" folder root=$PWD
+  if [ -x ".parts/bin/$name" ] && [ -e "$stamp" ]; then return; fi
+  find_go
+  folder=$(fetched "$module" "$version" "$hash")
   rm -rf ".parts/build/$name"
   echo "building $name $version" >&2
-  cp -r "$(sed -n 's/^.*"Dir": "\(.*\)",*$/\1/p' <<<"$found")" ".parts/build/$name"
+  cp -r "$folder" ".parts/build/$name"
   chmod -R u+w ".parts/build/$name"
   (cd ".parts/build/$name" && CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false" go build -p 2 -trimpath -ldflags '-s -w' -o "$root/.parts/bin/$name" "$package" 2>>"$root/.parts/go.log") ||
     { tail -20 .parts/go.log >&2; exit 1; }
@@ -70,6 +78,12 @@ build() {
 build opa github.com/open-policy-agent/opa v1.20.2 'h1:dlX5VEGA5M62W8+X1nRPEaQIh/CMRn5FcD1mebpKWKg=' .
 build regal github.com/open-policy-agent/regal v0.42.0 'h1:G05bY17Cw8+eiv9ntODgEVSKqueNyEabUzwngoZLWvw=' .
 build fsck github.com/transparency-dev/tessera v1.0.4 'h1:IXjGowubcLR0T3zUQrysSMKgtTh9KGKQ0iajUiubyP4=' ./cmd/fsck
+build helm helm.sh/helm/v3 v3.22.0 'h1:n1if5iQgHYsujPAcO5oonH/KiSNUmqmUF0iGVjSF3AU=' ./cmd/helm
+# What Kubernetes says of its own objects, from a module that helm is built of.
+if [ ! -e .parts/kubernetes-swagger.json ]; then
+  folder=$(fetched k8s.io/cli-runtime v0.37.0 'h1:U3XakUeirBQJMz5688r04z74SIHSE7V5SIZ6Ho5JyBM=')
+  install -m 0644 "$folder/artifacts/openapi/swagger.json" .parts/kubernetes-swagger.json
+fi
 
 # -- the OpenID provider that we did not write -------------------------------------------------------------------------
 export npm_config_update_notifier=false npm_config_cache="$HOME/.npm"
