@@ -37,6 +37,8 @@ from broker.store import Store
 from broker.store import approvals as proposal_rows
 
 FOR_EVERY_TENANT = ("gate.policy.activate", "gate.policy.rollback")
+CLIENT = "client"
+"""Intent that a program states of itself, whoever's token it carries: never trusted."""
 OPEN_STATES = ("waiting", "approved", "executing")
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 Beside = Callable[[Principal, Proposal], Awaitable[dict[str, Json]]]
@@ -134,7 +136,7 @@ class Acts:
 
     # -- without a decision -----------------------------------------------------------------------------------------
 
-    async def own_action(self, principal: Principal, action_id: str, *, wait: int) -> dict[str, Json]:
+    async def own_action(self, principal: Principal, action_id: str, *, wait: float) -> dict[str, Json]:
         """State of one's own action as the API answers it; waits up to ``wait`` seconds for it to end.
 
         Delivers again what is on record already, so it leaves no record. Raises ``NotFound`` for anybody else's.
@@ -231,15 +233,15 @@ class Acts:
     # -- acts -------------------------------------------------------------------------------------------------------
 
     async def _open(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """What a person's own token said is trusted; what an agent's token supplies is not."""
-        trusted = principal.actor is None and principal.subject.kind is PartyKind.HUMAN
+        """What a person's own token said is trusted; what an agent's token supplies, or a program says of itself, is not."""
+        in_person = principal.actor is None and principal.subject.kind is PartyKind.HUMAN
         intent = [
             Intent(
                 kind=piece["kind"],
                 text=piece["text"],
                 source=piece.get("source", ""),
                 author=principal.acting.id,
-                trusted=trusted,
+                trusted=in_person and piece["kind"] != CLIENT,
             )
             for piece in arguments["intent"]
         ]

@@ -286,6 +286,21 @@ class UsageSettings(Section):
     """A model without a price costs an unknown amount, not nothing."""
 
 
+class McpSettings(Section):
+    """Tools by the Model Context Protocol (``/mcp``)."""
+
+    origins: tuple[str, ...] = ()
+    """Values of ``Origin`` that may call besides the gate's own address; programs that are no browsers send none."""
+    hold_seconds: float = Field(default=50, gt=0, le=300)
+    """How long one answer is held back while people decide, and while a client that reports progress is told of it."""
+    rounds_max: int = Field(default=9, ge=1, le=64)
+    """How often so, before the answer is that it waits; clients give up at ten rounds."""
+    held_per_party_max: int = Field(default=16, ge=1)
+    """Calls of one party that a replica holds at once; a further one is told at once that it waits."""
+    streams_per_party_max: int = Field(default=8, ge=1)
+    """Open notification streams of one party at one replica."""
+
+
 class ConnectorSettings(Section):
     """One outside system. ``settings`` are checked by its adapter; credentials only as ``*_file``."""
 
@@ -328,6 +343,7 @@ class Settings(Section):
     console: ConsoleSettings = ConsoleSettings()
     usage: UsageSettings = UsageSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    mcp: McpSettings = McpSettings()
     connectors: tuple[ConnectorSettings, ...] = ()
     inventory: tuple[InventoryItem, ...] = ()
 
@@ -357,6 +373,10 @@ class Settings(Section):
     def resource(self, tenant: str, type_: str, id_: str, env: str) -> Resource | None:
         """The inventory's entry for this target as ``tenant`` sees it, or None."""
         return self._index().get((tenant, type_, id_, env))
+
+    def resources(self, tenant: str) -> list[Resource]:
+        """The inventory as ``tenant`` sees it."""
+        return [item for (whose, *_), item in self._index().items() if whose == tenant]
 
     def _index(self) -> dict[tuple[str, str, str, str], Resource]:
         cached: dict[tuple[str, str, str, str], Resource] | None = self.__dict__.get("_inventory_index")

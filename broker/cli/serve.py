@@ -154,6 +154,8 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
             gate.stopping.set()
             await asyncio.sleep(settings.gate.stop_notice_seconds)
             # Streams have no end of their own, and the server waits for every answer under way.
+            for let_go in gate.leaving:
+                let_go()
             await gate.feed.aclose()
             await super().shutdown(sockets)
             self.looking.cancel()

@@ -4,7 +4,8 @@ import asyncio
 import functools
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from broker.web.incidents import IncidentApi
 from broker.web.lab import LabApi
 from broker.web.llm import ModelApi, provider_error
 from broker.web.logbook import LogApi
+from broker.web.mcp import McpApi
 from broker.web.problem import REFERENCE, failed, problem
 from broker.web.resource import ProtectedResource
 from broker.web.routes import ROUTES, Route, Table
@@ -112,7 +114,7 @@ def build(gate: Wiring) -> App:
     app = FastAPI(
         title="Wicketgate",
         version="1",
-        lifespan=lambda _: gate.running(),
+        lifespan=lambda _: _running(gate, mcp),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -120,6 +122,7 @@ def build(gate: Wiring) -> App:
     )
     hot: dict[tuple[str, str], Endpoint] = {}
     api, parts = _parts(gate, resource)
+    mcp: McpApi = McpApi(api=api, gate=gate)
     desk, pages = console(gate)
 
     async def refuse(route: Route | None, error: BrokerError, request: Request) -> Response:
@@ -134,7 +137,7 @@ def build(gate: Wiring) -> App:
         return provider_error(error) if provider else problem(error, resource.challenge(error))
 
     for route in ROUTES:
-        owner = next(part for part in (*parts, *pages) if hasattr(part, route.handler))
+        owner = next(part for part in (mcp, *parts, *pages) if hasattr(part, route.handler))
         endpoint = _timed(getattr(owner, route.handler), route, telemetry, gate.clock, refuse)
         if route.hot:
             hot[route.method, route.path] = endpoint
@@ -171,6 +174,13 @@ def _reads(gate: Wiring, body: bytes) -> bool:
     named = _ACTION.search(body)
     declared = gate.policy.catalog.find(named[1].decode()) if named else None
     return declared is not None and declared.effect is Effect.READ
+
+
+@asynccontextmanager
+async def _running(gate: Wiring, mcp: McpApi) -> AsyncIterator[None]:
+    """While the application is served; streams of MCP clients end before what they tell of."""
+    async with gate.running(), mcp.running():
+        yield
 
 
 def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object, ...]]:

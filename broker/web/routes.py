@@ -358,6 +358,10 @@ ROUTES: tuple[Route, ...] = (
         hot=True,
         wire="provider",
     ),
+    # -- the Model Context Protocol ---------------------------------------------------------------------------------------
+    Route("POST", "/mcp", "mcp", "*", "pipeline", "one message of an MCP client", hot=True, stream=True),
+    Route("GET", "/mcp", "mcp_stream", "gate.catalog.read", "pipeline", "that the tools changed (SSE)", stream=True),
+    Route("DELETE", "/mcp", "mcp_end", "gate.session.close", "pipeline", "an MCP client's session ends"),
     # -- the console: sign-in, then one row a page and one a form -------------------------------------------------------
     _console("GET", "/console/static/{name}", "console_static", "-", "stylesheet and script", "public"),
     _console("GET", "/console/static/vendor/{name}", "console_vendor", "-", "htmx", "public"),

@@ -1,7 +1,7 @@
 """The one path through a gate, the gate's own acts and work, and its life."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property, partial
 from typing import Any
@@ -356,6 +356,11 @@ class Wiring(Rooms):
                 WORK: self.alarms.tell,
             },
         )
+
+    @cached_property
+    def leaving(self) -> list[Callable[[], None]]:
+        """Called once when the process is about to end: what would hold answers back lets them go."""
+        return []
 
     # -- life -----------------------------------------------------------------------------------------------------------
 
