@@ -89,7 +89,6 @@ class Acts:
         self._acts: Mapping[str, Act] = {
             "gate.session.open": self._open,
             "gate.session.close": self._close,
-            "gate.catalog.read": self._catalog,
             "gate.observation.read": self._observation,
             "gate.approvals.read": self._read_approvals,
             "gate.review.create": self._review,
@@ -260,22 +259,6 @@ class Acts:
     async def _close(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         await self._sessions.close(principal, arguments["session"])
         return {"session": arguments["session"], "closed": True}
-
-    async def _catalog(self, _principal: Principal, _arguments: Mapping[str, Any]) -> Json:
-        """Every declared action; what a caller may do with it is decided at the call."""
-        actions = [
-            {
-                "name": one.name,
-                "title": one.title,
-                "effect": one.effect.value,
-                "reversibility": one.reversibility,
-                "arguments": dict(one.schema),
-                "resource_types": list(one.resource_types),
-                "signal": one.signal,
-            }
-            for one in self._policy.catalog.actions()
-        ]
-        return {"actions": actions}
 
     async def _observation(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         """The whole redacted result: for the principal whose action it was, and for people where it is an incident's."""
