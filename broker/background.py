@@ -75,8 +75,8 @@ class Background:
         tools: Callable[[], Awaitable[None]],
     ) -> None:
         """``index`` brings the index of the log up to the log. ``steps`` do the gate's own kinds of work.
-        ``tools`` looks whether the tools of other systems are as they were pinned.
 
+        ``tools`` looks whether the tools of other systems are as they were pinned.
         ``shared``: other replicas write to the same log, so an open intent may be theirs and alive.
         """
         self._pipeline = pipeline
