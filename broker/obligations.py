@@ -427,6 +427,15 @@ def _constrain(duty: Constrain, request: ActionRequest) -> None:
                 )
 
 
+def check_bounds(decision: Decision, request: ActionRequest, endpoint: Mapping[str, str]) -> None:
+    """The duties that a request keeps or breaks by itself; raises ``ObligationFailed``. Discharges none."""
+    for duty in decision.obligations:
+        if isinstance(duty, Constrain):
+            _constrain(duty, request)
+        elif isinstance(duty, Residency):
+            _residency(duty, endpoint)
+
+
 def _keeps(rule: str, bound: Json, value: Json) -> bool:
     """Whether ``value`` keeps one bound; unknown rules and missing values do not."""
     number = isinstance(value, int) and not isinstance(value, bool)

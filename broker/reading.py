@@ -39,6 +39,7 @@ PROSE = frozenset(
         "intent",
         "labels",
         "narrow",
+        "properties",
         "request",
         "ruled_out",
         "summary",

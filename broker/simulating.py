@@ -6,19 +6,19 @@ policy and nothing else. What somebody made up stands under the asker's own tena
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
 from broker import provenance
 from broker.answers import decision_body
-from broker.catalog import Catalog
+from broker.catalog import Action, Catalog
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import BadRequest, BrokerError, NotFound, PolicyUnavailable
 from broker.killswitch import KillSwitch
-from broker.model import Decision, Json, Limit, Party, PartyKind, Principal, Resource, Session
+from broker.model import ActionRequest, Decision, Json, Limit, Party, PartyKind, Principal, Resource, Session
 from broker.policy.bundle import Bundle
 from broker.policy.engine import BAD_INPUT
 from broker.policy.explain import Simulation
@@ -39,6 +39,66 @@ LOOKED_AT = 4_000
 """Records, the newest first, among which a decision is looked for by its id."""
 _PAGE = 500
 _VALUE_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Supposed:
+    """A request that nobody sent: it is decided and never goes further."""
+
+    principal: Principal
+    session: Session | None
+    request: ActionRequest
+    action: Action | None
+    """None: the catalog does not know it."""
+
+    def connector(self, connectors: Mapping[str, Connector]) -> Connector | None:
+        """Who would do it here."""
+        return connectors.get(self.action.connector) if self.action else None
+
+    def endpoint(self, connectors: Mapping[str, Connector]) -> Mapping[str, str]:
+        """Where its data would go."""
+        connector = self.connector(connectors)
+        return connector.endpoint(self.request) if connector else {}
+
+    def input(self, connectors: Mapping[str, Connector], **facts: Any) -> dict[str, Any]:
+        """Policy's input about it, with nothing approved; ``facts`` as ``policy.facts.build`` names them."""
+        return build_input(
+            principal=self.principal,
+            session=self.session,
+            request=self.request,
+            action=self.action,
+            endpoint=self.endpoint(connectors),
+            approvals=[],
+            **facts,
+        )
+
+
+def suppose(  # noqa: PLR0913 - one argument a part of the request
+    catalog: Catalog,
+    who: Principal,
+    name: str,
+    resource: Resource,
+    arguments: Mapping[str, Json],
+    *,
+    session: Session | None = None,
+    reason: str = "",
+) -> Supposed:
+    """What ``who`` would ask for; ``arguments`` are as ``Catalog.complete`` returned them."""
+    declared = catalog.find(name)
+    model_call = declared is not None and declared.connector == "llm" and "model" in arguments
+    request = catalog.request(
+        action_id=ACTION_ID,
+        tenant=who.tenant,
+        requester=who.acting.id,
+        session=session.id if session else "",
+        action=name,
+        resource=resource,
+        arguments=arguments,
+        reason=reason,
+        labels=provenance.label_arguments(arguments, session=session, resource=resource),
+        content={} if model_call else None,
+    )
+    return Supposed(who, session, request, declared)
 
 
 class Simulating:
@@ -130,32 +190,20 @@ class Simulating:
         target, name = asked["resource"], asked["action"]
         catalog = Catalog.from_manifests(bundle.content.manifests)
         resource = self._resource(principal.tenant, target)
-        arguments = catalog.complete(name, resource, asked.get("arguments", {}))
-        declared = catalog.find(name)
-        session = _session(who, given, now) if given.get("session") else None
-        model_call = declared is not None and declared.connector == "llm" and "model" in arguments
-        request = catalog.request(
-            action_id=ACTION_ID,
-            tenant=principal.tenant,
-            requester=who.acting.id,
-            session=session.id if session else "",
-            action=name,
-            resource=resource,
-            arguments=arguments,
-            reason=asked.get("reason", ""),
-            labels=provenance.label_arguments(arguments, session=session, resource=resource),
-            content={} if model_call else None,
-        )
-        connector = self._connectors().get(declared.connector) if declared else None
-        return build_input(
-            principal=who,
+        session = supposed_session(who, now, tainted=given.get("tainted", False)) if given.get("session") else None
+        supposed = suppose(
+            catalog,
+            who,
+            name,
+            resource,
+            catalog.complete(name, resource, asked.get("arguments", {})),
             session=session,
-            request=request,
-            action=declared,
-            endpoint=connector.endpoint(request) if connector else {},
+            reason=asked.get("reason", ""),
+        )
+        return supposed.input(
+            self._connectors(),
             killed=given.get("killed", False),
             usage={name: given.get(name, 0) for name in ("actions_today", "writes_today")},
-            approvals=[],
             now=now,
             dry_run=given.get("dry_run", False),
         )
@@ -286,7 +334,7 @@ def simulated(found: Simulation) -> dict[str, Json]:
                 {"code": one.code, "rule": one.rule, "params": dict(one.params), "remedy": one.remedy}
                 for one in decision.reasons
             ],
-            "duties": _duties(decision),
+            "duties": duties(decision),
             "advice": dict(decision.advice),
         },
         "rules": rules,
@@ -295,14 +343,14 @@ def simulated(found: Simulation) -> dict[str, Json]:
     }
 
 
-def _duties(decision: Decision) -> list[Json]:
+def duties(decision: Decision) -> list[Json]:
     """Each obligation by its name, with its fields; limits by theirs."""
-    duties = []
+    found = []
     for one in decision.obligations:
         fields = asdict(one)
         kind = type(one).__name__.lower()
-        duties.append({"kind": f"{kind}.{one.name}" if isinstance(one, Limit) else kind, "fields": fields})
-    return orjson.loads(orjson.dumps(duties, default=list))  # type: ignore[no-any-return]
+        found.append({"kind": f"{kind}.{one.name}" if isinstance(one, Limit) else kind, "fields": fields})
+    return orjson.loads(orjson.dumps(found, default=list))  # type: ignore[no-any-return]
 
 
 def _short(value: Json) -> str:
@@ -339,7 +387,7 @@ def _party(principal: Principal, asked: Mapping[str, Any], now: int) -> Principa
     )
 
 
-def _session(who: Principal, given: Mapping[str, Any], now: int) -> Session:
+def supposed_session(who: Principal, now: int, *, tainted: bool = False) -> Session:
     """A session of the one who asks, without an intent."""
     return Session(
         id=SESSION_ID,
@@ -349,5 +397,5 @@ def _session(who: Principal, given: Mapping[str, Any], now: int) -> Session:
         intent=(),
         opened_at=now,
         expires_at=now + 3_600,
-        tainted=given.get("tainted", False),
+        tainted=tainted,
     )

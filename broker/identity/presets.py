@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-ROLES = frozenset({"alerts", "oncall", "security", "auditor", "agent", "operator"})
+ROLES = frozenset({"alerts", "oncall", "security", "auditor", "agent", "operator", "pep"})
 _RFC9068 = frozenset({"iss", "sub", "aud", "exp", "iat", "jti", "client_id"})
 _TRUSTED_EVENTS = ("push", "schedule", "workflow_dispatch", "release", "deployment", "merge_group")
 

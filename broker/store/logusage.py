@@ -135,3 +135,11 @@ def page(connection: Connection, tenant: str, kind: str, before: int, limit: int
     ]
     found = connection.execute(select(log_party).where(*wanted).order_by(table.last_seq.desc()).limit(limit + 1))
     return [dict(row._mapping) for row in found]  # noqa: SLF001
+
+
+def of_kind(connection: Connection, tenant: str, kind: str, after: str, limit: int) -> list[dict[str, Any]]:
+    """Parties of a kind whose pseudonym follows ``after``, in the pseudonyms' order, which no new record changes."""
+    table = log_party.c
+    wanted = (table.tenant == tenant, table.kind == kind, table.who > after)
+    found = connection.execute(select(log_party).where(*wanted).order_by(table.who).limit(limit))
+    return [dict(row._mapping) for row in found]  # noqa: SLF001

@@ -22,6 +22,7 @@ from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
 from broker.model import Effect
 from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
+from broker.web import authzen
 from broker.web.api import Api, json_response
 from broker.web.breakglass import BreakglassApi
 from broker.web.console import HOME, console
@@ -133,8 +134,7 @@ def build(gate: Wiring) -> App:
             except (TemplateError, OSError) as broken:  # where no page can be made, plain words are said
                 telemetry.crash("console", broken, request.scope.get(REFERENCE, ""))
                 return desk.plainly(error)
-        provider = route is not None and route.wire == "provider"
-        return provider_error(error) if provider else problem(error, resource.challenge(error))
+        return _refusal(route, error, resource.challenge(error, request.scope["path"]), request)
 
     for route in ROUTES:
         owner = next(part for part in (mcp, *parts, *pages) if hasattr(part, route.handler))
@@ -188,6 +188,7 @@ def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object
     settings = gate.settings
     api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
     return api, (
+        authzen.AuthzenApi(api=api, identity=gate.identity, settings=settings),
         BreakglassApi(api),
         Health(gate.missing, gate.clock, gate.telemetry),
         resource,
@@ -219,6 +220,17 @@ class _Shortcut:
             return
         response = await endpoint(Request(scope, receive))
         await response(scope, receive, send)
+
+
+def _refusal(route: Route | None, error: BrokerError, challenge: str, request: Request) -> Response:
+    """``error`` as programs that use the route read it."""
+    match route.wire if route else "gate":
+        case "provider":
+            return provider_error(error, challenge)
+        case "authzen":
+            return authzen.refusal(error, challenge, request)
+        case _:
+            return problem(error, challenge)
 
 
 def is_console(path: str) -> bool:

@@ -33,8 +33,9 @@ class Route:
     """Answered before the router; the path has no parameters."""
     lane: Literal["work", "control"] = "work"
     """``control`` gets in when everything else is turned away: health, the kill switch, reviews."""
-    wire: Literal["gate", "provider"] = "gate"
-    """``provider``: refusals are in the model provider's form, and the answer may be a stream without a deadline."""
+    wire: Literal["gate", "provider", "authzen"] = "gate"
+    """``provider``: refusals are in the model provider's form, and the answer may be a stream without a deadline.
+    ``authzen``: refusals and the asker's own name of a request are as AuthZEN has them."""
     large: bool = False
     """The body may be as large as a model call's."""
     stream: bool = False
@@ -43,12 +44,21 @@ class Route:
     """The body may be a form."""
 
 
+def _authzen(where: str, act: str, summary: str, body: type[schemas.Body]) -> Route:
+    """A question of an enforcement point elsewhere."""
+    name, action = f"authzen_{where.replace('/', '_')}", f"gate.decision.{act}"
+    return Route("POST", f"/access/v1/{where}", name, action, "pipeline", summary, body, wire="authzen")
+
+
 def _console(  # noqa: PLR0913, PLR0917 - one argument a column
     method: str, path: str, handler: str, action: str, summary: str, access: str = "console"
 ) -> Route:
     """A page of the console, or what a form or a fragment of it asks for."""
     lane: Literal["work", "control"] = "control" if path.startswith(("/console/inbox", "/console/agents")) else "work"
     return Route(method, path, handler, action, access, summary, lane=lane, form=method == "POST")
+
+
+AUTHZEN_METADATA = "/.well-known/authzen-configuration"
 
 
 class Table:
@@ -326,6 +336,13 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/v1/work/{id}/finish", "finish", "gate.work.finish", "pipeline", "end the step", schemas.FinishWorkBody
     ),
+    # -- AuthZEN: decisions for those who enforce them elsewhere; about oneself it is gate.decision.own ------------------
+    Route("GET", AUTHZEN_METADATA, "authzen_metadata", "-", "public", "where decisions are asked for", wire="authzen"),
+    _authzen("evaluation", "evaluate", "what somebody may do", schemas.EvaluationBody),
+    _authzen("evaluations", "evaluate", "several such questions", schemas.EvaluationsBody),
+    _authzen("search/subject", "search", "who may do something", schemas.SubjectSearchBody),
+    _authzen("search/resource", "search", "to what somebody may do it", schemas.ResourceSearchBody),
+    _authzen("search/action", "search", "what somebody may do to something", schemas.ActionSearchBody),
     Route(
         "POST",
         "/llm/anthropic/v1/messages",

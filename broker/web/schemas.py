@@ -312,14 +312,126 @@ class FinishWorkBody(Body):
     session: str = Field(default="", max_length=64)
 
 
-async def read_object(data: bytes, web: WebSettings, *, model_call: bool = False) -> dict[str, Json]:
+class OpenBody(Body):
+    """An object of a protocol that grows: what it does not know is left aside (AuthZEN 1.0)."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+Properties = Annotated[dict[str, Any], Field(max_length=64)]
+
+
+class SubjectType(OpenBody):
+    """A type of subject, for a search."""
+
+    type: str = Field(min_length=1, max_length=64)
+    properties: Properties = Field(default_factory=dict)
+
+
+class SubjectName(SubjectType):
+    """Who would do it."""
+
+    id: str = Field(min_length=1, max_length=300)
+
+
+class ActionName(OpenBody):
+    """What would be done; its properties are the action's arguments."""
+
+    name: str = Field(min_length=1, max_length=128)
+    properties: Properties = Field(default_factory=dict)
+
+
+class ResourceType(OpenBody):
+    """A type of resource, for a search."""
+
+    type: str = Field(min_length=1, max_length=64)
+    properties: Properties = Field(default_factory=dict)
+
+
+class ResourceName(ResourceType):
+    """To what it would be done."""
+
+    id: str = Field(min_length=1, max_length=256)
+
+
+class ContextBody(OpenBody):
+    """The request's surroundings; the gate reads its own, and of these only what the Obligations profile adds."""
+
+    obligations_supported: list[Annotated[str, Field(max_length=64)]] | None = Field(default=None, max_length=16)
+
+
+class EvaluationBody(OpenBody):
+    """POST /access/v1/evaluation."""
+
+    subject: SubjectName
+    action: ActionName
+    resource: ResourceName
+    context: ContextBody = ContextBody()
+
+
+class EvaluationOptions(OpenBody):
+    """How far a list of questions is answered."""
+
+    evaluations_semantic: Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"] = "execute_all"
+
+
+class EvaluationsBody(OpenBody):
+    """POST /access/v1/evaluations. Members beside ``evaluations`` stand for those that one of them lacks."""
+
+    subject: dict[str, Any] | None = None
+    action: dict[str, Any] | None = None
+    resource: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    evaluations: list[dict[str, Any]] = Field(default_factory=list, max_length=50)
+    options: EvaluationOptions = EvaluationOptions()
+
+
+class PageBody(OpenBody):
+    """Which part of a search's results."""
+
+    limit: int = Field(default=50, ge=1)
+    token: str = Field(default="", max_length=2700)
+
+
+class SubjectSearchBody(OpenBody):
+    """POST /access/v1/search/subject."""
+
+    subject: SubjectType
+    action: ActionName
+    resource: ResourceName
+    context: ContextBody = ContextBody()
+    page: PageBody = PageBody()
+
+
+class ResourceSearchBody(OpenBody):
+    """POST /access/v1/search/resource."""
+
+    subject: SubjectName
+    action: ActionName
+    resource: ResourceType
+    context: ContextBody = ContextBody()
+    page: PageBody = PageBody()
+
+
+class ActionSearchBody(OpenBody):
+    """POST /access/v1/search/action."""
+
+    subject: SubjectName
+    resource: ResourceName
+    context: ContextBody = ContextBody()
+    page: PageBody = PageBody()
+
+
+async def read_object(
+    data: bytes, web: WebSettings, *, model_call: bool = False, floats: bool = False
+) -> dict[str, Json]:
     """Strict JSON within the bounds of ``web``; a large text is read beside the event loop. Raises ``BadRequest``."""
     read = functools.partial(
         strictjson.read_object,
         data,
         bytes_max=web.model_body_bytes_max if model_call else web.body_bytes_max,
         nodes_max=web.body_nodes_max,
-        floats=model_call,
+        floats=model_call or floats,
     )
     return read() if len(data) <= INLINE_BYTES_MAX else await asyncio.to_thread(read)
 

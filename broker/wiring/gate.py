@@ -18,6 +18,7 @@ from broker.connectors.registry import build_connector, read_settings
 from broker.connectors.seal import Seal
 from broker.datafolder import alone
 from broker.errors import BrokerError
+from broker.evaluating import Evaluating
 from broker.health import Health
 from broker.leases import Leases
 from broker.model import Json, Principal
@@ -97,6 +98,7 @@ class Wiring(Rooms):
                 **self.lab.acts,
                 **self.policies.acts,
                 **self.simulating.acts,
+                **self.evaluating.acts,
                 **self.offers.acts,
                 **self.timebox_acts.acts,
                 **self.usage.acts,
@@ -160,6 +162,18 @@ class Wiring(Rooms):
         """What there is to ask for."""
         return Offers(
             policy=self.policy, inventory=self.settings.resources, connectors=lambda: self.connectors, clock=self.clock
+        )
+
+    @cached_property
+    def evaluating(self) -> Evaluating:
+        """Decisions for those who enforce them elsewhere."""
+        return Evaluating(
+            policy=self.policy,
+            store=self.store,
+            index=self.log_index,
+            inventory=self.settings.resources,
+            connectors=lambda: self.connectors,
+            clock=self.clock,
         )
 
     @cached_property

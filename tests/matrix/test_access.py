@@ -150,6 +150,8 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
 
 def _body(route: Route, things: Mapping[str, Any]) -> Any:
     """A body that is right in form, so that the answer is about the caller."""
+    asked = {"subject": {"type": "human", "id": "dev:somebody"}, "action": {"name": "local.process.status"}}
+    target = {"type": "process", "id": "checkout"}
     bodies: dict[str, Any] = {
         "open_session": {"intent": [{"kind": "task", "text": "x"}]},
         "act": {"action": "local.process.status", "resource": GATE_RESOURCE, "reason": "x"},
@@ -182,6 +184,11 @@ def _body(route: Route, things: Mapping[str, Any]) -> Any:
         "breakglass_review": {"reason": "x"},
         "kill": {"scope": "agent", "target": "dev:nobody", "reason": "x"},
         "resume": {"scope": "agent", "target": "dev:nobody", "reason": "x"},
+        "authzen_evaluation": {**asked, "resource": target},
+        "authzen_evaluations": {**asked, "evaluations": [{"resource": target}]},
+        "authzen_search_subject": {**asked, "subject": {"type": "human"}, "resource": target},
+        "authzen_search_resource": {**asked, "resource": {"type": "process"}},
+        "authzen_search_action": {"subject": asked["subject"], "resource": target},
         "messages": {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]},
         "count": {"model": MODEL, "messages": [{"role": "user", "content": "x"}]},
     }

@@ -1,0 +1,394 @@
+"""The public certification scenario of AuthZEN 1.0 over HTTP, and what it does not ask: who may ask, and what stays untouched.
+
+https://github.com/openid/authzen, certification/authorization-api-1_0-scenario.md: its fixture is a bundle here, its
+requests are ``tests/vectors/authzen/scenario.json``.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.identity.dev import Persona
+from tests.sim import world as sim
+from tests.sim.policies import folder_of
+from tests.sim.served import served
+from tests.sim.world import World, world
+
+SCENARIO = json.loads((Path(__file__).parents[1] / "vectors" / "authzen" / "scenario.json").read_text())
+ALICE, BOB = {"type": "user", "id": "alice"}, {"type": "user", "id": "bob"}
+RECORD = {"type": "record", "id": "record-1"}
+
+_HERE = "{environments: [staging], resource_types: [record]}"
+_WORDS = """subjects:
+  user: {kind: human, prefix: "dev:", roles: role}
+resources:
+  record: {env: staging, labels: [status]}
+actions:
+  read: {record: records.record.read}
+  write: {record: records.record.write}
+  delete: {record: records.record.delete}
+"""
+_MANIFEST = """schema: broker.manifest/v1
+connector: records
+adapter: http
+actions:
+""" + "".join(
+    f"""  records.record.{verb}:
+    title: {verb} a record
+    effect: {effect}
+    reversibility: reversible
+    idempotent: true
+    resource_types: [record]
+    arguments: {arguments}
+    transport: {{method: {method}, path: "/records/{{resource.id}}"}}
+"""
+    for verb, effect, method, arguments in (
+        ("read", "read", "GET", "{}"),
+        ("write", "write", "PUT", "{}"),
+        ("delete", "write", "DELETE", "{soft: {type: boolean, default: false}}"),
+    )
+)
+_RULES = """package broker.denylist
+
+# METADATA
+# title: Only an administrator writes to what is archived, and to nothing else without being an editor
+# custom:
+#   reason: denylist.record
+deny contains {"code": "denylist.record", "params": {"status": input.resource.labels.status}} if {
+	input.action.name == "records.record.write"
+	not fitting
+}
+
+deny contains {"code": "denylist.record", "params": {"status": "kept"}} if {
+	input.action.name == "records.record.delete"
+	not input.action.properties.arguments.soft
+}
+
+# METADATA
+# title: Somebody with one of the roles
+held contains role if {
+	some party in input.subject.parties
+	some role in party.roles
+}
+
+# METADATA
+# title: The role fits the record's status
+# scope: document
+fitting if {
+	input.resource.labels.status == "archived"
+	count(held & {"admin", "auditor"}) > 0
+}
+
+fitting if {
+	input.resource.labels.status != "archived"
+	"oncall" in held
+}
+"""
+_GRANTS = "".join(f"  records.record.{verb}: {_HERE}\n" for verb in ("read", "write", "delete"))
+FIXTURE: Mapping[str, tuple[str, str]] = {
+    "manifests/records.yaml": ("", _MANIFEST),
+    "broker/denylist/records.rego": ("", _RULES),
+    "config/reasons/data.yaml": (
+        "",
+        "denylist.record: {title: The record's status forbids it, remedy: Ask its owner}\n",
+    ),
+    "config/roles/data.yaml": ("", "admin: {title: Administers records, holders: [human]}\n"),
+    "config/grants/data.yaml": ("\noncall:\n", f"\nadmin:\n{_GRANTS}oncall:\n{_GRANTS}"),
+}
+"""Alice is an editor (role `oncall` of the test's provider), Bob an administrator (`auditor`)."""
+INVENTORY = "".join(
+    f'[[inventory]]\ntype = "record"\nid = "{id_}"\nenv = "staging"\nregion = "eu-west-1"\nlabels = {{status = "{status}"}}\n'
+    for id_, status in (("record-1", "active"), ("record-2", "archived"))
+)
+
+
+@asynccontextmanager
+async def fixture(folder: Path) -> AsyncIterator[tuple[World, dict[str, str]]]:
+    """A gate with the scenario's policy that Alice and Bob have been to, and the enforcement point's headers."""
+    policies = folder_of(folder / "policies", FIXTURE)
+    words = policies / "config" / "authzen" / "data.yaml"
+    words.write_text(_WORDS)
+    grants = policies / "config" / "grants" / "data.yaml"
+    grants.write_text(grants.read_text().replace("\nauditor:\n", f"\nauditor:\n{_GRANTS}", 1))
+    async with world(folder, policies=policies, extra=INVENTORY) as it:
+        for name in ("alice", "bob"):
+            assert (await it.client.get("/v1/actions", headers=await it.person(name))).status_code == 200
+        yield it, await it.person("security")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One gate for all tests of this file, on one event loop."""
+
+    runner: asyncio.Runner
+    it: World
+    pep: Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    people = {"alice": Persona("alice", ("oncall",)), "bob": Persona("bob", ("auditor",))}
+    with pytest.MonkeyPatch.context() as changed, asyncio.Runner() as runner:
+        changed.setattr(sim, "PEOPLE", {**sim.PEOPLE, **people})
+        made = fixture(tmp_path_factory.mktemp("authzen"))
+        it, pep = runner.run(made.__aenter__())
+        try:
+            yield Scene(runner, it, pep)
+        finally:
+            runner.run(made.__aexit__(None, None, None))
+
+
+def test_the_certification_scenario_holds_over_http(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> list[str]:
+        async with served(it.app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=90) as client:
+            client.headers.update({**pep, "Host": "localhost:8480"})
+            return [fault for case in SCENARIO["cases"] if (fault := await _fault(client, case))]
+
+    assert scene.runner.run(main()) == []
+
+
+async def _fault(client: httpx.AsyncClient, case: Mapping[str, Any]) -> str:
+    """What is wrong with the answer to one request of the scenario; empty where nothing is."""
+    headers = {"Content-Type": "application/json", **case.get("headers", {})}
+    content = case["raw"] if "raw" in case else json.dumps(case["body"])
+    for _ in range(case.get("times", 1)):
+        answer = await client.post(case["path"], content=content, headers=headers)
+        where = f"{case['section']}: {answer.status_code} {answer.text[:300]}"
+        if answer.status_code != case["status"]:
+            return where
+        if answer.headers.get("x-request-id") != headers.get("X-Request-ID"):
+            return f"{where}: X-Request-ID"
+        if case["status"] == 200 and not _fits(answer, case["expect"]):
+            return where
+    return ""
+
+
+def _fits(answer: httpx.Response, expect: Mapping[str, Any]) -> bool:
+    """Whether the body is one that the scenario's harness takes."""
+    body = answer.json()
+    if answer.headers["content-type"] != "application/json" or not isinstance(body.get("context", {}), dict):
+        return False
+    if "decision" in expect:
+        return body["decision"] is expect["decision"]
+    if "decisions" in expect:
+        said = [one["decision"] for one in body["evaluations"]]
+        return (
+            all(isinstance(one, bool) for one in said)
+            and len(said) == len(expect["decisions"])
+            and all(wanted in (None, one) for one, wanted in zip(said, expect["decisions"], strict=True))
+        )
+    found = [one.get("id", one.get("name")) for one in body["results"]]
+    kinds = {one.get("type", "") for one in body["results"]} <= {expect.get("type", "")}
+    token = body["page"]["next_token"]
+    return (
+        kinds
+        and set(expect["includes"]) <= set(found)
+        and isinstance(token, str)
+        and (expect.get("exactly") is None or len(found) == expect["exactly"])
+    )
+
+
+def test_a_search_goes_on_where_its_page_ended_and_a_token_of_another_search_is_refused(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> tuple[list[str], list[str], int]:
+        asked: dict[str, Any] = {"subject": {"type": "user"}, "action": {"name": "read"}, "resource": RECORD}
+        found: list[str] = []
+        pages: list[str] = []
+        page: dict[str, Any] = {"limit": 1, "token": ""}
+        while True:
+            answer = (await _ask(it, pep, "search/subject", {**asked, "page": page})).json()
+            found += [one["id"] for one in answer["results"]]
+            pages.append(page["token"] and "more")
+            page["token"] = answer["page"]["next_token"]
+            if not page["token"]:
+                break
+            other = {**asked, "resource": {"type": "record", "id": "record-2"}, "page": dict(page)}
+            refused = (await _ask(it, pep, "search/subject", other)).status_code
+        return found, pages, refused
+
+    found, pages, refused = scene.runner.run(main())
+    assert sorted(found) == ["alice", "bob"]
+    assert len(pages) >= 2
+    assert refused == 400
+
+
+def test_metadata_names_the_gates_public_address_and_endpoints_that_are_there(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> None:
+        answer = await it.client.get("/.well-known/authzen-configuration", headers={"X-Request-ID": "one"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+        assert answer.headers["x-request-id"] == "one"
+        said = answer.json()
+        assert said.pop("policy_decision_point") == it.settings.url
+        assert said.pop("obligations_supported") == ["custom"]
+        searches = {f"search_{what}_endpoint" for what in ("subject", "resource", "action")}
+        assert set(said) == {"access_evaluation_endpoint", "access_evaluations_endpoint"} | searches
+        for url in said.values():
+            assert url.startswith(f"{it.settings.url}/access/v1/")
+            assert (await it.client.post(url, json={}, headers=pep)).status_code == 400
+
+    scene.runner.run(main())
+
+
+def test_a_list_ends_where_its_semantic_says(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> dict[str, list[bool]]:
+        said: dict[str, list[bool]] = {}
+        for semantic in ("execute_all", "deny_on_first_deny", "permit_on_first_permit"):
+            body = {
+                "subject": BOB,
+                "resource": RECORD,
+                "options": {"evaluations_semantic": semantic},
+                "evaluations": [{"action": {"name": name}} for name in ("read", "write", "read")],
+            }
+            answer = (await _ask(it, pep, "evaluations", body)).json()
+            said[semantic] = [one["decision"] for one in answer["evaluations"]]
+        wrong = {"subject": BOB, "action": {"name": "read"}, "resource": RECORD, "evaluations": [{}]}
+        wrong["options"] = {"evaluations_semantic": "some"}
+        assert (await _ask(it, pep, "evaluations", wrong)).status_code == 400
+        return said
+
+    assert scene.runner.run(main()) == {
+        "execute_all": [True, False, True],
+        "deny_on_first_deny": [True, False],
+        "permit_on_first_permit": [True],
+    }
+
+
+def test_who_may_ask_about_whom_is_policys_word_and_every_question_is_on_record(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> tuple[list[int], list[tuple[str, str]], list[str]]:
+        alice = await it.person("alice")
+        read = {"action": {"name": "read"}, "resource": RECORD}
+        other, own = {"subject": BOB, **read}, {"subject": {"type": "human", "id": "dev:alice"}, **read}
+        stranger = {"subject": {"type": "human", "id": "dev:alice"}, **read}
+        answers = [
+            await _ask(it, {}, "evaluation", other),
+            await _ask(it, alice, "evaluation", other),
+            await _ask(it, alice, "search/subject", {**read, "subject": {"type": "user"}}),
+            await _ask(it, alice, "evaluation", own),
+            await _ask(it, alice, "search/action", {"subject": own["subject"], "resource": RECORD}),
+            await _ask(it, pep, "evaluation", other),
+        ]
+        assert answers[3].json()["decision"] is answers[5].json()["decision"] is True
+        # Another tenant's people and records are not there for the stranger, whatever roles it holds.
+        far = await _ask(it, await it.person("stranger"), "evaluation", stranger)
+        assert far.json()["decision"] is False
+        found = await _ask(
+            it, await it.person("stranger"), "search/resource", {**stranger, "resource": {"type": "record"}}
+        )
+        assert found.json()["results"] == []
+        records = [one["body"] for one in await it.records()]
+        kinds = [(one["action"]["name"], "decision" in one) for one in records if "action" in one]
+        seq = answers[5].json()["context"]["receipt"]["seq"]
+        told = (await it.records())[seq]["body"]
+        return (
+            [one.status_code for one in answers],
+            sorted({(name, str(known)) for name, known in kinds if name.startswith("gate.decision")}),
+            [told["action"]["name"]],
+        )
+
+    statuses, acts, recorded = scene.runner.run(main())
+    assert statuses == [401, 403, 403, 200, 200, 200]
+    assert {name for name, _ in acts} == {"gate.decision.evaluate", "gate.decision.own", "gate.decision.search"}
+    assert recorded == ["gate.decision.evaluate"]
+
+
+def test_an_answer_uses_nothing_up_and_an_approval_is_a_no_until_people_gave_it(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> None:
+        agent = {"type": "agent", "id": "dev:agent-1"}
+        await it.session(await it.agent())
+        restart = {
+            "subject": agent,
+            "action": {"name": "local.process.restart"},
+            "resource": {"type": "process", "id": "checkout", "properties": {"env": "prod"}},
+        }
+        for _ in range(40):  # policy lets it be asked for ten times an hour at once
+            answer = (await _ask(it, pep, "evaluation", restart)).json()
+            assert answer["decision"] is False
+            assert "approval.required" in [one["code"] for one in answer["context"]["reasons"]]
+        query = {**restart, "action": {"name": "local.process.status"}}
+        assert (await _ask(it, pep, "evaluation", query)).json()["decision"] is True
+        assert it.restarts() == 0
+        waiting = (await it.client.get("/v1/approvals", headers=pep)).json()
+        assert waiting["approvals"] == []
+        # Whoever is stopped may do nothing, from this moment on.
+        kill = {"scope": "agent", "target": "dev:agent-1", "reason": "look"}
+        assert (await it.client.post("/v1/kill", json=kill, headers=await it.person("oncall"))).status_code == 200
+        stopped = (await _ask(it, pep, "evaluation", query)).json()
+        assert stopped["decision"] is False
+        assert stopped["context"]["reasons"][0]["code"] == "kill.stopped"
+        again = {**kill, "reason": "looked"}
+        headers = {**await it.person("security"), **it.key()}
+        assert (await it.client.post("/v1/kill/resume", json=again, headers=headers)).status_code == 200
+
+    scene.runner.run(main())
+
+
+def test_duties_are_told_to_who_must_discharge_them_and_a_pep_that_cannot_gets_a_no(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> None:
+        read = {"subject": ALICE, "action": {"name": "read"}, "resource": RECORD}
+        told = (await _ask(it, pep, "evaluation", read)).json()["context"]["obligations"]
+        assert {one["type"] for one in told} == {"custom"}
+        assert {one["kind"].split(".")[0] for one in told} >= {"cap", "limit", "redact"}
+        assert len({one["id"] for one in told}) == len(told)
+        for able, wanted in ((["custom"], True), (["step-up"], False), ([], False)):
+            asked = {**read, "context": {"obligations_supported": able}}
+            assert (await _ask(it, pep, "evaluation", asked)).json()["decision"] is wanted, able
+        # What the gate does itself, it also discharges itself.
+        query = {
+            "subject": ALICE,
+            "action": {"name": "local.process.status"},
+            "resource": {"type": "process", "id": "payments"},
+            "context": {"obligations_supported": []},
+        }
+        answer = (await _ask(it, pep, "evaluation", query)).json()
+        assert (answer["decision"], "obligations" in answer["context"]) == (True, False)
+
+    scene.runner.run(main())
+
+
+def test_what_a_pep_says_counts_only_where_policy_believes_it(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+
+    async def main() -> None:
+        write = {"subject": ALICE, "action": {"name": "write"}, "resource": RECORD}
+        archived = {**RECORD, "properties": {"status": "archived", "env": "staging"}}
+        assert (await _ask(it, pep, "evaluation", write)).json()["decision"] is True
+        assert (await _ask(it, pep, "evaluation", {**write, "resource": archived})).json()["decision"] is False
+        for subject, wanted in (
+            ({"type": "human", "id": "dev:nobody", "properties": {"role": "oncall"}}, False),
+            ({"type": "user", "id": "nobody", "properties": {"role": "oncall"}}, True),
+            ({"type": "user", "id": "nobody", "properties": {"roles": ["oncall"]}}, False),
+            ({"type": "spaceship", "id": "alice"}, False),
+        ):
+            answer = await _ask(it, pep, "evaluation", {**write, "subject": subject})
+            assert answer.json()["decision"] is wanted, subject
+        # An argument that breaks its own type is a no; a fraction is exact text, and no float goes further.
+        soft = {**write, "action": {"name": "delete", "properties": {"soft": 0.5}}}
+        answer = await _ask(it, pep, "evaluation", soft)
+        assert (answer.status_code, answer.json()["decision"]) == (200, False)
+        assert answer.json()["context"]["reasons"][0]["code"] == "request.arguments"
+
+    scene.runner.run(main())
+
+
+async def _ask(it: World, who: Mapping[str, str], where: str, body: Mapping[str, Any]) -> httpx.Response:
+    return await it.client.post(f"/access/v1/{where}", json=body, headers=dict(who))
