@@ -256,6 +256,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("house:requirements", "docs", "this table and the tests name each other", "test_requirements.py"),
     _("house:deploy", "deploy", "the deployment files are what their readers accept", "test_deploy.py"),
     _("house:systemd", "deploy/systemd", "the units verify, are shut, take secrets as credentials, and run what compose runs", "test_systemd.py"),
+    _("house:watching", "deploy/monitoring", "each alert fires for its own reason alone; rules and dashboard name what the gate shows", "test_monitoring.py"),
     _("house:chart", "deploy/helm", "the chart renders to objects that Kubernetes knows: restricted pods, the gate as agents' only way out, a configuration that the gate reads", "test_helm.py"),
     _("house:image", "deploy", "the container image builds and starts", gap="needs a container engine; its parts are checked by test_deploy.py"),
     _("house:macos", "README", "everything runs on macOS", gap="written for it and resolved for it; not run there by us"),
