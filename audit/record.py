@@ -23,6 +23,8 @@ __all__ = ["CLOSING", "FIELDS", "KINDS", "Class", "Draft", "Placed", "Prepared",
 FIRST_PREV: Final = sha256(b"").hexdigest()
 MAX_STREAMS: Final = 4
 MAX_ITEMS: Final = 64
+_SEEN: Final = {name: lru_cache(maxsize=4096)(pattern.fullmatch) for name, pattern in PATTERNS.items()}
+"""Most fields are text, and most texts come again: in the next record, or when this one is read for the index."""
 _REQUIRED: Final = frozenset({"v", "log", "tenant", "seq", "prev", "id", "time_ns", "kind", "body"})
 
 
@@ -289,17 +291,27 @@ def _compile() -> _Tree:
 
 def _quick(tree: _Tree) -> _Read:
     """One reader for a whole group; what it takes, `_group` takes with the same result, and says no more than `_Misfit`."""
+    matches: dict[str, Callable[[str], object]] = {}
     readers: dict[str, _Read] = {}
     for name, node in tree.items():
-        if isinstance(node, _Leaf):
-            readers[name] = node.read
-        else:
+        if not isinstance(node, _Leaf):
             readers[name] = _quick_streams if node is _STREAMS else _quick(node)
+            continue
+        readers[name] = node.read
+        if node.field.type in PATTERNS and not node.field.many:
+            matches[name] = _SEEN[node.field.type]
 
     def group(value: object) -> Plain:
         if type(value) is not dict:
             raise _Misfit
-        return {name: readers[name](inner) for name, inner in value.items()}
+        made = value.copy()
+        for name, inner in value.items():
+            if type(inner) is str and name in matches:
+                if matches[name](inner) is None:
+                    raise _Misfit
+            else:
+                made[name] = readers[name](inner)
+        return made
 
     return group
 

@@ -6,13 +6,14 @@ thirty times faster and lose acknowledged records on power loss.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 from audit.errors import GuardsMissing
 from audit.store import Session, Store, Values
@@ -157,7 +158,7 @@ class SqliteSession(Session):
 
     def listed(self, items: Iterable[str]) -> str:
         """See Session."""
-        return json.dumps(list(items))
+        return orjson.dumps(list(items)).decode()
 
     def begin(self) -> None:
         """See Session."""
