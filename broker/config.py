@@ -222,7 +222,8 @@ class ConsoleSettings(Section):
     resource: str = ""
     """RFC 8707 ``resource`` to ask for, where the provider chooses the access token's audience by it."""
     step_up_acr: tuple[str, ...] = ()
-    """``acr`` values that a repeated sign-in must reach; empty: any."""
+    """``acr`` values, the strongest first, of which one is needed to approve, in the console and by the API, and which a
+    repeated sign-in must reach; empty: any."""
     idle_seconds: int = Field(default=1800, ge=60)
     """Without a page opened or a button pressed for so long, one is signed out."""
     absolute_seconds: int = Field(default=28_800, ge=300, le=86_400)

@@ -1,10 +1,10 @@
 """Who may review what, and whether an answer fits the proposal as it stands."""
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from broker.errors import BadRequest, Conflict, Denied, StepUpRequired
+from broker.errors import BadRequest, Conflict, Denied, Reason, StepUpRequired
 from broker.model import Json, PartyKind, Principal
 from broker.store import Connection
 from broker.store.approvals import Proposal, Review
@@ -41,6 +41,19 @@ def may_review(found: Proposal, reviewer: Principal, now: int) -> None:
             code="approval.role",
             remedy=f"ask somebody who holds one of: {', '.join(found.roles)}",
         )
+
+
+def strong_enough(reviewer: Principal, answer: Answer, acr_values: Collection[str]) -> None:
+    """Check that who approves signed in by a method that counts; refusing takes no more than the right to."""
+    if answer.verdict != "approve" or not acr_values or reviewer.acr in acr_values:
+        return
+    remedy = "sign in again by one of the methods that the gate names (acr_values), and answer again"
+    raise StepUpRequired(
+        "approving this needs a stronger sign-in",
+        code="identity.acr_not_met",
+        remedy=remedy,
+        reasons=[Reason("identity.acr_not_met", remedy, {"acr_values": " ".join(acr_values)})],
+    )
 
 
 def fits(found: Proposal, answer: Answer) -> None:

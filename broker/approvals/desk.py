@@ -4,7 +4,7 @@ An approval fits one exact digest. A review is a fact that is stored; the reques
 the facts. ``begin_execution`` redeems the approval by one compare-and-set, so that of all replicas one executes.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from broker.approvals import boxes, checks, snapshot
@@ -28,10 +28,14 @@ Rebind = Callable[[Proposal, Mapping[str, Json]], str]
 class Approvals:
     """Keeps proposals and reviews, for all replicas that share ``store``."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        """Keep rows in ``store``; expiry is compared with ``clock`` at every use."""
+    def __init__(self, store: Store, clock: Clock, acr_values: Sequence[str] = ()) -> None:
+        """Keep rows in ``store``; expiry is compared with ``clock`` at every use.
+
+        Whoever approves must have signed in by one of ``acr_values``; empty: by any method.
+        """
         self._store = store
         self._clock = clock
+        self._acr_values = tuple(acr_values)
 
     async def propose(  # noqa: PLR0913 - one keyword a bound thing
         self,
@@ -97,7 +101,7 @@ class Approvals:
         """Store one person's answer and return the proposal as it stands then.
 
         Raises ``NotFound``; ``Denied`` for somebody who may not review this (not a person, no role, their own
-        request); ``StepUpRequired`` for a sign-in that ran out or a missing signature; ``Conflict`` for another digest,
+        request); ``StepUpRequired`` for a sign-in that ran out or is too weak, or a missing signature; ``Conflict`` for another digest,
         an expired or closed proposal or a second answer; ``BadRequest`` for a wrong verdict or an edit that widens;
         and what ``answer.redeem`` raises.
         """
@@ -109,6 +113,7 @@ class Approvals:
                 raise _absent()
             found = found.at(now)
             checks.may_review(found, reviewer, now)
+            checks.strong_enough(reviewer, answer, self._acr_values)
             answer.redeem(connection)
             checks.fits(found, answer)
             digest = _narrow(connection, found, answer, rebind, now)

@@ -38,6 +38,11 @@ class RevocationLists:
         if file is not None:
             self._read(file)
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is anything to look in."""
+        return self._file is not None
+
     def problem(self, certificates: Iterable[x509.Certificate], now: datetime) -> str:
         """Why one of these counts no more, or empty. Raises ``Unavailable`` where a changed file cannot be believed."""
         if self._file is None:

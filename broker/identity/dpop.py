@@ -1,10 +1,12 @@
 """DPoP proofs (RFC 9449): the sender shows, for this request, that it holds the key the token is bound to.
 
-Proofs are used once: their ``jti`` is remembered, in this process, for as long as their ``iat`` is acceptable.
+Proofs are used once: their ``jti`` is remembered for as long as their ``iat`` is acceptable, in this process, and where
+several replicas share a database, there. A process that remembers alone takes no proof from before its start.
 """
 
 import base64
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -39,15 +41,25 @@ class Expected:
     url: str
 
 
+Uses = Callable[[str, str, int], Awaitable[bool]]
+"""Note a proof (tenant, SHA-256 in hex, the second until which it could come again); False where it was used before."""
+
+
 class ProofChecker:
     """Checks proofs and remembers their ids. When the memory is full, nothing more is accepted until some expire."""
 
-    def __init__(self, proofs_max: int = PROOFS_MAX) -> None:
+    def __init__(self, proofs_max: int = PROOFS_MAX, *, since_s: int = 0, uses: Uses | None = None) -> None:
+        """``uses`` is the memory that replicas share; a process without takes no proof from before ``since_s``."""
         self._seen: dict[str, int] = {}
         self._proofs_max = proofs_max
+        self._since_s = since_s
+        self._uses = uses
 
-    def check(self, proof: str, expected: Expected, now_s: int) -> None:
-        """RFC 9449 section 4.3, in its order; returns only if every point holds, else ``identity.bound_unproven``."""
+    async def check(self, proof: str, expected: Expected, now_s: int, tenant: str) -> None:
+        """RFC 9449 section 4.3, in its order; returns only if every point holds, else ``identity.bound_unproven``.
+
+        Raises ``Unavailable`` where the shared memory cannot be asked.
+        """
         try:
             compact = take_apart(proof, embedded_key=True)
             jwk = compact.header.get("jwk")
@@ -65,21 +77,26 @@ class ProofChecker:
         issued = claims.get("iat")
         if type(issued) is not int or abs(now_s - issued) > PROOF_SECONDS_MAX:
             raise unproven("the proof is not from this minute")
+        if self._uses is None and issued < self._since_s:
+            raise unproven("the proof is from before the gate's start")
         if claims.get("ath") != _hash(expected.token):
             raise unproven("the proof is for another token")
         if _thumbprint(key) != expected.thumbprint:
             raise unproven("the proof is by another key")
-        self._use_once(claims.get("jti"), expected.thumbprint, issued, now_s)
+        name = self._use_once(claims.get("jti"), expected.thumbprint, issued, now_s)
+        if self._uses is not None and not await self._uses(tenant, name, issued + PROOF_SECONDS_MAX):
+            raise unproven("the proof was used before")
 
-    def _use_once(self, jti: Json, thumbprint: str, issued: int, now_s: int) -> None:
+    def _use_once(self, jti: Json, thumbprint: str, issued: int, now_s: int) -> str:
         if not isinstance(jti, str) or not 8 <= len(jti) <= 255:
             raise unproven("the proof has no proper id")
         if len(self._seen) >= self._proofs_max:
             self._seen = {k: until for k, until in self._seen.items() if until >= now_s}
-        name = f"{thumbprint} {jti}"
+        name = hashlib.sha256(f"{thumbprint} {jti}".encode()).hexdigest()
         if name in self._seen or len(self._seen) >= self._proofs_max:
             raise unproven("the proof was used before")
         self._seen[name] = issued + PROOF_SECONDS_MAX
+        return name
 
 
 def _same_target(htu: Json, url: str) -> bool:

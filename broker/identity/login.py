@@ -180,7 +180,9 @@ class SignIn:
         return replace(
             principal,
             auth_time=signed_in if type(signed_in) is int else principal.auth_time,
-            acr=_text(claims, "acr") or principal.acr,
+            acr=next((one for one in self._client.step_up_acr if one in _methods(claims)), "")
+            or _text(claims, "acr")
+            or principal.acr,
         )
 
     def _check_fresh(self, claims: Mapping[str, Json], asked_at: int) -> None:
@@ -192,9 +194,8 @@ class SignIn:
                 code="login.not_fresh",
                 remedy="sign out at the provider and sign in again; tell the operator that max_age is not honoured",
             )
-        wanted, listed = set(self._client.step_up_acr), claims.get("acrs")
-        given = {_text(claims, "acr"), *(listed if isinstance(listed, list) else ())}
-        if wanted and not wanted & given:
+        wanted = set(self._client.step_up_acr)
+        if wanted and not wanted & _methods(claims):
             raise Unauthenticated(
                 "the provider signed you in by a weaker method than this needs",
                 code="login.acr",
@@ -334,6 +335,15 @@ class SignIn:
         if not 0 <= seconds(self._clock) - attempt["at"] <= ATTEMPT_SECONDS:
             raise _mismatch("it took too long")
         return attempt
+
+
+def _methods(claims: Mapping[str, Json]) -> set[str]:
+    """How the provider says that the person signed in: ``acr``, and Entra's ``acrs``."""
+    listed = claims.get("acrs")
+    return {
+        _text(claims, "acr"),
+        *(one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, str)),
+    }
 
 
 def _fits(claims: Mapping[str, Json], header: Mapping[str, Json], access_token: str) -> bool:

@@ -14,7 +14,7 @@ from broker.errors import Unauthenticated
 from broker.identity.cache import CACHE_SECONDS_MAX, RevocationKind, Revocations, TokenCache, Verified
 from broker.identity.certificates import Certificate, Certificates
 from broker.identity.claims import principal
-from broker.identity.dpop import Expected, ProofChecker, unproven
+from broker.identity.dpop import Expected, ProofChecker, Uses, unproven
 from broker.identity.jose import bad_signature, malformed, read_json_object, take_apart, verify
 from broker.identity.keyset import Fetch, IssuerKeys, KeySetTimes
 from broker.identity.profiles import IssuerProfile, SenderConstraint, trust_domain_of
@@ -65,11 +65,12 @@ class Verifier:
         administrators: Collection[str] = (),
         login: Login | None = None,
         certificates: Certificates | None = None,
+        uses: Uses | None = None,
     ) -> None:
         """``administrators`` are people who hold the role ``security`` whatever their token says.
 
         ``login`` answers for the console's cookies, ``certificates`` for certificates without a token; without them
-        none is believed.
+        none is believed. ``uses`` remembers proofs for all replicas; without it this process does alone.
 
         Raises ValueError when two profiles share a name or an issuer: ``iss`` must select exactly one.
         """
@@ -83,7 +84,7 @@ class Verifier:
         self._login = login
         self._certificates = certificates or Certificates()
         self._cache = TokenCache()
-        self._proofs = ProofChecker()
+        self._proofs = ProofChecker(since_s=seconds(clock), uses=uses)
         self._revocations = revocations or Revocations()
         self._revocations.subscribe(self._cache.clear)
 
@@ -125,7 +126,7 @@ class Verifier:
         scheme, token = _split(credential.authorization)
         known = await self._known(token)
         if (known.thumbprint or scheme != "bearer") and not credential.proven:
-            self._check_proof(known, scheme, token, credential)
+            await self._check_proof(known, scheme, token, credential)
         return known.principal
 
     async def recognise(self, credential: Credential) -> Principal:
@@ -232,7 +233,7 @@ class Verifier:
         if any(self._revocations.covers(kind, value, claims["iat"], profile.leeway_seconds) for kind, value in names):
             raise _revoked()
 
-    def _check_proof(self, known: Verified, scheme: str, token: str, credential: Credential) -> None:
+    async def _check_proof(self, known: Verified, scheme: str, token: str, credential: Credential) -> None:
         kind, _, thumbprint = known.thumbprint.partition(":")
         if kind == SenderConstraint.MTLS:
             shown = credential.certificate
@@ -245,7 +246,7 @@ class Verifier:
         if scheme != "dpop" or not credential.proof:
             raise unproven("it takes the scheme DPoP and a proof")
         expectation = Expected(token, thumbprint, credential.method, credential.url)
-        self._proofs.check(credential.proof, expectation, seconds(self._clock))
+        await self._proofs.check(credential.proof, expectation, seconds(self._clock), known.principal.tenant)
 
 
 def _alone(credential: Credential) -> bool:

@@ -50,6 +50,16 @@ signature_use = Table(
 )
 """What was signed counts once: ``id`` is the SHA-256 of the signed bytes."""
 
+proof_use = Table(
+    "proof_use",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("id", primary_key=True),
+    _big("until"),
+    Index("proof_use_over", "until"),
+)
+"""A proof of possession (RFC 9449) counts once: ``id`` is the SHA-256 of key and ``jti``."""
+
 breakglass = Table(
     "breakglass",
     metadata,

@@ -49,34 +49,24 @@ class ModelApi:
 
     async def messages(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages."""
-        try:
-            ask = await self._ask(request, "llm.messages.create")
-            if not ask.arguments["stream"]:
-                return _message(await self._pipeline.act(self._api.credential(request), ask))
-            relay = await self._streams.open(self._api.credential(request), ask)
-            if isinstance(relay, Answer):
-                return _stream(relay)
-            return Relayed(relay)
-        except BrokerError as error:
-            return provider_error(error)
+        ask = await self._ask(request, "llm.messages.create")
+        if not ask.arguments["stream"]:
+            return _message(await self._pipeline.act(self._api.credential(request), ask))
+        relay = await self._streams.open(self._api.credential(request), ask)
+        if isinstance(relay, Answer):
+            return _stream(relay)
+        return Relayed(relay)
 
     async def count(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages/count_tokens."""
-        try:
-            return _message(
-                await self._pipeline.act(self._api.credential(request), await self._ask(request, "llm.tokens.count"))
-            )
-        except BrokerError as error:
-            return provider_error(error)
+        ask = await self._ask(request, "llm.tokens.count")
+        return _message(await self._pipeline.act(self._api.credential(request), ask))
 
     async def models(self, request: Request) -> Response:
         """GET /llm/anthropic/v1/models."""
         resource = {"type": "model", "id": "any", "env": "prod"}
         ask = Ask("llm.models.list", resource, {"headers": _headers(request)}, session=_session(request))
-        try:
-            return _message(await self._pipeline.act(self._api.credential(request), ask))
-        except BrokerError as error:
-            return provider_error(error)
+        return _message(await self._pipeline.act(self._api.credential(request), ask))
 
     async def _ask(self, request: Request, action: str) -> Ask:
         """The call's facts as arguments, its body as content."""
@@ -111,8 +101,8 @@ class Relayed(StreamingResponse):
             await self._relay.aclose()
 
 
-def provider_error(error: BrokerError) -> Response:
-    """``error`` in the provider's form, with the gate's own code, remedy and receipt."""
+def provider_error(error: BrokerError, challenge: str = "") -> Response:
+    """``error`` in the provider's form, with the gate's own code, remedy and receipt; ``challenge`` as of a problem."""
     status = status_of(error)
     shown: dict[str, Any] = {
         "type": "error",
@@ -126,6 +116,8 @@ def provider_error(error: BrokerError) -> Response:
         shown["wicketgate"]["receipt"] = receipt_body(error.receipt)
     # A refusal repeats itself: the provider's SDKs would otherwise retry it with growing delays.
     headers = {"x-should-retry": "true" if status in (429, 503) else "false"}
+    if challenge:
+        headers["www-authenticate"] = challenge
     if status in (429, 503):
         headers["retry-after"] = str(max(1, round(error.retry_after or 1)))
     return Response(orjson.dumps(shown), status, headers, media_type="application/json")

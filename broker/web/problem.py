@@ -54,6 +54,11 @@ SPECIAL: Mapping[str, int] = {
 """Codes whose HTTP status says more than their class's."""
 
 
+STEP_UP = frozenset({
+    "identity.presence_not_fresh", "identity.presence_unknown", "identity.step_up_required", "identity.acr_not_met",
+})  # fmt: skip
+"""Reasons that a sign-in takes away; for programs the answer is then 401 with what it must reach."""
+
 REFERENCE = "wicketgate.reference"
 """Where a request's ASGI scope keeps the name under which telemetry has its unexpected failure."""
 
@@ -68,6 +73,12 @@ def failed(scope: MutableMapping[str, Any]) -> BrokerError:
     )
 
 
+def steps_up(error: BrokerError) -> bool:
+    """Whether a fresh or stronger sign-in is all that is missing (RFC 9470): every reason says so."""
+    codes = {reason.code for reason in error.reasons} or {error.error_code}
+    return isinstance(error, (Denied, StepUpRequired)) and codes <= STEP_UP
+
+
 def status_of(error: BrokerError) -> int:
     """HTTP status of ``error``: by code where HTTP has a word for it, else by the nearest class of the tree."""
     special = SPECIAL.get(error.error_code)
@@ -79,9 +90,9 @@ def status_of(error: BrokerError) -> int:
 def problem(error: BrokerError, challenge: str = "") -> Response:
     """The response for ``error``: code, reasons with remedies, the decision behind it and where it is on record.
 
-    ``challenge`` is its ``WWW-Authenticate`` where nobody was recognised.
+    ``challenge`` is its ``WWW-Authenticate``, where another token would help.
     """
-    status = status_of(error)
+    status = 401 if steps_up(error) else status_of(error)
     reasons = [{"code": reason.code, "remedy": reason.remedy or error.error_remedy} for reason in error.reasons]
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + error.error_code,

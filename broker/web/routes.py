@@ -93,6 +93,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/metrics", "metrics", "-", "public", "counts for Prometheus, without content"),
     Route("GET", PROTECTED_RESOURCE, "protected_resource", "-", "public", "whose tokens are believed (RFC 9728)"),
+    Route("GET", PROTECTED_RESOURCE + "/{path}", "protected_path", "-", "public", "the same, for one path of the gate"),
     Route("GET", "/bundles/broker.tar.gz", "bundle", "-", "token", "the verified policy bundle, for OPA"),
     Route(
         "POST",

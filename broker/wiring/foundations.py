@@ -18,7 +18,7 @@ from audit.signer import FileSigner
 from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
 from broker.approvals import Due
-from broker.clock import Clock
+from broker.clock import Clock, seconds
 from broker.config import Settings
 from broker.datafolder import Keys
 from broker.egress import Egress, Upstream, UpstreamSettings
@@ -40,7 +40,7 @@ from broker.profiles import ActiveProfiles
 from broker.records import Records
 from broker.redaction import Redactor, Vault, VaultRow
 from broker.sections import IssuerSettings
-from broker.store import Store
+from broker.store import Store, proofs
 from broker.store.vault import VaultTable
 from broker.telemetry import Telemetry
 
@@ -207,7 +207,13 @@ class Foundations:
             administrators=chosen.first_administrators,
             login=self._signed_in,
             certificates=certificates,
+            uses=self._proof_used if self.shared else None,
         )
+
+    async def _proof_used(self, tenant: str, proof: str, until: int) -> bool:
+        """Note a proof of possession for all replicas; False where one of them has seen it."""
+        now = seconds(self.clock)
+        return await self.store.write(lambda c: proofs.use(c, tenant, proof, until=until, now_s=now))
 
     @cached_property
     def parties(self) -> Parties:

@@ -42,7 +42,7 @@ class Rooms(Foundations):
     @cached_property
     def approvals(self) -> Approvals:
         """Proposals and reviews."""
-        return Approvals(self.store, self.clock)
+        return Approvals(self.store, self.clock, self.settings.console.step_up_acr)
 
     @cached_property
     def kills(self) -> KillSwitch:

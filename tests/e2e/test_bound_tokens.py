@@ -1,6 +1,7 @@
-"""Agents whose tokens are bound to a key (RFC 9449) work on incidents like any other: each proof serves one request."""
+"""Tokens bound to a key (RFC 9449) or a certificate (RFC 8705): proven or refused at every door, each proof for one request."""
 
 import asyncio
+import base64
 import itertools
 import json
 from pathlib import Path
@@ -8,15 +9,19 @@ from pathlib import Path
 from joserfc.jwk import ECKey
 
 from broker.clock import SeededClock
+from broker.identity import Certificate
 from tests.e2e.test_incidents import opened
+from tests.parts import fresh_database
+from tests.sim.certificate import Authority
 from tests.sim.issuer import AUDIENCE, Issuer, dpop_proof
+from tests.sim.sse import reading
 from tests.sim.upstream import UpstreamSim, whole
-from tests.sim.world import URL, world
+from tests.sim.world import MODEL, URL, World, replica, world
 
 CLAIM = {"kinds": ["incident"], "hold_seconds": 60}
 
 
-def believed(issuer: Issuer, keys: UpstreamSim) -> str:
+def believed(issuer: Issuer, keys: UpstreamSim, constraint: str = "dpop") -> str:
     """The issuer in the gate's configuration; its tokens must be bound."""
     return f"""
 [[identity.issuers]]
@@ -24,10 +29,10 @@ name = "corp"
 issuer = {json.dumps(issuer.url)}
 jwks_uri = "{keys.url}/jwks"
 audiences = ["{AUDIENCE}"]
-roles = {{bots = "agent"}}
+roles = {{bots = "agent", sre = "oncall", audit = "auditor"}}
 tenant = "default"
 agents = ["agent-1"]
-sender_constraint = "dpop"
+sender_constraint = "{constraint}"
 allow_networks = ["127.0.0.1/32"]
 """
 
@@ -63,5 +68,95 @@ def test_a_bound_token_claims_work_with_one_proof_a_request(tmp_path: Path) -> N
             assert await stolen() == 401
             claimed = await it.client.post(path, json=CLAIM, headers=shown(path))
             assert claimed.status_code == 200, claimed.text
+
+    asyncio.run(main())
+
+
+PROXIED = 'client_cert_proxies = ["127.0.0.1/32"]\n'
+DOORS = (
+    ("GET", "/v1/actions", None),
+    ("POST", "/v1/sessions", {"intent": [{"kind": "task", "text": "look", "source": "test"}]}),
+    ("GET", "/v1/events", None),
+    ("POST", "/llm/anthropic/v1/messages", {"model": MODEL, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}),
+    ("GET", "/llm/anthropic/v1/models", None),
+)  # fmt: skip
+
+
+def bound(issuer: Issuer, **cnf: str) -> str:
+    """A token of an auditor, bound to something; they may read, and follow the log."""
+    return issuer.token(issuer.claims(cnf=cnf, groups=["audit", "sre"]))
+
+
+async def status(it: World, method: str, path: str, body: object, headers: dict[str, str]) -> tuple[int, str]:
+    """What a door answers, and its challenge."""
+    answer = await it.client.request(method, path, json=body, headers={**headers, **it.key()})
+    return answer.status_code, answer.headers.get("www-authenticate", "")
+
+
+async def let_in(it: World, method: str, path: str, body: object, headers: dict[str, str]) -> bool:
+    """Whether a door lets somebody in; a stream goes on, so only its beginning is waited for."""
+    if path != "/v1/events":
+        return (await status(it, method, path, body, headers))[0] != 401
+    async with reading(it.app, path, headers) as reader:
+        return reader.status == 200
+
+
+def test_every_door_asks_for_the_proof_of_a_token_bound_to_a_key(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = SeededClock()
+        issuer, key = Issuer(clock), ECKey.generate_key("P-256")
+        async with (
+            UpstreamSim.fixed(whole(200, issuer.jwks())) as keys,
+            world(tmp_path, clock=clock, extra=believed(issuer, keys)) as it,
+        ):
+            token = bound(issuer, jkt=key.thumbprint())
+            for number, (method, path, body) in enumerate(DOORS):
+                code, said = await status(it, method, path, body, {"Authorization": f"Bearer {token}"})
+                assert code == 401, path
+                assert 'Bearer error="invalid_token"' in said, path
+                assert 'DPoP error="invalid_dpop_proof", algs="' in said, path
+                proof = dpop_proof(key, clock, token, method, URL + path, jti=f"doors-{number:04}")
+                assert await let_in(it, method, path, body, {"Authorization": f"DPoP {token}", "DPoP": proof}), path
+                code, _ = await status(it, method, path, body, {"Authorization": f"DPoP {token}", "DPoP": proof})
+                assert code == 401, f"{path}: a proof serves once"
+
+    asyncio.run(main())
+
+
+def test_every_door_asks_for_the_certificate_of_a_token_bound_to_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock, shown = SeededClock(), Authority("ops").issue("auditor")
+        issuer = Issuer(clock)
+        header = {"Client-Cert": f":{base64.b64encode(shown.der).decode()}:"}
+        async with (
+            UpstreamSim.fixed(whole(200, issuer.jwks())) as keys,
+            world(tmp_path, clock=clock, gate=PROXIED, extra=believed(issuer, keys, "mtls")) as it,
+        ):
+            token = bound(issuer, **{"x5t#S256": Certificate(shown.der).thumbprint})
+            bearer = {"Authorization": f"Bearer {token}"}
+            for method, path, body in DOORS:
+                assert (await status(it, method, path, body, bearer))[0] == 401, path
+                assert await let_in(it, method, path, body, {**bearer, **header}), path
+
+    asyncio.run(main())
+
+
+def test_a_proof_serves_one_request_on_one_of_two_replicas(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = SeededClock()
+        issuer, key = Issuer(clock), ECKey.generate_key("P-256")
+        url = fresh_database().replace("postgresql://", "postgresql+psycopg://")
+        first, second = tmp_path / "one", tmp_path / "two"
+        first.mkdir()
+        async with (
+            UpstreamSim.fixed(whole(200, issuer.jwks())) as keys,
+            world(first, clock=clock, store_url=url, extra=believed(issuer, keys)) as it,
+            replica(it, second) as other,
+        ):
+            token = bound(issuer, jkt=key.thumbprint())
+            proof = dpop_proof(key, clock, token, "GET", URL + "/v1/actions")
+            shown = {"Authorization": f"DPoP {token}", "DPoP": proof}
+            seen = [(await gate.client.get("/v1/actions", headers=shown)).status_code for gate in (it, other, it)]
+            assert seen == [200, 401, 401]
 
     asyncio.run(main())

@@ -29,7 +29,7 @@ from broker.web.problem import status_of
 HOME = "/console"
 SIGN_IN = "/console/signin"
 GATE_RESOURCE: Mapping[str, str] = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
-PRESENCE = ("identity.presence_not_fresh", "identity.presence_unknown")
+PRESENCE = ("identity.presence_not_fresh", "identity.presence_unknown", "identity.acr_not_met")
 """Reasons of policy that a fresh sign-in takes away."""
 OVER = ("login.unknown", "login.closed", "login.expired", "login.idle", "identity.revoked", "identity.missing")
 """Codes that a sign-in takes away."""

@@ -128,7 +128,7 @@ def test_a_full_memory_of_proofs_accepts_no_more_until_old_ones_expire(clock: Se
 
     def send(n: int) -> None:
         proof = dpop_proof(KEY, clock, "token", "POST", URL, jti=f"proof-{n:04}")
-        checker.check(proof, Expected("token", thumbprint(KEY), "POST", URL), seconds(clock))
+        asyncio.run(checker.check(proof, Expected("token", thumbprint(KEY), "POST", URL), seconds(clock), "default"))
 
     send(1)
     send(2)
@@ -136,6 +136,28 @@ def test_a_full_memory_of_proofs_accepts_no_more_until_old_ones_expire(clock: Se
         send(3)
     clock.advance(61)
     send(3)
+
+
+def test_a_proof_from_before_the_start_counts_where_others_remember_it_alone(clock: SeededClock) -> None:
+    """A process that was started again has forgotten what it saw; replicas that share a memory have not."""
+    expected = Expected("token", thumbprint(KEY), "POST", URL)
+    noted: list[tuple[str, int]] = []
+
+    async def uses(tenant: str, proof: str, until: int) -> bool:
+        noted.append((tenant, until))
+        return len(noted) == 1
+
+    proof = dpop_proof(KEY, clock, "token", "POST", URL)
+    issued = seconds(clock)
+    clock.advance(5)
+    now = seconds(clock)
+    alone = ProofChecker(since_s=now)
+    with pytest.raises(Unauthenticated, match="before the gate's start"):
+        asyncio.run(alone.check(proof, expected, now, "default"))
+    asyncio.run(ProofChecker(since_s=now, uses=uses).check(proof, expected, now, "default"))
+    with pytest.raises(Unauthenticated, match="used before"):
+        asyncio.run(ProofChecker(since_s=now, uses=uses).check(proof, expected, now, "default"))
+    assert noted == [("default", issued + 60)] * 2
 
 
 def test_a_token_bound_to_a_certificate_needs_that_certificate_at_every_request(clock: SeededClock) -> None:

@@ -232,7 +232,7 @@ def test_a_step_up_asks_for_presence_and_believes_only_what_was_done(clock: Seed
         provider.identity = claims
         assert refused(provider, fresh=True).error_code == code
     provider.identity = {"acr": "pwd", "acrs": ["hwk"]}
-    assert asyncio.run(provider.signed_in(fresh=True)).principal.acr == "pwd"
+    assert asyncio.run(provider.signed_in(fresh=True)).principal.acr == "hwk"
 
 
 # -- what the browser carries ----------------------------------------------------------------------------------------------
