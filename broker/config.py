@@ -43,13 +43,13 @@ class GateSettings(Section):
     """PEM, unencrypted."""
     client_ca_file: Path | None = None
     """PEM: authorities of client certificates, those in between too. A client may then show one; nobody has to."""
+    client_crl_file: Path | None = None
+    """PEM: lists of what authorities of `client_ca_file` took back, read again when the file changes. A certificate in one is
+    refused, and so is every one of an authority whose list is out of date. Empty: no list and no OCSP is asked."""
     client_cert_proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies that end TLS, whose ``Client-Cert`` header (RFC 9440) is believed; from anybody
     else it is refused. Such a proxy must take the header away from what clients send."""
     operator_tenant: str = ""
-    client_crl_file: Path | None = None
-    """PEM: lists of what authorities of `client_ca_file` took back, read again when the file changes. A certificate in one is
-    refused, and so is every one of an authority whose list is out of date. Empty: no list and no OCSP is asked."""
     """Tenant whose people decide for all: they change the policy, stop and resume every tenant; empty: the default one."""
 
     @field_validator("client_cert_proxies")
@@ -355,6 +355,8 @@ class Settings(Section):
         own = self.gate.tls_certificate_file is not None and self.gate.client_ca_file is not None
         if (bound or self.identity.certificates) and not (own or self.gate.client_cert_proxies):
             raise ValueError("client certificates come by gate.tls_certificate_file or gate.client_cert_proxies")
+        if self.gate.client_crl_file is not None and self.gate.client_ca_file is None:
+            raise ValueError("gate.client_crl_file needs gate.client_ca_file")
         if self.identity.certificates and self.gate.client_ca_file is None:
             raise ValueError("identity.certificates need gate.client_ca_file")
         named = [one.name for one in self.identity.certificates if one.san and not one.authority]
@@ -416,8 +418,6 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         problems = "; ".join(
             f"`{'.'.join(map(str, e['loc']))}`: {e['msg'].lower()}" for e in error.errors(include_input=False)[:5]
         )
-        if self.gate.client_crl_file is not None and self.gate.client_ca_file is None:
-            raise ValueError("gate.client_crl_file needs gate.client_ca_file")
         raise BadRequest(
             f"configuration: {problems}", code="config.invalid", remedy="see docs/settings.md for every key"
         ) from None

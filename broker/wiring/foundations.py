@@ -193,6 +193,7 @@ class Foundations:
             certificates = Certificates(
                 authorities.read_bytes() if authorities else b"",
                 [Sender(**one.model_dump()) for one in chosen.certificates],
+                self.settings.gate.client_crl_file,
             )
         except (ValueError, OSError) as error:
             raise BadRequest(
@@ -202,7 +203,6 @@ class Foundations:
             profiles,
             self._fetch,
             self.clock,
-                self.settings.gate.client_crl_file,
             times=KeySetTimes(ttl=chosen.keyset_seconds, stale_max=chosen.keyset_stale_seconds_max),
             administrators=chosen.first_administrators,
             login=self._signed_in,
@@ -321,7 +321,9 @@ class Foundations:
         shown = next((one.token_file for one in self.settings.identity.issuers if one.jwks_uri == url), "")
         # Read each time: a cluster renews it in place.
         token = await asyncio.to_thread(Path(shown).read_text, "ascii") if shown else ""
-        answer = await upstream.request("GET", target, headers={"Authorization": f"Bearer {token.strip()}"} if token else {})
+        answer = await upstream.request(
+            "GET", target, headers={"Authorization": f"Bearer {token.strip()}"} if token else {}
+        )
         if answer.status != 200:
             raise OSError(f"identity provider: status {answer.status}")
         return answer.body
