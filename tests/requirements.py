@@ -42,6 +42,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:shapes", "JSON Schema 2020-12", "the quick yes of a compiled schema is never a yes where the exact check says no", "unit/test_shapes.py"),
     _("in:alertmanager", "Alertmanager webhook 4", "alerts are read strictly; groups, cut-off and resolved ones say what they are", "unit/test_alertmanager.py"),
     _("in:authzen", "AuthZEN Authorization API 1.0", "decisions for who enforces them elsewhere: the certification scenario, by policy's leave, on record, without effect", "e2e/test_authzen.py"),
+    # -- the Model Context Protocol, serving
+    _("mcp:tools", "broker/web/mcp", "tools are those that policy could permit the caller, with hints of our own manifests; others do not exist", "unit/mcp/test_tools.py", "e2e/test_mcp_calls.py"),
+    _("mcp:approvals", "broker/web/mcp", "rounds, held calls or an answer that it waits; the state is sealed, an elicitation is no approval", "e2e/test_mcp_approvals.py"),
+    _("mcp:sessions", "broker/web/mcp", "an MCP session is one of the gate's; repetitions are known where that is certain; Origin, JSON and proofs first", "e2e/test_mcp_sessions.py"),
     # -- what needs more than a sign-in
     _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
     _("breakglass:life", "broker/breakglass.py", "two people open it, it ends by itself, everybody sees it, its records are one stream, somebody looks back", "unit/test_breakglass.py", "e2e/test_breakglass.py"),

@@ -110,7 +110,7 @@ def test_a_refusal_is_a_tools_error_that_says_what_to_do_next(tmp_path: Path) ->
             agent = await client(it, await it.agent())
             cases = [
                 ({"resource": TARGET}, "reason.missing"),
-                ({"resource": {**TARGET, "id": "nobody"}, "reason": "x"}, "resource.unknown"),
+                ({"resource": {**TARGET, "id": "nobody"}, "reason": "x"}, "residency.home_unknown"),
                 ({"resource": TARGET, "reason": "x", "arguments": {"force": True}}, "request.arguments"),
                 ({"reason": "x"}, "request.field"),
                 ({"resource": TARGET, "reason": "x", "why": 1}, "request.field"),
@@ -123,7 +123,7 @@ def test_a_refusal_is_a_tools_error_that_says_what_to_do_next(tmp_path: Path) ->
                 assert told["code"] == code
                 assert told["remedy"]
                 assert json.loads(answer["content"][0]["text"])["error"]["code"] == code
-                if code in {"reason.missing", "resource.unknown"}:
+                if code in {"reason.missing", "residency.home_unknown"}:
                     assert told["decision_id"].startswith("dec_")
             assert it.restarts() == 0
 
@@ -141,7 +141,7 @@ def test_pages_are_of_one_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert names == sorted(set(names))
             first = (await agent.ask("tools/list"))["result"]
             grants = "config/grants/data.yaml"
-            granted = "  local.process.restart: {environments: [prod, staging], resource_types: [process]}\n"
+            granted = "  local.cache.clear: {environments: [prod, staging], resource_types: [process]}\n"
             folder = folder_of(tmp_path / "changed", {grants: (granted, "")})
             person = await it.person("security")
             bundle = built(it, folder, "2-fewer")
@@ -152,9 +152,9 @@ def test_pages_are_of_one_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert done.json()["status"] == "done", done.text
             later = await agent.ask("tools/list", {"cursor": first["nextCursor"]})
             assert later["error"]["code"] == -32602
-            assert "local_process_restart" not in await agent.names()
-            answer = await agent.ask("tools/call", {"name": "local_process_restart", "arguments": STATUS})
-            assert answer["error"]["message"] == "Unknown tool: local_process_restart"
+            assert "local_cache_clear" not in await agent.names()
+            answer = await agent.ask("tools/call", {"name": "local_cache_clear", "arguments": STATUS})
+            assert answer["error"]["message"] == "Unknown tool: local_cache_clear"
             bad = await agent.ask("tools/list", {"cursor": "\u00e9" * 9})
             assert bad["error"]["code"] == -32602
 

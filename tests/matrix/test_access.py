@@ -135,7 +135,7 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
         path += f"?session={things['incident_session']}" if things["incident_session"] else ""
     body = _body(route, things)
     headers = {**who, **it.key()}
-    if route.stream:
+    if route.stream and route.method == "GET":
         async with reading(it.app, path, who) as reader:
             if reader.status == 200:
                 return httpx.Response(200)
@@ -190,6 +190,7 @@ def _body(route: Route, things: Mapping[str, Any]) -> Any:
         "authzen_search_resource": {**asked, "resource": {"type": "process"}},
         "authzen_search_action": {"subject": asked["subject"], "resource": target},
         "messages": {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]},
+        "mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
         "count": {"model": MODEL, "messages": [{"role": "user", "content": "x"}]},
     }
     return bodies.get(route.handler)
