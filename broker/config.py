@@ -82,9 +82,11 @@ class WebSettings(Section):
     request_seconds_max: float = 60
     concurrent_requests_max: int = 512
     """Requests that are read, wait or are at work; the controls are not turned away by it."""
-    work_places: int = Field(default=32, ge=1)
+    work_places: int = Field(default=16, ge=1)
     """Requests at work on the event loop at once: writes before reads (three quarters at most) before model calls (half).
     Who waits for an upstream or a person takes no place."""
+    outside_max: int = Field(default=256, ge=1)
+    """Requests that wait so at once; with more, no new one begins. Streams of models and events are not among them."""
     control_places: int = Field(default=32, ge=1)
     """And those of the controls: health, the kill switch, reviews."""
     waiting_max: int = Field(default=128, ge=0)

@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -19,7 +18,7 @@ from broker.config import WebSettings
 from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailable
 from broker.patience import Patience, bind
 from broker.telemetry import Telemetry
-from broker.web.lanes import Lanes, Name
+from broker.web.lanes import Lane, Lanes, Name, overloaded
 from broker.web.problem import REFERENCE, failed
 from broker.web.routes import Route, Table
 
@@ -62,6 +61,7 @@ _TIMEOUT = re.compile(rb"[1-9][0-9]{0,8}")
 GONE = "wicketgate.gone"
 """Among a scope's extensions: says whether the connection has ended."""
 _FORGIVING_SECONDS = 86_400.0
+_TENANTS_MAX = 10_000
 _WITHOUT_CALLER = frozenset({"public", "token"})
 """Accesses that ask for no principal: nobody's, and a service's own token, which its route checks."""
 _SECURITY_HEADERS = [
@@ -111,6 +111,8 @@ class Guard:
         self._refused = 0
         self.lanes = Lanes(settings.web)
         self._stopping = stopping
+        self._tenants: dict[int, str] = {}
+        self._prepared: dict[str, Response] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI event scope."""
@@ -125,11 +127,14 @@ class Guard:
         self._telemetry.begin()
         self._busy += 1
         try:
+            if route is not None and (full := self._full(route, scope)):
+                await self._shed(full, route, scope, sender)
+                return
             self._check(scope)
             route = self._routed(route, methods)
             self._admit(route)
             limit = self._expected(scope, route)
-            tenant = "" if route.access in _WITHOUT_CALLER else await self._authenticate(scope)
+            tenant = "" if route.access in _WITHOUT_CALLER else await self._known(scope)
             await self._taken(scope, route, limit, (tenant, receive, sender))
         except BrokerError as error:
             self._telemetry.refused(error.error_code)
@@ -144,6 +149,38 @@ class Guard:
         finally:
             self._busy -= 1
 
+    def _full(self, route: Route, scope: Scope) -> Lane | None:
+        """The lane in which this request would not even wait; judged before anything of it is checked, to cost little.
+
+        Whose it is is a guess by the credential's bytes: it says at most whose turn it is.
+        """
+        name = self._lane(route, b"")
+        if not self.lanes.lanes[name].full:
+            return None
+        shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        tenant = self._tenants.get(hash(shown), "")
+        return None if self.lanes.lanes[name].room_for(tenant) else self.lanes.lanes[name]
+
+    async def _shed(self, lane: Lane, route: Route, scope: Scope, sender: "_Sender") -> None:
+        """Turn away with an answer that is made once, for it is given when there is no time."""
+        error = overloaded(lane)
+        self._telemetry.refused(error.error_code)
+        if route.access == "console":
+            await sender.refuse(scope, await self._refuse(route, error, scope))
+            return
+        if route.wire not in self._prepared:
+            self._prepared[route.wire] = await self._refuse(route, error, scope)
+        await sender.refuse(scope, self._prepared[route.wire])
+
+    async def _known(self, scope: Scope) -> str:
+        """The caller's tenant, remembered for ``_full``."""
+        tenant = await self._authenticate(scope)
+        shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if len(self._tenants) >= _TENANTS_MAX:
+            self._tenants.clear()
+        self._tenants[hash(shown)] = tenant
+        return tenant
+
     async def _taken(self, scope: Scope, route: Route, limit: int, caller: tuple[str, Receive, "_Sender"]) -> None:
         """Read the body, within what all bodies together may take, and serve the request in its turn."""
         tenant, receive, sender = caller
@@ -154,22 +191,22 @@ class Guard:
             body = await self._body(receive, limit) if limit else b""
             patience = self._patience(scope, route)
             name = self._lane(route, body)
-            await self.lanes.enter(name, tenant)
+            place = await self.lanes.enter(name, tenant)
             try:
                 patience.check()
-                patience.leave, patience.take = partial(self.lanes.leave, name), partial(self.lanes.back, name)
+                patience.leave, patience.take = place.step_out, place.step_in
                 bind(patience)
-                sender.streams = patience if route.stream or route.wire == "provider" else None
+                if _streams(route):
+                    sender.on_begin = place.leave
                 await self._serve(scope, route, body, receive, sender)
             finally:
-                sender.end()
-                self.lanes.leave(name)
+                place.leave()
         finally:
             self._bytes -= limit
 
     async def _serve(self, scope: Scope, route: Route, body: bytes, receive: Receive, sender: "_Sender") -> None:
         """Run the application under the request's deadline; a stream has its own."""
-        if route.wire == "provider" or route.stream:
+        if _streams(route):
             await self._app(scope, _replay(body, receive), sender)
             return
         try:
@@ -192,9 +229,7 @@ class Guard:
 
     def _patience(self, scope: Scope, route: Route) -> Patience:
         """How long the caller waits, by its own word within ours, and whether it is still there."""
-        most = (
-            _FORGIVING_SECONDS if route.stream or route.wire == "provider" else self._settings.web.request_seconds_max
-        )
+        most = _FORGIVING_SECONDS if _streams(route) else self._settings.web.request_seconds_max
         now = self._telemetry.monotonic
         gone = (scope.get("extensions") or {}).get(GONE, _here)
         return Patience(now() + self._seconds(scope, most), now, gone)
@@ -332,19 +367,13 @@ class _Sender:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._begun = False
-        self.streams: Patience | None = None
-        """Of a stream, which holds no place once its answer has begun: it goes at its reader's pace."""
-
-    def end(self) -> None:
-        """The answer is over."""
-        if self.streams is not None and self._begun:
-            self.streams.step_in()
-        self.streams = None
+        self.on_begin: Callable[[], None] | None = None
+        """Called when the answer begins."""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self.streams is not None and not self._begun:
-                self.streams.step_out()
+            if self.on_begin is not None and not self._begun:
+                self.on_begin()
             self._begun = True
             names = {name for name, _ in message.get("headers", [])}
             message["headers"] = [
@@ -364,6 +393,11 @@ class _Sender:
             response.headers["Allow"] = ", ".join(methods)
         if not self._begun:
             await response(scope, _nothing, self)
+
+
+def _streams(route: Route) -> bool:
+    """Whether the answer may be a stream, which has no deadline and goes at its reader's pace."""
+    return route.stream or route.wire == "provider"
 
 
 def _here() -> bool:

@@ -39,6 +39,11 @@ class Lane:
     refused: int = 0
     queues: OrderedDict[str, deque[_Waiter]] = field(default_factory=OrderedDict)
 
+    @property
+    def full(self) -> bool:
+        """Whether nobody more may wait."""
+        return self.waiting >= self.waiting_max
+
     def put(self, waiter: _Waiter) -> None:
         """At the end of its tenant's queue."""
         self.queues.setdefault(waiter.tenant, deque()).append(waiter)
@@ -67,15 +72,19 @@ class Lane:
             if not queue:
                 del self.queues[waiter.tenant]
 
+    def room_for(self, tenant: str) -> bool:
+        """Whether one of ``tenant`` may wait though the queue is full: another tenant has more in it."""
+        return len(self.queues.get(tenant, ())) + 1 < max(map(len, self.queues.values()), default=0)
+
     def give_way(self, tenant: str) -> bool:
-        """Whether one of ``tenant`` may wait though the queue is full: the newest of a fuller one goes instead."""
-        longest = max(self.queues, key=lambda one: len(self.queues[one]), default="")
-        if not longest or len(self.queues[longest]) <= len(self.queues.get(tenant, ())) + 1:
+        """Make room for one of ``tenant``, if it may have some: the newest of the fullest one goes."""
+        if not self.room_for(tenant):
             return False
+        longest = max(self.queues, key=lambda one: len(self.queues[one]))
         newest = self.queues[longest][-1]
         self.drop(newest)
         if not newest.turn.done():
-            newest.turn.set_exception(_overloaded(self))
+            newest.turn.set_exception(overloaded(self))
         return True
 
 
@@ -93,16 +102,19 @@ class Lanes:
         }
         self.lanes: dict[Name, Lane] = {name: Lane(name, most, web.waiting_max) for name, most in shares.items()}
         self._places = places
+        self.outside = 0
+        """Requests that wait for somebody else."""
+        self._outside_max = web.outside_max
         self._patience = web.waiting_seconds_max
 
-    async def enter(self, name: Name, tenant: str) -> None:
+    async def enter(self, name: Name, tenant: str) -> "Place":
         """Take a place, or wait for one. Raises ``Unavailable`` (``gate.overloaded``)."""
         lane = self.lanes[name]
         if not lane.waiting and self._free(lane):
             lane.running += 1
-            return
-        if lane.waiting >= lane.waiting_max and not lane.give_way(tenant):
-            raise _overloaded(lane)
+            return Place(self, lane)
+        if lane.full and not lane.give_way(tenant):
+            raise overloaded(lane)
         waiter = _Waiter(lane, tenant, asyncio.get_running_loop().create_future())
         lane.put(waiter)
         try:
@@ -110,19 +122,16 @@ class Lanes:
                 await waiter.turn
         except TimeoutError:
             self._forget(waiter)
-            raise _overloaded(lane) from None
+            raise overloaded(lane) from None
         except asyncio.CancelledError:
             self._forget(waiter)
             raise
+        return Place(self, lane)
 
-    def leave(self, name: Name) -> None:
+    def leave(self, lane: Lane) -> None:
         """Give a place back; whoever is next gets it."""
-        self.lanes[name].running -= 1
-        self._serve()
-
-    def back(self, name: Name) -> None:
-        """Take a place again after waiting outside: what was begun goes on, if need be over the bound."""
-        self.lanes[name].running += 1
+        lane.running -= 1
+        self.serve()
 
     def depths(self) -> Iterator[tuple[str, int, int, int]]:
         """Name, how many wait, how many may, how many were turned away."""
@@ -132,9 +141,11 @@ class Lanes:
     def _free(self, lane: Lane) -> bool:
         if lane.running >= lane.places:
             return False
-        return lane.name == "control" or sum(self.lanes[name].running for name in SHARED) < self._places
+        if lane.name == "control":
+            return True
+        return self.outside < self._outside_max and sum(self.lanes[name].running for name in SHARED) < self._places
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
         """Give free places away, the first lane first."""
         for lane in self.lanes.values():
             while lane.waiting and self._free(lane):
@@ -147,11 +158,47 @@ class Lanes:
     def _forget(self, waiter: _Waiter) -> None:
         """One who waits no more; a place that was given meanwhile goes to the next."""
         if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-            self.leave(waiter.lane.name)
+            self.leave(waiter.lane)
         else:
             waiter.lane.drop(waiter)
 
 
-def _overloaded(lane: Lane) -> Unavailable:
+class Place:
+    """One request's place. Waiting for somebody else it steps out; given back once, it is never taken again."""
+
+    def __init__(self, lanes: Lanes, lane: Lane) -> None:
+        self._lanes = lanes
+        self._lane = lane
+        self._outside = False
+        self._left = False
+
+    def step_out(self) -> None:
+        """Wait outside; whoever is next gets the place."""
+        if not self._left:
+            self._outside = True
+            self._lanes.outside += 1
+            self._lanes.leave(self._lane)
+
+    def step_in(self) -> None:
+        """Go on: what was begun is finished, if need be over the bound."""
+        if not self._left:
+            self._outside = False
+            self._lanes.outside -= 1
+            self._lane.running += 1
+
+    def leave(self) -> None:
+        """Give it back for good: the request is over, or goes on at its reader's pace."""
+        if self._left:
+            return
+        self._left = True
+        if self._outside:
+            self._lanes.outside -= 1
+            self._lanes.serve()
+        else:
+            self._lanes.leave(self._lane)
+
+
+def overloaded(lane: Lane) -> Unavailable:
+    """The refusal, counted."""
     lane.refused += 1
     return Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
