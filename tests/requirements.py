@@ -116,6 +116,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("identity:mtls", "RFC 8705", "a certificate-bound token works over a TLS connection with that certificate", "e2e/test_client_certificates.py::test_a_bound_token_counts_with_its_certificate_alone_by_either_way"),
     _("identity:issuers", "Entra, Okta, GitHub Actions, Kubernetes, SPIFFE", "tokens of real issuers by their own shapes: who they are, bound claims, and what is refused", IDENTITY + "test_real_issuers.py"),
     _("identity:crl", "RFC 5280", "what an authority took back counts no more; a list that says nothing lets nobody in", IDENTITY + "test_crl.py"),
+    _("identity:challenges", "RFC 6750, RFC 9470, RFC 9728", "a refusal says which token would help: how fresh, by which method, with which scope, for which path", "e2e/test_challenges.py"),
+    _("connectors:exchange", "RFC 8693, RFC 7523", "a connector's token is for whoever asks; nothing of the caller's leaves; refused clearly", "unit/connectors/test_exchange.py", "e2e/test_exchange.py"),
     _("identity:certificates", "RFC 5280, RFC 9440", "a certificate alone is the sender of alerts that it is mapped to and nothing more; a header is believed from a configured proxy alone", IDENTITY + "test_certificates.py", "unit/test_client_cert_header.py", "e2e/test_client_certificates.py"),
     _("identity:resource", "RFC 9728, RFC 6750", "a client without a token learns whose tokens are believed and how they are shown", "e2e/test_protected_resource.py"),
     _("identity:development", "OAuth 2.1", "the development provider gives real tokens, on loopback and with its code only", IDENTITY + "test_dev_provider.py", IDENTITY + "test_dev_people.py"),

@@ -47,12 +47,11 @@ def strong_enough(reviewer: Principal, answer: Answer, acr_values: Collection[st
     """Check that who approves signed in by a method that counts; refusing takes no more than the right to."""
     if answer.verdict != "approve" or not acr_values or reviewer.acr in acr_values:
         return
-    remedy = "sign in again by one of the methods that the gate names (acr_values), and answer again"
     raise StepUpRequired(
         "approving this needs a stronger sign-in",
         code="identity.acr_not_met",
-        remedy=remedy,
-        reasons=[Reason("identity.acr_not_met", remedy, {"acr_values": " ".join(acr_values)})],
+        remedy="sign in again by one of the methods that the gate names (acr_values), and answer again",
+        reasons=[Reason("identity.acr_not_met", params={"acr_values": " ".join(acr_values)})],
     )
 
 

@@ -130,8 +130,8 @@ def test_both_steps_need_a_fresh_sign_in(tmp_path: Path) -> None:
             made = await ask(it, oncall)
             it.clock.advance(301)
             late = await step(it, security, made.json()["id"], "confirm")
-            assert code(late) == (403, "identity.presence_not_fresh")
-            assert code(await ask(it, oncall)) == (403, "identity.presence_not_fresh")
+            assert code(late) == (401, "identity.presence_not_fresh")
+            assert code(await ask(it, oncall)) == (401, "identity.presence_not_fresh")
 
     asyncio.run(main())
 

@@ -233,7 +233,7 @@ def test_registering_needs_a_fresh_sign_in_and_its_own_person(tmp_path: Path) ->
             )
             it.clock.advance(601)
             late = await gate_act(it, security, "register", until=told["until"], credential=made)
-            assert code(late) == (403, "identity.presence_not_fresh")
+            assert code(late) == (401, "identity.presence_not_fresh")
             verbs = [
                 one["body"]["authenticator"]["verb"] for one in await it.records() if one["kind"] == "authenticator"
             ]
