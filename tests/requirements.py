@@ -230,6 +230,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("sdk:governed", "sdk", "a governed function never runs the effect itself", "unit/sdk/test_governed.py"),
     _("cli:gate", "wicketgate", "login, token, act, approvals, agents, serve; exit codes", "e2e/test_cli_gate.py", "unit/cli/test_words.py"),
     _("cli:host", "wicketgate", "config, migrate, doctor, redact", "unit/cli/test_host_commands.py"),
+    _("cli:doctor", "wicketgate", "the doctor looks at every part that a gate needs; each that is wrong is named with what to do; no secret is printed", "unit/cli/test_doctor.py"),
     _("cli:names", "wicketgate", "commands and options that scripts count on", "test_docs.py::test_the_commands_that_scripts_count_on_are_there"),
     # -- bad days of an investigation
     _("day:injection", "agents", "orders planted in log lines, metric labels, alert texts, commit messages, configuration values or runbooks have no effect that the clean run lacks", "e2e/test_injection.py::test_the_effects_of_a_poisoned_incident_are_those_of_a_clean_one"),

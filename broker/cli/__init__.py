@@ -8,6 +8,7 @@ from broker.cli import exits
 from broker.cli.act import act, agents, approvals
 from broker.cli.breakglass import breakglass
 from broker.cli.caller import JSON_WANTED
+from broker.cli.doctor import doctor
 from broker.cli.incidents import incidents
 from broker.cli.investigate import investigate
 from broker.cli.log import audit
@@ -15,7 +16,7 @@ from broker.cli.policy import policy
 from broker.cli.programs import demo
 from broker.cli.redact import redact
 from broker.cli.serve import serve
-from broker.cli.setup import configuration, doctor, migrate
+from broker.cli.setup import configuration, migrate
 from broker.cli.tokens import login, token
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from broker.config import Settings
 
 DEV_KEY = "policy-dev.key"
+NOT_OF_THE_PROFILE = ("allow_networks", "ca_file")
+"""Settings of an issuer that say how to reach it."""
 
 
 def settings(config: Path | None, data: Path | None) -> "Settings":
@@ -21,6 +23,11 @@ def settings(config: Path | None, data: Path | None) -> "Settings":
     read = configuration.load(config)
     chosen = (data or read.gate.data).absolute()
     return read.model_copy(update={"gate": read.gate.model_copy(update={"data": chosen})})
+
+
+def database(chosen: "Settings") -> str:
+    """Address of the database, as the gate composes it."""
+    return chosen.store.url or f"sqlite:///{chosen.gate.data / 'gate.db'}"
 
 
 def signers(chosen: "Settings") -> "Mapping[str, Ed25519PublicKey]":

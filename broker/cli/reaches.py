@@ -1,0 +1,127 @@
+"""What the doctor tries to reach: issuers, targets, and the gate as its clients do."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from broker.cli.exits import Stop
+from broker.cli.looks import Doubtful, Skipped, apart
+
+if TYPE_CHECKING:
+    from broker.config import Settings
+    from broker.egress import Egress, UpstreamSettings
+    from broker.sections import IssuerSettings
+
+NETWORKS = "name its network in allow_networks, its authority in ca_file, and open the way to it"
+OK, WRONG_HOST = 200, 421
+
+
+def issuers(chosen: "Settings") -> str:
+    """Each issuer's key set is there and holds keys; its clock agrees with ours."""
+    if not chosen.identity.issuers:
+        raise Skipped("no issuer is configured")
+
+    async def ask() -> list[str]:
+        from broker.egress import Egress
+
+        egress = Egress()
+        return [await _issuer(one, egress) for one in chosen.identity.issuers]
+
+    return ", ".join(asyncio.run(ask()))
+
+
+async def _issuer(one: "IssuerSettings", egress: "Egress") -> str:
+    """One issuer's document over the gate's own egress; raises ``Stop`` or ``Doubtful`` with its name."""
+    from broker.clock import SystemClock
+    from broker.egress import UpstreamSettings
+    from broker.errors import BrokerError
+
+    url = one.jwks_uri or one.issuer.rstrip("/") + "/.well-known/openid-configuration"
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    settings = UpstreamSettings(
+        name=one.name, base_url=origin, allow_networks=one.allow_networks, ca_file=one.ca_file, timeout_seconds=10
+    )
+    upstream = egress.upstream(settings)
+    try:
+        answer = await upstream.request("GET", url)
+    except BrokerError as error:
+        why = await _why(settings) or error.detail
+        raise Stop(f"issuer {one.name}: {why}", f"identity.issuers: {NETWORKS}") from None
+    finally:
+        await upstream.aclose()
+    if answer.status != OK or not answer.body.lstrip().startswith(b"{"):
+        raise Stop(f"issuer {one.name} answers {answer.status}", "check jwks_uri: no token of it is believed")
+    if dated := answer.headers.get("Date"):
+        apart(parsedate_to_datetime(dated).timestamp() - SystemClock().now_ns() / 1e9, f"issuer {one.name}")
+    return f"{one.name} answers"
+
+
+def targets(chosen: "Settings") -> str:
+    """A connection to each connector's system; nothing is asked there."""
+
+    async def reach() -> tuple[int, list[str]]:
+        wanted = [one for row in chosen.connectors for one in _addresses(row.name, row.settings)]
+        whys = [f"{settings.name}: {why}" for settings in wanted if (why := await _why(settings))]
+        return len(wanted), whys
+
+    many, unreached = asyncio.run(reach())
+    if unreached:
+        raise Stop("; ".join(unreached), NETWORKS)
+    if not many:
+        raise Skipped("no connector has an address")
+    return f"{many} addresses can be reached"
+
+
+async def _why(settings: "UpstreamSettings") -> str:
+    from broker.egress.reach import unreached
+
+    return await unreached(settings)
+
+
+def _addresses(name: str, table: Mapping[str, Any]) -> Iterator["UpstreamSettings"]:
+    """Every origin of one connector's settings, those inside lists with the bounds of what is around them."""
+    from broker.egress import UpstreamSettings
+
+    for key in ("base_url", "supervisor_url", "url"):
+        url = table.get(key)
+        if isinstance(url, str) and urlsplit(url).hostname:
+            yield UpstreamSettings(
+                name=name,
+                base_url=url,
+                allow_networks=tuple(table.get("allow_networks", ())),
+                unix_socket=str(table.get("unix_socket", "")),
+                ca_file=str(table.get("ca_file", "")),
+                proxy_url=str(table.get("proxy_url", "")),
+            )
+    around = {key: table[key] for key in ("allow_networks", "ca_file", "proxy_url", "unix_socket") if key in table}
+    for item in table.values():
+        for one in item if isinstance(item, list | tuple) else ():
+            if isinstance(one, Mapping):
+                yield from _addresses(name, {**around, **one})
+
+
+def front(chosen: "Settings") -> str:
+    """The gate as its clients reach it: the proxy passes Host on, and keeps what is for the inside."""
+    import httpx
+
+    try:
+        with httpx.Client(base_url=chosen.url, timeout=5, trust_env=False, follow_redirects=False) as client:
+            alive, measured = client.get("/livez"), client.get("/metrics")
+    except httpx.HTTPError as error:
+        raise Doubtful(
+            f"nothing answers at gate.url from here ({type(error).__name__})",
+            "start the gate and the proxy before it; run the doctor where clients are",
+        ) from None
+    if alive.status_code == WRONG_HOST:
+        raise Stop(
+            "the gate is asked under another Host", "let the proxy pass Host on, and name it in gate.allowed_hosts"
+        )
+    if alive.status_code != OK or alive.text != "ok\n":
+        raise Stop(
+            f"something else answers at gate.url ({alive.status_code})", "check gate.url and the proxy's backend"
+        )
+    if measured.status_code == OK and chosen.url.startswith("https://"):
+        raise Doubtful("/metrics can be read from outside", "hide /metrics, /readyz and /bundles/ as deploy/proxy does")
+    return f"{chosen.url} is this gate"
