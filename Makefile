@@ -1,5 +1,5 @@
 # The commands of this repository. Each sets up what it needs: Python packages from requirements.lock by hash.
-.PHONY: demo test check serve bench drill parts docs lock screenshots bench-console .venv
+.PHONY: demo test check serve bench drill parts docs lock screenshots bench-console bench-peers .venv
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
@@ -10,6 +10,7 @@ help:
 	@echo "make check                lint, types, import rules, policies, deployment files"
 	@echo "make parts                the real OPA, PostgreSQL and other parts that tests run against"
 	@echo "make bench | drill        figures against a direct call; kill -9 under load"
+	@echo "make bench-peers          beside ContextForge and LiteLLM, each installed by its lock"
 	@echo "make bench-console        pages of the console at a million records: time, asks, requests, bytes"
 	@echo "make docs                 write docs/settings.md and docs/errors.md from the code"
 	@echo "make screenshots          every page of the console in both colours, into docs/screenshots/"
@@ -35,6 +36,9 @@ parts: .venv
 
 bench: .venv
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-peers: .venv
+	@$(BIN)/python -m tests.bench.peers $(BENCH_ARGS)
 
 bench-console: .venv
 	@$(BIN)/python -m tests.bench.console $(BENCH_ARGS)

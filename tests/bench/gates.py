@@ -117,20 +117,31 @@ class MeasuredGate:
         def made() -> bytes:
             number = next(self._numbers)
             key = {"idempotency_key": f"bench-{number}"} if action == WRITE else {}
-            host = f"localhost:{self.gate.port}"
             body = request_body(action, self._session, number)
-            return post("/v1/actions", body, host=host, authorization=f"Bearer {self._token}", **key)
+            return post("/v1/actions", body, **self._signed(), **key)
 
         return made
 
+    def model_call(self, body: bytes) -> Callable[[], bytes]:
+        """Makes calls of the model endpoint with one body, as the provider's own clients make them."""
+
+        def made() -> bytes:
+            named = {"wicketgate_session": self._session, "anthropic_version": "2023-06-01"}
+            return post("/llm/anthropic/v1/messages", body, **self._signed(), **named)
+
+        return made
+
+    def _signed(self) -> dict[str, str]:
+        return {"host": f"localhost:{self.gate.port}", "authorization": f"Bearer {self._token}"}
+
 
 @contextmanager
-def measured_gate(folder: Path, engine: str, policies: Path, tool_port: int) -> Iterator[MeasuredGate]:
-    """A gate on ``engine`` (``regorus`` or ``opa``) with the tool server behind it."""
+def measured_gate(folder: Path, engine: str, policies: Path, tool_port: int, more: str = "") -> Iterator[MeasuredGate]:
+    """A gate on ``engine`` (``regorus`` or ``opa``) with the tool server behind it; ``more`` ends its configuration."""
     place = folder / engine
     place.mkdir()
     with ExitStack() as stack:
-        port, opa, toml = free_port(), None, gate_toml(tool_port)
+        port, opa, toml = free_port(), None, gate_toml(tool_port) + more
         if engine == "opa":
             token = place / "bundle.token"
             token.write_text("bench-bundle-token")
@@ -156,7 +167,7 @@ def gate_toml(tool_port: int) -> str:
     )
     return (
         f"[web]\nattempts_per_minute_max = {MANY}\nattempts_burst_max = {MANY}\n"
-        f'[sessions]\nactions_max = {MANY}\n[[connectors]]\nname = "tickets"\nadapter = "http"\n'
+        f'[sessions]\nactions_max = {MANY}\ntokens_max = {100 * MANY}\n[[connectors]]\nname = "tickets"\nadapter = "http"\n'
         f'[connectors.settings]\nbase_url = "http://127.0.0.1:{tool_port}"\nregion = "eu-west-1"\n'
         f'allow_networks = ["127.0.0.1/32"]\n{inventory}'
     )
