@@ -16,7 +16,7 @@ import orjson
 
 from broker.answers import Past, action_of_observation, answer_of, brief, full, listed, receipt_body
 from broker.approvals import Answer as Review
-from broker.approvals import Approvals, Due, Proposal
+from broker.approvals import Approvals, Proposal
 from broker.authenticator_acts import Signing
 from broker.authenticators import UNSIGNED
 from broker.catalog import Action
@@ -32,6 +32,7 @@ from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import opened_session
 from broker.records import Records
 from broker.redaction.plain import redact_text
+from broker.reviews import Reviews
 from broker.sessions import Opening, Sessions
 from broker.store import Store
 from broker.store import approvals as proposal_rows
@@ -64,12 +65,12 @@ class Acts:
         clock: Clock,
         session_seconds: int,
         budgets: Mapping[str, int],
-        approved: Due,
+        reviews: Reviews,
         beside: Beside,
         signing: Signing,
         more: Mapping[str, Act] = MappingProxyType({}),
     ) -> None:
-        """``approved`` takes proposals whose quorum is met; the background resumes them. ``more`` are acts of other rooms."""
+        """``more`` are acts of other rooms."""
         self._sessions = sessions
         self._approvals = approvals
         self._kills = kills
@@ -81,7 +82,7 @@ class Acts:
         self._clock = clock
         self._session_seconds = session_seconds
         self._budgets = budgets
-        self._approved = approved
+        self._reviews = reviews
         self._beside = beside
         self._signing = signing
         self.changed = asyncio.Condition()
@@ -290,7 +291,7 @@ class Acts:
         return {"approvals": [listed(one) for one in page.items], "after": page.after}
 
     async def _review(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """Store one person's answer; at quorum the request is decided again, elsewhere and afresh."""
+        """Store one person's answer and put it on record; at quorum the request is decided again, elsewhere and afresh."""
         signed, groups = await self._signing.given(principal, arguments) or (UNSIGNED, {})
         answer = Review(
             verdict=arguments["verdict"],
@@ -298,23 +299,10 @@ class Acts:
             reason=arguments["reason"],
             narrow=arguments.get("narrow") or None,
             signature=signed.text,
+            proven=groups,
             redeem=signed.redeem,
         )
-        proposal = await self._approvals.review(principal, arguments["approval"], answer, rebind=self._rebind)
-        await self._records.review(
-            principal,
-            approval=proposal.id,
-            about=f"{proposal.id}.proposal",
-            digest=proposal.digest,
-            verdict=answer.verdict,
-            given=sum(1 for one in proposal.reviews if one.verdict == "approve" and one.digest == proposal.digest),
-            quorum=proposal.quorum,
-            session=proposal.session,
-            reason=arguments["reason"],
-            signed=groups,
-        )
-        if proposal.state == "approved":
-            self._approved.add(proposal)
+        proposal = await self._reviews.give(principal, arguments["approval"], answer, self._rebind)
         await self.notify()
         return {"approval": brief(proposal)}
 
@@ -363,9 +351,11 @@ class Acts:
 
     async def _resume(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         scope, target, event = arguments["scope"], arguments.get("target", ""), f"resume.{secrets.token_hex(13)}"
-        changed = await self._kills.resume(principal, scope, target)
+        self._kills.check_resume(principal, scope, target)
         told = {"scope": scope, "target": target or scope, "reason": arguments["reason"]}
+        # On record before anything runs again: nothing goes on off the record.
         await self._records.kill(principal, "resume", event=event, **told)
+        changed = await self._kills.resume(principal, scope, target)
         return {"scope": scope, "target": target, "changed": changed}
 
 

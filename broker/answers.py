@@ -185,7 +185,7 @@ def full(proposal: Proposal) -> dict[str, Json]:
             "verdict": one.verdict,
             "reason": one.reason,
             "at": one.at,
-            "counts": one.digest == proposal.digest,
+            "counts": one.digest == proposal.digest and one.counts,
         }
         for one in proposal.reviews
     ]

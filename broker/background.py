@@ -29,6 +29,7 @@ from broker.obligations import GRANT_SECONDS
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.records import Records
+from broker.reviews import Reviews
 from broker.store.rows import EVERY_TENANT
 from broker.telemetry import Telemetry
 from broker.work import Claimed, Work
@@ -73,6 +74,7 @@ class Background:
         counts: Callable[[], Awaitable[None]],
         stop_seconds: float,
         tools: Callable[[], Awaitable[None]],
+        reviews: Reviews,
     ) -> None:
         """``index`` brings the index of the log up to the log. ``steps`` do the gate's own kinds of work.
 
@@ -102,6 +104,7 @@ class Background:
         self._counts = counts
         self._stop_seconds = stop_seconds
         self._tools = tools
+        self._reviews = reviews
         self._holder = f"gate:{secrets.token_hex(8)}"
         self._tasks: list[asyncio.Task[None]] = []
         self._sizes: dict[str, int] = {}
@@ -113,6 +116,7 @@ class Background:
         await self._quietly("recovery", self._look_back)
         await self._quietly("recovery", self.recover)
         await self._quietly("settle", partial(self.settle, GRANT_SECONDS if self._shared else 0))
+        await self._quietly("reviews", self._reviews.catch_up)
         await self.publish()
         loops: Sequence[tuple[str, float, Callable[[], Awaitable[None]]]] = (
             ("publish", self._publish_seconds, self.publish),
@@ -151,9 +155,10 @@ class Background:
         self._telemetry.gauge("log_size", sum(self._sizes.values()))
 
     async def sweep(self) -> None:
-        """Store expiries, and take up approvals that no process resumed."""
+        """Store expiries, put on record what people answered, and take up approvals that no process resumed."""
         if await self._approvals.expire():
             await self._acts.notify()
+        await self._reviews.catch_up()
         for tenant in await self._records.tenants():
             page = await self._approvals.page(tenant, ("approved",))
             for proposal in page.items:

@@ -83,6 +83,11 @@ class BreakGlass:
             confirm_until=now + 60 * self._bounds.confirm_minutes,
         )
 
+    async def check_new(self, new: Breakglass) -> None:
+        """Raise ``Conflict`` (``breakglass.open``) where another waits or is open."""
+        if any(one.state in ("waiting", "open") for one in await self.owed(new.tenant)):
+            raise rows.open_already()
+
     async def add(self, new: Breakglass) -> None:
         """Store it; raises ``Conflict`` (``breakglass.open``) where another waits or is open."""
         await self._store.write(lambda c: rows.add(c, new))
@@ -130,8 +135,8 @@ class BreakGlass:
         )
         return over
 
-    async def review(self, person: Principal, stands: Breakglass, text: str) -> Breakglass:
-        """Somebody looked back at it; raises ``Denied`` (``breakglass.own_review``), ``Conflict`` (``breakglass.state``)."""
+    def reviewed(self, person: Principal, stands: Breakglass, text: str) -> Breakglass:
+        """``stands``, looked back at by ``person``; nothing is stored yet. Raises ``Denied`` (``breakglass.own_review``), ``Conflict`` (``breakglass.state``)."""
         if stands.opened_by == person.subject.id:
             raise Denied(
                 "the one who opened it does not review it",
@@ -141,11 +146,18 @@ class BreakGlass:
         if stands.state != "over":
             raise _state(stands)
         now = seconds(self._clock)
-        by = person.subject.id
+        return replace(stands, state="reviewed", reviewed_by=person.subject.id, reviewed_at=now, review=text)
+
+    async def close(self, done: Breakglass) -> None:
+        """Store what ``reviewed`` made; of two at the same time one does. Raises ``Conflict`` (``breakglass.state``)."""
         await self._move(
-            stands, state="reviewed", ended_at=stands.ended_at, reviewed_by=by, reviewed_at=now, review=text.encode()
+            replace(done, state="over"),
+            state="reviewed",
+            ended_at=done.ended_at,
+            reviewed_by=done.reviewed_by,
+            reviewed_at=done.reviewed_at,
+            review=done.review.encode(),
         )
-        return replace(stands, state="reviewed", reviewed_by=by, reviewed_at=now, review=text)
 
     async def until(self, tenant: str, breakglass_id: str) -> int:
         """When it ends, in seconds; raises ``Denied`` (``breakglass.over``) where it is not open any more."""

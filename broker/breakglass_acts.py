@@ -44,7 +44,7 @@ class BreakglassActs:
         return {"breakglass": found, "minutes_max": self._desk.minutes_max}
 
     async def _open(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        """Waits for a second person; opens nothing."""
+        """On record before anybody can confirm it; waits for a second person and opens nothing."""
         unknown = [name for name in said["actions"] if self._catalog().find(name) is None]
         if unknown:
             raise BadRequest(
@@ -60,8 +60,9 @@ class BreakglassActs:
             minutes=said["minutes"],
             reason=said["reason"],
         )
-        await self._desk.add(new)
+        await self._desk.check_new(new)
         await self._record(principal, "asked", new, said["reason"])
+        await self._desk.add(new)
         return shown(new, seconds(self._clock))
 
     async def _confirm(self, principal: Principal, said: Mapping[str, Any]) -> Json:
@@ -75,6 +76,7 @@ class BreakglassActs:
         return shown(opened, seconds(self._clock))
 
     async def _end(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        """It ends first, and is on record then: the log never says that it is over while somebody still acts under it."""
         stands = await self._desk.get(principal.tenant, said["breakglass"])
         over = await self._desk.end(principal, stands)
         await self._record(principal, "ended" if over.state == "over" else "withdrawn", over, said["reason"])
@@ -82,8 +84,9 @@ class BreakglassActs:
 
     async def _review(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         stands = await self._desk.get(principal.tenant, said["breakglass"])
-        done = await self._desk.review(principal, stands, said["text"])
+        done = self._desk.reviewed(principal, stands, said["text"])
         await self._record(principal, "reviewed", done, said["text"])
+        await self._desk.close(done)
         return shown(done, seconds(self._clock))
 
     async def _record(self, principal: Principal, verb: str, one: Breakglass, text: str) -> None:

@@ -75,8 +75,8 @@ class KillSwitch:
             return None
         return found[0]
 
-    async def resume(self, principal: Principal, scope: str, target: str) -> bool:
-        """Let ``target`` run again, after policy permitted it; True if it was stopped until now.
+    def check_resume(self, principal: Principal, scope: str, target: str) -> None:
+        """Say whether ``principal`` may let this switch go, where policy permits it.
 
         Raises ``Denied`` (``kill.own``) where the principal, or whom it acts for, is the stopped one, and as ``check``
         does for the scope ``all``.
@@ -86,6 +86,13 @@ class KillSwitch:
             raise Denied("the one that is stopped cannot resume itself", code="kill.own", remedy="ask somebody else")
         if scope == "all":
             self._check_all(principal)
+
+    async def resume(self, principal: Principal, scope: str, target: str) -> bool:
+        """Let ``target`` run again, after policy permitted it and the log has it; True if it was stopped until now.
+
+        Raises as ``check_resume`` does.
+        """
+        self.check_resume(principal, scope, target)
         tenant = EVERY_TENANT if scope == "all" else principal.tenant
         by, now = principal.acting.id, seconds(self._clock)
         return await self._store.write(lambda c: kills.resume(c, tenant, scope, target, by=by, now_s=now))

@@ -19,8 +19,11 @@ class TimeBoxActs:
         self.acts = {"gate.review.acknowledge": self._acknowledge}
 
     async def _acknowledge(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        """Store that the notice was seen; it approves nothing, and whoever may review may still deny."""
-        proposal = await self._boxes.acknowledge(principal, arguments["approval"], arguments["digest"])
+        """Store that the notice was seen; it approves nothing, and whoever may review may still deny.
+
+        On record before it counts as heard: silence never counts on the word of somebody who is not in the log.
+        """
+        proposal = await self._boxes.may_acknowledge(principal, arguments["approval"], arguments["digest"])
         await self._records.review(
             principal,
             approval=proposal.id,
@@ -32,4 +35,4 @@ class TimeBoxActs:
             session=proposal.session,
             reason=arguments["reason"],
         )
-        return {"approval": brief(proposal)}
+        return {"approval": brief(await self._boxes.acknowledge(principal, proposal.id, proposal.digest))}

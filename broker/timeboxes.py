@@ -161,7 +161,7 @@ class TimeBoxes:
         await self._counted(found, box, decision)
 
     async def _counted(self, found: Proposal, box: TimeBoxRow, decision: Decision | None = None) -> None:
-        """Put down by which rule, and on what, it was approved; then it runs like what people approved."""
+        """Put down by which rule, and on what, it counted; then it is approved, and runs like what people approved."""
         inputs = {
             "told": list(box.told),
             "told_at": box.told_at,
@@ -185,7 +185,7 @@ class TimeBoxes:
         )
         if decision is not None:
             await self._note(found, {"state": "counted", "rule": box.rule})
-        now = await self._approvals.get(found.tenant, found.id)
+        now = await self._boxes.approve(found)
         if now.state == "approved":
             self._approved.add(now)
 

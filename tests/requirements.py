@@ -71,7 +71,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("remedy:loops", "broker/remedies", "remedies in vain, too many, or at a beat end with people; facts of a remedy are the gate's", "e2e/test_remedy_loops.py"),
     _("incident:notices", "Standard Webhooks 1", "an escalation is told to people's systems, signed, with its evidence, once", "e2e/test_incident_notices.py"),
     _("incident:recorded", "broker/connectors", "recorded answers are read strictly, met exactly, and EMPTY elsewhere; a case goes through a temporary gate to the same judge", "unit/connectors/test_replay.py", "e2e/test_investigate_replay.py"),
-    _("incident:rules", "agents/rules", "the first tier names a cause by two independent signals, follows errors upstream, and abstains from what it does not know", "unit/rules/test_investigate.py", "unit/rules/test_poor_answers.py", "unit/rules/test_scores.py", "unit/rules/test_templates.py"),
+    _("incident:rules", "agents/rules", "the first tier names a cause by two independent signals, follows errors upstream, and abstains from what it does not know", "unit/rules/test_investigate.py", "unit/rules/test_copies.py", "unit/rules/test_poor_answers.py", "unit/rules/test_scores.py", "unit/rules/test_templates.py"),
     _("incident:corpora", "HolmesGPT and opensre fixtures", "on recorded incidents at most 5 % are convicted wrongly, healthy ones never", "eval/test_recorded_cases.py"),
     # -- reading the log
     _("logbook:live", "WHATWG HTML 9.2", "the log is followed by number: resumed without loss or repeat, per tenant, bounded, ended with the reason", "e2e/test_events.py", "unit/sdk/test_events.py"),
@@ -98,7 +98,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("console:browser", "WCAG 2.2 AA", "each page in a real browser, light and dark: no report of its policy, no violation", "browser/test_pages.py", "browser/test_full_pages.py"),
     _("console:open-pages", "broker/web/console", "a stream that is cut goes on without loss or repeat, an approval that expired or that somebody else answered is refused and the page says so, another site's page does nothing", "browser/test_bad_days.py"),
     _("console:many-records", "broker/web/console", "a page asks the same of the database however long the log is, and by index, on SQLite and PostgreSQL", "e2e/console/test_many_records.py", "unit/store/test_plans.py"),
-    _("console:idle", "broker/web/console", "an open page that nobody touches asks less than once a second; the live page holds one stream and asks for nothing", "unit/console/test_idle.py", "browser/test_by_keyboard.py::test_an_open_page_that_nobody_touches_asks_less_than_once_a_second"),
+    _("console:idle", "broker/web/console", "an open page that nobody touches asks less than once a second; the live page holds one stream and asks for nothing", "unit/console/test_idle.py", "unit/console/test_lines.py", "browser/test_by_keyboard.py::test_an_open_page_that_nobody_touches_asks_less_than_once_a_second"),
     _("console:slow-storage", "broker/web/console", "a page of a locked database ends in time, says what to do, and nothing was done", "e2e/console/test_slow_storage.py"),
     _("console:keyboard", "WCAG 2.2 AA", "from the sign-in to the fixed service without a mouse; the focus is seen, in order, never caught", "browser/test_by_keyboard.py"),
     _("console:corporate", "OpenID Connect", "sign-in, step-up and both logouts against the certified provider", "e2e/console/test_corporate_sign_in.py"),
@@ -142,6 +142,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     # -- obligations
     _("obligation:limits", "GCRA", "limits hold over several keys, replicas and steps of the clock", "unit/test_limits.py", "property/state/test_limits_model.py"),
     _("obligation:approval", "broker/approvals", "bound to digest, plan and policy; quorum, separation, expiry, single use", "unit/test_approvals.py", "property/state/test_approvals_model.py"),
+    _("obligation:on-record", "broker/reviews.py", "what lets something happen counts from its own record on, whatever kills the gate", "unit/test_on_record_first.py", "e2e/test_on_record_first.py"),
     _("obligation:races", "broker/approvals", "whatever races, one execution", "unit/test_approval_races.py", BAD_DAYS + "approvals.py::test_every_surface_at_once_gives_one_execution"),
     _("obligation:time-box", "broker/approvals", "silence counts only where policy lets it and all its conditions hold at the end; once, by rule, on record", "unit/test_time_box_rows.py", "e2e/test_time_boxes.py", "e2e/console/test_time_box_page.py"),
     _("obligation:narrow", "broker/approvals", "a reviewer may narrow and never widen", "property/state/test_narrowing.py"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agents.rules.faults import FAULTS, family
 from agents.rules.finding import Candidate, Claim
 from agents.rules.profiles import SUPPORT
+from agents.rules.reading import excerpt
 from agents.rules.scope import Scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.templates import SHAPES
@@ -119,15 +120,20 @@ def _candidate(
     )
     support = [sign for sign in signs if _supports(scope, sign, component, fault)]
     score = causes[0].weight
-    score += MORE_MILLI * (min(3, len({sign.observation for sign in causes})) - 1)
+    score += MORE_MILLI * (min(3, len({_read(sign) for sign in causes})) - 1)
     score += CLASS_MILLI * (len({sign.signal for sign in causes}) - 1)
     score += CLASS_MILLI // 2 if {sign.signal for sign in support} - {sign.signal for sign in causes} else 0
     score += _of_place(scope, component, places)
     score += SEEN_MILLI if key in past else 0
     claims = _claims([*causes, *support])
     said = FAULTS[fault].title if fault in FAULTS else fault
-    summary = f"{component}: {said} ({causes[0].text[:200]})"
+    summary = f"{component}: {said} ({excerpt(causes[0].text, 200)})"
     return Weighted(Candidate(component, fault, max(score, 0), claims, summary), causes, support, key in past)
+
+
+def _read(sign: Sign) -> str:
+    """Where a sign was read. A component's log is one, however often it is searched, through whichever tool."""
+    return "log" if sign.signal == "log" else sign.observation
 
 
 def _of_place(scope: Scope, component: str, places: Mapping[str, Place]) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.rules.finding import claim
-from agents.rules.reading import DEPTH_MAX, seconds, target, workload
+from agents.rules.reading import DEPTH_MAX, excerpt, seconds, target, workload
 from agents.rules.signs import CAUSE, Sign
 from agents.rules.view import Seen
 
@@ -161,5 +161,5 @@ def _cited(change: Change) -> tuple[str, str, str | None]:
     if change.named == "commit":
         return change.named, "eq", change.id
     if change.words:
-        return change.words, "contains", change.text.splitlines()[0][:160] if change.text else None
+        return change.words, "contains", excerpt(change.text.splitlines()[0]) if change.text else None
     return change.member, "exists", None

@@ -73,7 +73,9 @@ async def investigate(view: View) -> Finding:
     _discount(scope, material)
     material.named = {scope.owner(sign.component) for sign in material.signs if sign.fault and sign.role == CAUSE}
     heard = (one for one in in_scope(scope, material.signs) if not _is_hearsay(one, scope))
-    holding = (one for one in heard if not _is_over(one, material) and not _is_denied(one, material))
+    holding = (
+        one for one in heard if not (_is_over(one, material) or _was_before(one, material) or _is_denied(one, material))
+    )
     found = [_sharper(sign, material) for sign in holding]
     where = places(scope, found)
     found += _changed(scope, material, found, where)
@@ -171,16 +173,15 @@ def _understand(scope: Scope, seen: Seen, material: Material) -> None:
 
 
 def _discount(scope: Scope, material: Material) -> None:
-    """Times that add up faster because more was served are no latency."""
-    busy = {
-        (observation, f"{one.selector} | delta"): Calm(scope.owner(one.component), "", "latency", one.name, [])
-        for observation, one in material.sums
-        if metrics.busier(one, material.counts)
-    }
+    """Times that add up faster because more was served are no latency; where nobody counted what was, they say nothing."""
+    summed = {(observation, f"{one.selector} | delta"): one for observation, one in material.sums}
     for sign in [one for one in material.signs if one.kind == "latency"]:
-        if calm := busy.get((sign.observation, str(sign.claim["selector"]))):
-            material.signs.remove(sign)
-            material.calm.append(calm)
+        one = summed.get((sign.observation, str(sign.claim["selector"])))
+        if one is None or (slower := metrics.slower(one, material.counts)):
+            continue
+        material.signs.remove(sign)
+        if slower is not None:
+            material.calm.append(Calm(scope.owner(one.component), "", "latency", one.name, []))
 
 
 def _sharper(sign: Sign, material: Material) -> Sign:
@@ -206,6 +207,15 @@ def _is_over(sign: Sign, material: Material) -> bool:
     calm = any((one.component, one.fault) == (sign.component, sign.fault) for one in material.calm)
     said = any(line.component == sign.component and (line.at or 0) > sign.at for line in material.over)
     return calm and said
+
+
+def _was_before(sign: Sign, material: Material) -> bool:
+    """A change-over that was finished before anything that was measured went wrong."""
+    if sign.fault != "failover" or sign.at is None or sign.signal == "metric":
+        return False
+    done = [line.at for line in material.over if line.component == sign.component and (line.at or 0) > sign.at]
+    began = [one.at for one in material.signs if one.signal == "metric" and one.at is not None]
+    return bool(done and began) and min(at or 0 for at in done) < min(began)
 
 
 def _is_denied(sign: Sign, material: Material) -> bool:

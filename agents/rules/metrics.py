@@ -237,8 +237,8 @@ def counts(found: Sequence[Series]) -> list[Series]:
     return [one for one in found if one.points and _SERVED.search(one.name)]
 
 
-def busier(one: Series, counted: Sequence[Series]) -> bool:
-    """True where a sum grew faster because more was served, and not each more slowly; False where nobody counted that."""
+def slower(one: Series, counted: Sequence[Series]) -> bool | None:
+    """Whether a sum grew faster because each took longer, and not because more was served; None where nobody counted that."""
     steps = _steps(one.points)
     name = _SUMMED.sub("_count", one.name)
     own = [
@@ -250,13 +250,13 @@ def busier(one: Series, counted: Sequence[Series]) -> bool:
         other for other in counted if other.component == one.component and not other.name.endswith("_count")
     ]
     if not steps or not served:
-        return False
+        return None
     third = max(1, len(steps) // 3)
     before, after = steps[third - 1][0], steps[-third][0]
     times = [step for other in served for step in _steps(other.points)]
     head, tail = sum(v for at, v in times if at <= before), sum(v for at, v in times if at >= after)
     spent, now = sum(v for _, v in steps[:third]), sum(v for _, v in steps[-third:])
-    return tail > 0 and (head <= 0 or now * head < SLOWER * spent * tail)
+    return tail <= 0 or (head > 0 and now * head >= SLOWER * spent * tail)
 
 
 def _bare(series: Series) -> Mapping[str, str]:

@@ -20,6 +20,8 @@ SERIES_MAX = 400
 DEPTH_MAX = 12
 _TIMES = ("at", "time", "timestamp", "ts", "date", "first_s", "start")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
+_IN_A_WORD = re.compile(r"[\w@.+-]{2}")
+_BEFORE_THE_WORD = re.compile(r"(?<=[^\w@.+-])[\w@.+-]+$")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECTION = re.compile(r"^(\s*)(?:Command|Args|Environment|Annotations|Labels)\s*:", re.IGNORECASE)
 _TEMPLATE = re.compile(r"\{\{.*\}\}|\$labels\b|\$value\b")
@@ -55,6 +57,17 @@ _LABELS = (
     "job",
     "name",
 )
+
+
+def excerpt(text: str, most: int = 160) -> str:
+    """The beginning of a text, to be found again word for word: never cut within a word.
+
+    Half a pseudonym is none: in what an agent sends it would be taken for what it stands for, and be replaced.
+    """
+    text = text.strip()
+    if len(text) <= most:
+        return text
+    return (text[:most] if not _IN_A_WORD.match(text, most - 1) else _BEFORE_THE_WORD.sub("", text[:most])).rstrip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from agents.rules.view import Facts
 _HOST = re.compile(
     r"(?:https?://|\b(?:to|at|host|service|upstream) )[`'\"]?([A-Za-z][A-Za-z0-9.-]{1,80})(?::\d{2,5})?", re.IGNORECASE
 )
+_COPY = re.compile(r"-(?:replica|standby|reader|secondary|follower)(?:-\w{1,8})?$", re.IGNORECASE)
+"""How copies of a database are named, whether the topology has them or not."""
 COMPLAINT = "complaint of"
 """Kind of a sign that somebody else's words moved to the component that they name."""
 PART = "part"
@@ -39,6 +41,8 @@ class Scope:
         for known in self._known:
             if known in {name, bare}:
                 return self.service if self._is_part(known) else known
+        if _COPY.search(bare):
+            return bare  # a copy fails by itself: it is no part of what it is copied from
         for known in self._known:
             if bare.startswith(f"{known}-") or known.startswith(f"{bare}-"):
                 return known

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from re import Pattern
 
 from agents.rules.finding import Claim, claim
-from agents.rules.reading import Line
+from agents.rules.reading import Line, excerpt
 from agents.rules.view import Seen
 
-EXCERPT = 160
 ANSWERED_MILLI = 550
 """An error as the answer of something needed: it may be its own or one that it passes on."""
 CAUSE, SYMPTOM = "cause", "symptom"
@@ -301,7 +300,7 @@ def _sign(seen: Seen, line: Line, wording: Wording) -> Sign:
 
 def quote(observation: str, line: Line, role: str) -> Claim:
     """The claim that this text stands in the answer, word for word."""
-    text = line.text.strip()[:EXCERPT].rstrip()
+    text = excerpt(line.text)
     return claim(
         observation, line.selector, "contains", text, text=f"it says: {text}", role=role, component=line.component
     )

@@ -5,7 +5,7 @@ from broker.approvals.checks import Answer
 from broker.approvals.desk import Approvals, Rebind
 from broker.approvals.due import Due
 from broker.approvals.narrowing import bounds_of, narrowed
-from broker.approvals.snapshot import stored_principal
+from broker.approvals.snapshot import principal_of, stored_principal
 from broker.store.approvals import Proposal, Review
 from broker.store.tables import TRANSITIONS
 
@@ -20,5 +20,6 @@ __all__ = [
     "Review",
     "bounds_of",
     "narrowed",
+    "principal_of",
     "stored_principal",
 ]

@@ -65,23 +65,25 @@ class Boxes:
         self._store = store
         self._clock = clock
 
-    async def acknowledge(self, person: Principal, proposal_id: str, digest: str) -> Proposal:
-        """Store that ``person`` has seen the notice; returns the proposal as it stands then.
+    async def may_acknowledge(self, person: Principal, proposal_id: str, digest: str) -> Proposal:
+        """Check that ``person`` may say that they have seen the notice; nothing is stored.
 
         Raises as ``Approvals.review`` for who may, here nobody who asked nor the person behind them; ``NotFound``;
         ``Conflict``: ``approval.closed``, ``approval.digest``, ``approval.no_time_box`` where silence counts for
         nothing, ``approval.box_not_begun``, ``approval.box_over``, ``approval.reviewed`` for the same person again.
         """
         now = seconds(self._clock)
+        return await self._store.read(lambda c: _acknowledgeable(c, person, proposal_id, digest, now)[0])
+
+    async def acknowledge(self, person: Principal, proposal_id: str, digest: str) -> Proposal:
+        """Store that ``person`` has seen the notice, which the log has; returns the proposal as it stands then.
+
+        Raises as ``may_acknowledge``.
+        """
+        now = seconds(self._clock)
 
         def store(connection: Connection) -> Proposal:
-            found = rows.find(connection, person.tenant, proposal_id, lock=True)
-            if found is None:
-                raise NotFound("there is no such proposal", code="approval.not_found")
-            found = found.at(now)
-            box = _open(found)
-            checks.may_review(replace(found, separation="subject", roles=box.acknowledge), person, now)
-            _may_still(found, box, person, digest, now)
+            found, box = _acknowledgeable(connection, person, proposal_id, digest, now, lock=True)
             held = sorted(person.subject.roles)
             said = {"acknowledged_by": person.subject.id, "acknowledged_roles": held, "acknowledged_at": now}
             timeboxes.change(connection, box, now, **said)
@@ -111,9 +113,10 @@ class Boxes:
         await self._change(proposal, store)
 
     async def count(self, proposal: Proposal, per_day: int) -> str:
-        """Let silence count as the approval of ``proposal`` as it was decided; returns why not, or an empty code.
+        """Let silence count for ``proposal`` as it was decided; returns why not, or an empty code.
 
         One transaction: of all replicas one succeeds, a denial that came first wins, and a tenant has at most ``per_day``.
+        It is the approval from ``approve`` on, once the log has it.
         """
         now = seconds(self._clock)
 
@@ -127,10 +130,28 @@ class Boxes:
                 return "timebox.used_up"
             if not timeboxes.change(connection, found.box, now, state="counted"):
                 return "approval.no_time_box"
-            rows.move(connection, found.tenant, found.id, "approved", now)
             return ""
 
         return await self._store.write(count)
+
+    async def approve(self, proposal: Proposal) -> Proposal:
+        """Let silence that counted, and is on record, be the approval; a denial that came between wins. Again is the same."""
+        now = seconds(self._clock)
+
+        def approve(connection: Connection) -> Proposal:
+            found = rows.find(connection, proposal.tenant, proposal.id, lock=True)
+            if found is None:
+                raise NotFound("there is no such proposal", code="approval.not_found")
+            silent = found.box is not None and found.box.state == "counted"
+            if (
+                silent
+                and found.at(now).state == "waiting"
+                and rows.move(connection, found.tenant, found.id, "approved", now)
+            ):
+                return replace(found, state="approved", changed_at=now)
+            return found.at(now)
+
+        return await self._store.write(approve)
 
     async def _change(self, proposal: Proposal, change: Callable[[Connection, TimeBoxRow], None]) -> None:
         """Change the box as it stands, if it is still open."""
@@ -141,6 +162,20 @@ class Boxes:
                 change(connection, found.box)
 
         await self._store.write(changed)
+
+
+def _acknowledgeable(  # noqa: PLR0913 - one argument a fact
+    connection: Connection, person: Principal, proposal_id: str, digest: str, now: int, *, lock: bool = False
+) -> tuple[Proposal, TimeBoxRow]:
+    """Return the proposal and its box where ``person`` may acknowledge its notice now."""
+    found = rows.find(connection, person.tenant, proposal_id, lock=lock)
+    if found is None:
+        raise NotFound("there is no such proposal", code="approval.not_found")
+    found = found.at(now)
+    box = _open(found)
+    checks.may_review(replace(found, separation="subject", roles=box.acknowledge), person, now)
+    _may_still(found, box, person, digest, now)
+    return found, box
 
 
 def _open(found: Proposal) -> TimeBoxRow:

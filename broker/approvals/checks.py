@@ -4,10 +4,12 @@ import hmac
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from broker.approvals import snapshot
 from broker.errors import BadRequest, Conflict, Denied, Reason, StepUpRequired
 from broker.model import Json, PartyKind, Principal
 from broker.store import Connection
 from broker.store.approvals import Proposal, Review
+from broker.store.rows import pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Answer:
     """Arguments to replace by narrower values; approves the narrowed request."""
     signature: str = ""
     """A signature over this answer that the caller has verified, where the proposal asks for one."""
+    proven: Mapping[str, Json] = field(default_factory=dict)
+    """Groups of the review's record that the signature proves."""
     redeem: Callable[[Connection], None] = field(default=lambda _connection: None, repr=False)
     """Makes the signature count, once, in the transaction that stores the answer; raises where it counted before."""
 
@@ -92,12 +96,12 @@ def answers_once(found: Proposal, reviewer: Principal, verdict: str, digest: str
 
 
 def approvers(found: Proposal, digest: str) -> set[str]:
-    """People who approved exactly ``digest``."""
-    return {one.reviewer for one in found.reviews if one.verdict == "approve" and one.digest == digest}
+    """People who approved exactly ``digest``, and whose answer is on record."""
+    return {one.reviewer for one in found.reviews if one.verdict == "approve" and one.digest == digest and one.counts}
 
 
 def review_of(found: Proposal, reviewer: Principal, answer: Answer, digest: str, now: int) -> Review:
-    """Shape the stored answer."""
+    """Shape the stored answer, with what its record will say."""
     person = reviewer.subject
     return Review(
         reviewer=person.id,
@@ -111,6 +115,7 @@ def review_of(found: Proposal, reviewer: Principal, answer: Answer, digest: str,
         same_actor=person.id == found.requester,
         same_subject=person.id == found.subject,
         at=now,
+        owed=pack({"principal": snapshot.kept(reviewer), "proven": dict(answer.proven)}),
     )
 
 

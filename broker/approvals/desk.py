@@ -15,7 +15,7 @@ from broker.errors import BadRequest, BrokerError, Conflict, NotFound
 from broker.model import ActionRequest, Decision, Json, Plan, Principal, RequireApproval
 from broker.store import Connection, Store
 from broker.store import approvals as rows
-from broker.store.approvals import Proposal
+from broker.store.approvals import Proposal, Review
 from broker.store.rows import Page, lock
 
 SKEW_S = 60
@@ -100,6 +100,7 @@ class Approvals:
     ) -> Proposal:
         """Store one person's answer and return the proposal as it stands then.
 
+        A no ends the proposal at once. A yes does not count before ``recorded``: it is owed to the log until then.
         Raises ``NotFound``; ``Denied`` for somebody who may not review this (not a person, no role, their own
         request); ``StepUpRequired`` for a sign-in that ran out or is too weak, or a missing signature; ``Conflict`` for another digest,
         an expired or closed proposal or a second answer; ``BadRequest`` for a wrong verdict or an edit that widens;
@@ -121,14 +122,27 @@ class Approvals:
             rows.add_review(connection, found.tenant, found.id, checks.review_of(found, reviewer, answer, digest, now))
             if answer.verdict == "deny":
                 rows.move(connection, found.tenant, found.id, "denied", now)
-            elif len(checks.approvers(found, digest) | {reviewer.subject.id}) >= found.quorum:
-                rows.move(connection, found.tenant, found.id, "approved", now)
-            after = rows.find(connection, found.tenant, found.id)
-            if after is None:
-                raise _absent()
-            return after
+            return _there(rows.find(connection, found.tenant, found.id))
 
         return await self._store.write(store)
+
+    async def recorded(self, tenant: str, proposal_id: str, answer: Review) -> Proposal:
+        """Let an answer count, now that the log has its record; the last of a quorum approves. Again changes nothing."""
+        now = seconds(self._clock)
+
+        def count(connection: Connection) -> Proposal:
+            _there(rows.find(connection, tenant, proposal_id, lock=True))
+            rows.recorded(connection, tenant, proposal_id, answer)
+            found = _there(rows.find(connection, tenant, proposal_id)).at(now)
+            if found.state == "waiting" and len(checks.approvers(found, found.digest)) >= found.quorum:
+                rows.move(connection, tenant, proposal_id, "approved", now)
+            return _there(rows.find(connection, tenant, proposal_id)).at(now)
+
+        return await self._store.write(count)
+
+    async def owed(self, most: int = 100) -> tuple[Proposal, ...]:
+        """Return proposals with answers that the log does not have."""
+        return await self._store.read(lambda c: rows.owed(c, most))
 
     def facts(self, proposal: Proposal, principal: Principal) -> list[dict[str, Json]]:
         """Return ``context.approvals`` of the policy input: what people answered to exactly this request.
@@ -141,7 +155,9 @@ class Approvals:
             return []
         if current.state not in ("waiting", "approved", "denied"):
             return []
-        answers = [one for one in current.reviews if one.digest == current.digest or one.verdict == "deny"]
+        answers = [
+            one for one in current.reviews if one.verdict == "deny" or (one.digest == current.digest and one.counts)
+        ]
         return [
             {
                 "id": current.id,
@@ -248,6 +264,13 @@ def _narrow(connection: Connection, found: Proposal, answer: Answer, rebind: Reb
     ):
         raise Conflict("the proposal changed meanwhile", code="approval.digest")
     return digest
+
+
+def _there(found: Proposal | None) -> Proposal:
+    """Return a proposal that must be there."""
+    if found is None:
+        raise _absent()
+    return found
 
 
 def _absent() -> NotFound:

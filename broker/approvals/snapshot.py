@@ -46,7 +46,7 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument a source
         policy_digest=decision.policy_digest,
         subject=principal.subject.id,
         actor=principal.actor.id if principal.actor else "",
-        principal=_snapshot(principal),
+        principal=kept(principal),
         token_expires_at=principal.expires_at,
         quorum=duty.quorum,
         roles=tuple(sorted(duty.roles)),
@@ -60,8 +60,8 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument a source
     )
 
 
-def _snapshot(principal: Principal) -> dict[str, Json]:
-    """Keep who asked, without the token or anything made from it."""
+def kept(principal: Principal) -> dict[str, Json]:
+    """Keep who asked or answered, without the token or anything made from it."""
     parties = {"subject": principal.subject, "actor": principal.actor}
     return {
         **{
@@ -76,22 +76,26 @@ def _snapshot(principal: Principal) -> dict[str, Json]:
     }
 
 
-def _party(kept: Mapping[str, Json]) -> Party:
+def _party(said: Mapping[str, Json]) -> Party:
     """Read a party of a snapshot."""
-    return Party(kept["id"], PartyKind(kept["kind"]), frozenset(kept["roles"]))
+    return Party(said["id"], PartyKind(said["kind"]), frozenset(said["roles"]))
 
 
 def stored_principal(proposal: Proposal) -> Principal:
     """Return the requester as it was when it asked; the token itself is never stored."""
-    kept = proposal.principal
+    return principal_of(proposal.tenant, proposal.principal, proposal.token_expires_at)
+
+
+def principal_of(tenant: str, said: Mapping[str, Json], expires_at: int) -> Principal:
+    """Read what ``kept`` made; a sign-in whose end was not kept ended at 0."""
     return Principal(
-        tenant=proposal.tenant,
-        subject=_party(kept["subject"]),
-        actor=_party(kept["actor"]) if kept["actor"] else None,
-        issuer=kept["issuer"],
-        expires_at=proposal.token_expires_at,
-        client=kept["client"],
-        scopes=frozenset(kept["scopes"]),
-        auth_time=kept["auth_time"],
-        acr=kept["acr"],
+        tenant=tenant,
+        subject=_party(said["subject"]),
+        actor=_party(said["actor"]) if said["actor"] else None,
+        issuer=said["issuer"],
+        expires_at=expires_at,
+        client=said["client"],
+        scopes=frozenset(said["scopes"]),
+        auth_time=said["auth_time"],
+        acr=said["acr"],
     )

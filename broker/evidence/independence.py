@@ -5,7 +5,8 @@ Two claims rest on one source if
 1. they cite the same observation, or
 2. they measure the same thing: the same signal class, the same system and place, the same component. Of metrics the names
    of the metrics decide (their matchers, functions, windows and steps do not): those that the call names, else those of the
-   rows that the claim selects; what a query measures without either may be any metric of that component, so it is none beside
+   rows that the claim selects. A query of several metrics is of the source that has one of them: one more in it makes no
+   other source, and makes no two into one. What a query measures without either may be any metric of that component, so it is none beside
    the others; of logs nothing more (who reads a component's
    log, and which pattern is searched in it, does not make another log of it); of anything else the remaining arguments,
    windows, limits, patterns and their order left out; or
@@ -107,9 +108,9 @@ def sources(cited: Sequence[Cited]) -> list[str]:
     """Of each claim the name of its source; equal names are one."""
     any_of = {_place(seen, subjects) for seen, subjects, rows in cited if "" in measured(seen, rows)}
     groups: list[set[str]] = []
-    for seen, subjects, rows in cited:
+    for (seen, subjects, _), same in zip(cited, _same_thing(cited), strict=True):
         place = _place(seen, subjects)
-        mine = {f"id {seen.id}", place if place in any_of else _measured(seen, subjects, rows)}
+        mine = {f"id {seen.id}", place if place in any_of else same}
         if seen.digest:
             mine.add(f"answer {seen.signal} {seen.digest}")
         joined = [group for group in groups if group & mine]
@@ -135,12 +136,37 @@ def _place(seen: Observation, subjects: frozenset[str]) -> str:
     return json.dumps([place, seen.signal, sorted(subjects)])
 
 
-def _measured(seen: Observation, subjects: frozenset[str], rows: frozenset[str]) -> str:
-    """What is measured, as one text."""
-    asked: Json = metrics(seen) or sorted(measured(seen, rows))
-    if seen.signal != "log" and not asked:
-        asked = {name: _plain(value) for name, value in seen.arguments.items() if not _is_window(name)}
-    return f"{_place(seen, subjects)} {json.dumps(asked, sort_keys=True)}"
+def _same_thing(cited: Sequence[Cited]) -> list[str]:
+    """Of each claim what is measured, as one text; those that measure fewest metrics say first which there are."""
+    known: dict[str, list[set[str]]] = {}
+    same = [""] * len(cited)
+    for number in sorted(range(len(cited)), key=lambda number: len(_named(cited[number]))):
+        seen, subjects, _ = cited[number]
+        place, named = _place(seen, subjects), _named(cited[number])
+        if not named:
+            same[number] = f"{place} {_asked(seen)}"
+            continue
+        groups = known.setdefault(place, [])
+        at = next((at for at, group in enumerate(groups) if group & named), len(groups))
+        if at == len(groups):
+            groups.append(set())
+        groups[at] |= named
+        same[number] = f"{place} metrics {at}"
+    return same
+
+
+def _named(one: Cited) -> set[str]:
+    """The metrics that a claim's observation measures."""
+    seen, _, rows = one
+    return set(metrics(seen) or measured(seen, rows))
+
+
+def _asked(seen: Observation) -> str:
+    """What else than metrics was asked for, as one text; of a log nothing: whatever is searched in it, it is one log."""
+    if seen.signal == "log":
+        return ""
+    asked = {name: _plain(value) for name, value in seen.arguments.items() if not _is_window(name)}
+    return json.dumps(asked, sort_keys=True)
 
 
 def measured(seen: Observation, rows: frozenset[str]) -> frozenset[str]:

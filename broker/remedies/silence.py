@@ -18,7 +18,7 @@ def box_facts(connection: Connection, tenant: str, action_id: str, now: int, *, 
     latest = parties.roles_of(connection, tenant, [box.acknowledged_by]) if box.acknowledged_by else {}
     held = frozenset(box.acknowledged_roles) & latest.get(box.acknowledged_by, frozenset(box.acknowledged_roles))
     return {
-        "counts": silent or box.state == "counted",
+        "counts": silent or (box.state == "counted" and found is not None and found.state != "waiting"),
         "told": box.told_at > 0,
         "acknowledged": sorted(held),
         "over": 0 < box.due <= now,

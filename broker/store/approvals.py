@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, literal, literal_column, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, literal, literal_column, select, tuple_, update
 
 from broker.model import Json
 from broker.store import timeboxes
 from broker.store.hot import Hot
 from broker.store.rows import Page, cursor, pack, place, unpack
-from broker.store.tables import LIVE_SQL, STATES, TRANSITIONS, proposal, review
+from broker.store.tables import LIVE_SQL, STATES, TRANSITIONS, proposal, review, review_owed
 from broker.store.timeboxes import TimeBoxRow
 
 DUE = ("waiting", "approved")
@@ -38,6 +38,13 @@ class Review:
     same_actor: bool
     same_subject: bool
     at: int
+    owed: bytes = b""
+    """What its record says beside this, while the log does not have the record; empty once it has."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is on record."""
+        return not self.owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +131,12 @@ _OF_ACTION = (
 _IS_ACTION = Hot(
     select(proposal.c.id).where(proposal.c.tenant == bindparam("t"), proposal.c.action_id == bindparam("a")).limit(1)
 )
+_SAME_ANSWER = and_(
+    *(review.c[name] == review_owed.c[name] for name in ("tenant", "proposal", "reviewer", "digest", "verdict"))
+)
 _REVIEWS = (
-    select(review)
+    select(review, review_owed.c.said)
+    .outerjoin(review_owed, _SAME_ANSWER)
     .where(review.c.tenant == bindparam("t"), review.c.proposal == bindparam("p"))
     .order_by(review.c.at, review.c.reviewer, review.c.verdict)
 )
@@ -140,7 +151,7 @@ def of_action(connection: Connection, tenant: str, action_id: str) -> Proposal |
 
 
 def add_review(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> None:
-    """Insert one answer."""
+    """Insert one answer, with what its record is to say of it."""
     connection.execute(
         insert(review).values(
             tenant=tenant,
@@ -158,6 +169,26 @@ def add_review(connection: Connection, tenant: str, proposal_id: str, answer: Re
             at=answer.at,
         )
     )
+    connection.execute(insert(review_owed).values(_key_of(tenant, proposal_id, answer) | {"said": answer.owed}))
+
+
+def recorded(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> None:
+    """Let an answer count: its record is in the log."""
+    key = _key_of(tenant, proposal_id, answer)
+    connection.execute(delete(review_owed).where(*(review_owed.c[name] == value for name, value in key.items())))
+
+
+def owed(connection: Connection, most: int) -> tuple[Proposal, ...]:
+    """Return proposals of any tenant with an answer that is not on record."""
+    which = select(review_owed.c.tenant, review_owed.c.proposal).distinct().limit(most)
+    found = (find(connection, row.tenant, row.proposal) for row in connection.execute(which).all())
+    return tuple(one for one in found if one is not None)
+
+
+def _key_of(tenant: str, proposal_id: str, answer: Review) -> dict[str, str]:
+    """Name an answer."""
+    said = {"reviewer": answer.reviewer, "digest": answer.digest, "verdict": answer.verdict}
+    return {"tenant": tenant, "proposal": proposal_id, **said}
 
 
 def narrow(  # noqa: PLR0913 - one argument a column
@@ -276,6 +307,7 @@ def _review_of(row: Row[Any]) -> Review:
         same_actor=bool(row.same_actor),
         same_subject=bool(row.same_subject),
         at=row.at,
+        owed=row.said or b"",
     )
 
 

@@ -109,11 +109,16 @@ def add(connection: Connection, new: Breakglass) -> None:
     _settle(connection, new.tenant, new.opened_at)
     row = upsert(connection, breakglass).values(_values(new))
     if connection.execute(row.on_conflict_do_nothing().returning(breakglass.c.id)).one_or_none() is None:
-        raise Conflict(
-            "a break-glass of this tenant waits or is open already",
-            code="breakglass.open",
-            remedy="use that one, or end it first",
-        )
+        raise open_already()
+
+
+def open_already() -> Conflict:
+    """Build the answer where another of the tenant waits or is open."""
+    return Conflict(
+        "a break-glass of this tenant waits or is open already",
+        code="breakglass.open",
+        remedy="use that one, or end it first",
+    )
 
 
 def move(connection: Connection, stands: Breakglass, **values: Any) -> bool:

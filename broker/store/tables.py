@@ -226,6 +226,14 @@ review = Table(
     ForeignKeyConstraint(["tenant", "proposal"], ["proposal.tenant", "proposal.id"], name="review_of_proposal"),
 )
 
+review_owed = Table(
+    "review_owed",
+    metadata,
+    *(_text(name, primary_key=True) for name in ("tenant", "proposal", "reviewer", "digest", "verdict")),
+    _blob("said"),
+)
+"""Answers that are not in the log yet, with what their record says beside the answer; an approval among them does not count."""
+
 lease = Table(
     "lease",
     metadata,

@@ -28,6 +28,8 @@ from broker.wiring import Wiring
 
 ACT = "gate.events.read"
 RETRY_MILLISECONDS = 2_000
+COMMENT = b": still here\n\n"
+"""What a stream says that has nothing to tell; a browser's script sees named events only."""
 Encode = Callable[[tuple[Line, ...], Callable[[str], str], int], bytes]
 """Lines, names and the number up to which all was seen -> bytes of messages."""
 
@@ -49,14 +51,14 @@ class Streaming:
         return cls(gate.pipeline, gate.identity, gate.kills, gate.feed, gate.names, gate.settings.events)
 
     async def open(
-        self, credential: Credential, wanted: dict[str, Json], after: int | None, encode: Encode
+        self, credential: Credential, wanted: dict[str, Json], after: int | None, encode: Encode, beat: bytes = COMMENT
     ) -> "EventStream":
         """Decide and record, then take a seat. Raises ``BrokerError``."""
         ask = Ask(ACT, {"type": GATE.type, "id": GATE.id, "env": GATE.env}, wanted)
         await self.pipeline.act(credential, ask)
         principal = await self.identity.recognise(credential)
         follower = await self.feed.follow(principal, filter_of(wanted), after)
-        return EventStream(self, follower, (credential, ask, principal), encode)
+        return EventStream(self, follower, (credential, ask, principal), encode, beat)
 
 
 class EventsApi:
@@ -103,9 +105,14 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, streaming: Streaming, follower: Follower, opened: tuple[Credential, Ask, Principal], encode: Encode
+        self,
+        streaming: Streaming,
+        follower: Follower,
+        opened: tuple[Credential, Ask, Principal],
+        encode: Encode,
+        beat: bytes,
     ) -> None:
-        """``opened`` is what was decided, for the next time that policy is asked."""
+        """``opened`` is what was decided, for the next time that policy is asked; ``beat`` is said where nothing else is."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._streaming = streaming
@@ -113,6 +120,7 @@ class EventStream(Response):
         self._follower = follower
         self._credential, self._ask, self._principal = opened
         self._encode = encode
+        self._beat = beat
         self._seen = -1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
@@ -130,13 +138,13 @@ class EventStream(Response):
             await self._follower.aclose()
 
     async def _write(self, send: Send) -> None:
-        """Batches as they come, at the feed's pace; a comment where there is none for long."""
+        """Batches as they come, at the feed's pace; a beat where there is none for long."""
         while True:
             try:
                 async with asyncio.timeout(self._settings.heartbeat_seconds):
                     batch = await self._follower.more()
             except TimeoutError:
-                await self._send(send, b": still here\n\n")
+                await self._send(send, self._beat)
                 continue
             name_of = await self._streaming.names.of(
                 self._principal.tenant, {ref for line in batch.lines for ref in (line.who, line.behalf)}

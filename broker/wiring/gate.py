@@ -86,7 +86,7 @@ class Wiring(Rooms):
             clock=self.clock,
             session_seconds=bounds.seconds_max,
             budgets={"actions": bounds.actions_max, "tokens": bounds.tokens_max},
-            approved=self.approved,
+            reviews=self.reviews,
             beside=self.reviewing.beside,
             signing=Signing(desk=self.authenticators, approvals=self.approvals, records=self.records, clock=self.clock),
             more={
@@ -358,6 +358,7 @@ class Wiring(Rooms):
             tools=self.quarantine.look,
             counts=partial(watching.count, self),
             stop_seconds=self.settings.gate.stop_seconds_max,
+            reviews=self.reviews,
             steps={
                 "baseline": self.aftermath.baseline,
                 "follow": self.aftermath.follow,

@@ -20,6 +20,7 @@ from broker.logbook import Exports, Feed, Lines, LogActs, LogIndex, Names
 from broker.model import Json
 from broker.profiles import ActiveProfiles
 from broker.remedies import Finding, Times, remedies_for, times_of
+from broker.reviews import Reviews
 from broker.roster import Roster
 from broker.sessions import Sessions
 from broker.timebox_acts import TimeBoxActs
@@ -230,6 +231,11 @@ class Rooms(Foundations):
     def boxes(self) -> Boxes:
         """Time boxes of approvals."""
         return Boxes(self.store, self.clock)
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        """What people answered, on record."""
+        return Reviews(approvals=self.approvals, records=self.records, approved=self.approved, telemetry=self.telemetry)
 
     @cached_property
     def timebox_acts(self) -> TimeBoxActs:

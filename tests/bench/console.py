@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
 from broker.web.console.static import FOLDER
@@ -36,6 +37,7 @@ from tests.browser.lived_in import LivedIn, lived_in
 from tests.sim.statements import Watch, watched
 from tests.sim.visitor import SAME_ORIGIN, signed_in
 from tests.sim.world import World, world
+from tests.stores import fresh_url
 
 RESULTS = Path(__file__).with_name("results") / "console.json"
 WEEK = "2020-01-01T00:00"
@@ -171,14 +173,16 @@ def shown(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", summary])
 
 
-def made(folder: Path, count: int) -> float:
-    """The data folder of a gate that has ``count`` records and was stopped; seconds."""
+def made(folder: Path, count: int, store_url: str) -> float:
+    """The data folder (and database) of a gate that has ``count`` records and was stopped; seconds."""
     seconds = 0.0
 
     async def scene() -> None:
         nonlocal seconds
-        async with world(folder) as it:
+        async with world(folder, store_url=store_url) as it:
             seconds = await fill(it, count)
+            if store_url:
+                await it.gate.store.write(lambda c: c.execute(text("ANALYZE")))
 
     asyncio.run(scene())
     return seconds
@@ -189,10 +193,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.console", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help="where the samples go; default: beside those that are kept")
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--kept", type=Path, help="a filled gate's data: used if it is there, else made and left there")
     given = parser.parse_args()
-    found: dict[str, Any] = {"records": given.records, "rounds": given.rounds}
+    store_url = fresh_url("postgresql", Path()) if given.store == "postgresql" else ""
+    found: dict[str, Any] = {"store": given.store, "records": given.records, "rounds": given.rounds}
     found |= {"python": platform.python_version(), "cores": os.cpu_count(), "scripts": scripts()}
 
     async def scene(it: World) -> dict[str, Any]:
@@ -207,16 +213,17 @@ def main() -> None:
         data = given.kept or here / "filled" / "data"
         if not data.is_dir():
             (here / "first").mkdir()
-            found["filled_s"] = round(made(here / "first", given.records), 1)
+            found["filled_s"] = round(made(here / "first", given.records, store_url), 1)
             print(f"{given.records} records made in {found['filled_s']:.0f} s", flush=True)
             data.parent.mkdir(exist_ok=True)
             shutil.move(here / "first" / "data", data)
         shutil.copytree(data, here / "data")
         found["databases"] = {one.name: one.stat().st_size for one in sorted(data.glob("*.db"))}
-        with lived_in(here, scene, wait=3_600) as lived:
+        with lived_in(here, scene, wait=3_600, store_url=store_url) as lived:
             found["browser"] = in_browser(lived)
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{shown(found)}\n\nsamples: {given.out}")
+    out = given.out or RESULTS.with_name(RESULTS.name if given.store == "sqlite" else f"console-{given.store}.json")
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{shown(found)}\n\nsamples: {out}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class Wire:
     def __init__(self, port: int) -> None:
         self._to = port
         self._ends: set[asyncio.StreamWriter] = set()
+        self._streams: set[asyncio.StreamWriter] = set()
+        self._dead: set[asyncio.StreamWriter] = set()
         self._left = -1
         self.down = False
         """Whether every new connection ends at once."""
@@ -44,6 +46,11 @@ class Wire:
         """Cut when the server has said ``count`` bytes more: in the middle of what it says then."""
         self._left = count
 
+    async def silence(self) -> int:
+        """Let every stream that stands die without a word, as behind a network that is gone; how many there were."""
+        self._dead |= self._streams
+        return len(self._streams)
+
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.down:
             writer.transport.abort()
@@ -56,6 +63,10 @@ class Wire:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool = False) -> None:
         with suppress(OSError):
             while piece := await source.read(65_536):
+                if b"text/event-stream" in piece:
+                    self._streams.add(sink)
+                if sink in self._dead:
+                    continue
                 last = counted and 0 <= self._left <= len(piece)
                 sink.write(piece[: self._left] if last else piece)
                 await sink.drain()
@@ -64,6 +75,7 @@ class Wire:
                     await self.cut()
                 elif counted and self._left >= 0:
                     self._left -= len(piece)
+        self._streams.discard(sink)
         sink.close()
 
 
@@ -104,6 +116,7 @@ def lived_in(
     extra: str = "",
     *,
     wait: float = WAIT_SECONDS,
+    store_url: str = "",
 ) -> Iterator[LivedIn]:
     """A world in which ``scene`` has been played within ``wait`` seconds, until the block ends."""
     ready: list[LivedIn] = []
@@ -111,7 +124,7 @@ def lived_in(
     failed: list[BaseException] = []
 
     async def main() -> None:
-        async with world(folder, extra=extra) as it:
+        async with world(folder, extra=extra, store_url=store_url) as it:
             kept = await scene(it)
             async with served(it.app) as port:
                 wire = Wire(port)

@@ -67,6 +67,27 @@ def test_a_stream_that_is_cut_goes_on_without_loss_or_repeat(there: Chrome, live
         window.look()  # the browser itself reports connections that were cut
 
 
+def test_a_stream_that_dies_without_a_word_is_noticed_and_goes_on(there: Chrome, lived: LivedIn) -> None:
+    with there.window(lived) as window:
+        sign_in(window, "oncall")
+        page = window.page
+        page.goto("/console/live?own=1")
+        page.evaluate(
+            "() => { window.beats = 0; document.getElementById('live').addEventListener('beat', () => { window.beats += 1; }); }"
+        )
+        page.wait_for_function("() => window.beats >= 3", polling=100)
+        said = page.locator("#live-end")
+        assert said.inner_text() == "", "a stream with nothing to tell is alive"
+        lived.wire.down = True
+        assert lived.run(lived.wire.silence()) >= 1, "a stream was open"
+        request(lived, id_="storefront")  # nobody hears of it
+        said.filter(has_text="The connection was lost").wait_for()
+        lived.wire.down = False
+        shown(page, lived)
+        assert said.inner_text() == ""
+        window.look()
+
+
 def test_a_sign_out_elsewhere_ends_the_stream_for_good_and_the_page_says_why(there: Chrome, lived: LivedIn) -> None:
     with there.window(lived) as window:
         sign_in(window, "auditor")

@@ -469,6 +469,8 @@ def test_a_gate_that_dies_on_the_way_goes_on_where_it_was(
                 if await counted(it.it.gate.store, it.trouble.now):
                     break
                 await asyncio.sleep(0.01)
+            await it.it.gate.background.sweep()
+            assert not it.cleared, "what is not on record is no approval"
             monkeypatch.undo()
         if where == "before the notice":
             answer = await it.trouble.ask("local.cache.clear")

@@ -107,6 +107,7 @@ class Boxed:
         for _ in range(100):
             await self.trouble.turn()
             if self.pager.seen:
+                await self.it.work_off()  # the gate's own loop may have sent it and not yet noted so
                 return
             # The gate's own loop may be about to put the event on record, before which nobody is told.
             await asyncio.sleep(0.01)

@@ -51,7 +51,7 @@ class Room:
         asyncio.run(self.desk.end(self.ann, self.now(one)))
 
     def review(self, one: Breakglass, who: Any = None) -> None:
-        asyncio.run(self.desk.review(who or self.bob, self.now(one), "it was right"))
+        asyncio.run(self.desk.close(self.desk.reviewed(who or self.bob, self.now(one), "it was right")))
 
 
 @pytest.fixture

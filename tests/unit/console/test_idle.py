@@ -35,9 +35,10 @@ def test_pages_that_renew_themselves_are_there_and_counted() -> None:
 
 def test_the_consoles_script_has_no_other_timer_and_asks_for_nothing_itself() -> None:
     script = (FOLDER / "console.js").read_text(encoding="utf-8")
-    assert re.findall(r"setInterval\((\w+)", script) == ["tick"], "the clock of relative times, which asks for nothing"
-    assert script.count("setInterval(") == 2
-    assert "1000 * Math.max(1, Number(dataset.refresh))" in script, "the other: never more often than once a second"
+    named = re.findall(r"setInterval\((\w+)", script)
+    assert named == ["tick", "listen"], "relative times, and whether the stream still speaks: neither asks for anything"
+    assert script.count("setInterval(") == 3
+    assert "1000 * Math.max(1, Number(dataset.refresh))" in script, "the third: never more often than once a second"
     assert re.findall(r"setTimeout\(.*", script) == [
         "setTimeout(() => { if (form.dataset.sent) busy.textContent = busy.dataset.loading; }, 500);"
     ]

@@ -204,6 +204,15 @@ def prom(query: str, **more: Any) -> dict[str, Any]:
         (prom('{__name__=~"err.+"}', rows=("errors_total",)), prom("errors")),
         (prom('rate({__name__=~"err.+"}[1m])'), prom('rate({__name__=~"erro.+"}[1m])')),
         (prom('rate({__name__=~"err.+"}[1m])'), prom("errors")),
+        # One metric more in a query makes no other source of it.
+        (prom("errors"), prom("errors + 0 * up")),
+        (prom("rate(errors_total[5m]) / rate(requests_total[5m])"), prom("errors_total")),
+        (prom("errors + 0 * up"), prom("errors - 0 * node_load1")),
+        (
+            {"arguments": {"metric": "errors"}},
+            prom("errors and on() up", about=("checkout",))
+            | {"resource": {"type": "process", "id": "checkout", "env": "prod"}},
+        ),
         # Whoever reads a component's log, and whatever is searched in it: it is one log.
         (
             {"signal": "log", "connector": "local", "arguments": {"pattern": "x"}},
@@ -250,6 +259,18 @@ def test_what_joins_two_sources_later_makes_them_one() -> None:
     cited = [(seen, frozenset({name}), frozenset[str]()) for seen, name in zip((one, two, both), "aba", strict=True)]
     assert len(set(sources(cited[:2]))) == 2
     assert len(set(sources(cited))) == 1
+
+
+def test_a_query_of_two_metrics_makes_no_third_source_and_takes_none_away() -> None:
+    asked = ("errors + latency", "errors", "latency", "errors + 0 * up")
+    cited = [
+        (observation({}, id=f"obs_{n}", digest=str(n), **prom(query)), frozenset({"checkout"}), frozenset[str]())
+        for n, query in enumerate(asked)
+    ]
+    both, errors, latency, more = sources(cited)
+    assert len({both, errors, latency, more}) == 2
+    assert errors == more != latency
+    assert both in {errors, latency}
 
 
 def test_functions_and_windows_of_a_query_are_left_out() -> None:

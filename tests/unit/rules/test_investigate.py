@@ -20,6 +20,7 @@ from tests.unit.rules.views import (
     BEGIN,
     FAULT_AT,
     POINTS,
+    SERVED,
     STEP,
     MemoryView,
     commit,
@@ -27,6 +28,7 @@ from tests.unit.rules.views import (
     log,
     repeated,
     running,
+    served,
     shop,
 )
 
@@ -308,7 +310,8 @@ def waiting(service: str) -> Json:
 
 
 def test_a_missing_index_is_a_slow_query_with_the_claim_that_names_the_index() -> None:
-    finding = found(lacking() | {("local.metrics.range", "storefront", LATENCY): waiting("storefront")})
+    count = {("local.metrics.range", "storefront", SERVED): served("storefront")}
+    finding = found(lacking() | count | {("local.metrics.range", "storefront", LATENCY): waiting("storefront")})
     assert (finding.verdict, finding.ranked[0].component, finding.ranked[0].fault) == (
         "sure",
         "inventory",

@@ -13,6 +13,7 @@ from agents.rules import Finding, Query, Seen, investigate
 from agents.rules.candidates import Weighted
 from agents.rules.finding import Candidate
 from agents.rules.plan import TELLING
+from agents.rules.reading import excerpt
 from agents.rules.scope import Scope
 from agents.rules.signs import CAUSE, SYMPTOM, Sign
 from agents.rules.verdict import Evidence, conclude
@@ -209,8 +210,9 @@ COUNT, SUM, SERVED = "http_request_duration_seconds_count", "http_request_durati
         [("http_request_duration_seconds_bucket", 10, 40)],
         [(SUM, 1, 4), (COUNT, 10, 40)],
         [(SUM, 1, 4), (SERVED, 10, 40)],
+        [(SUM, 1, 4)],
     ],
-    ids=["count", "bucket", "sum and count", "sum and requests"],
+    ids=["count", "bucket", "sum and count", "sum and requests", "a sum of which nobody counted the parts"],
 )
 def test_more_traffic_is_no_latency_and_convicts_nobody(told_: list[tuple[str, float, float]]) -> None:
     finding = told(traffic(*told_))
@@ -225,6 +227,27 @@ def test_what_takes_longer_for_each_is_latency(served: str) -> None:
     assert any("_sum grows" in one["text"] or "_sum counts up" in one["text"] for one in finding.ranked[0].claims)
 
 
+def test_a_log_that_is_searched_twice_counts_once() -> None:
+    def weight(more: dict[tuple[str, str, str], Json]) -> int:
+        finding = told(leak() | more)
+        assert finding.ranked[0].fault == "pool-leak"
+        return finding.ranked[0].score_milli
+
+    again = {("logs.lines.search", "payments", ""): leak()["local.logs.search", "payments", ""]}
+    assert weight(again) == weight({})
+
+
 def test_a_metric_server_is_not_asked_for_histograms() -> None:
     assert not [name for name in (COUNT, SUM, f"{SUM[:-4]}_bucket") if re.fullmatch(TELLING, name)]
     assert re.fullmatch(TELLING, "http_request_duration_seconds")
+
+
+@pytest.mark.parametrize("before", range(100, 170))
+@pytest.mark.parametrize("gap", [" ", ""])
+def test_a_quotation_is_never_cut_within_a_pseudonym(before: int, gap: str) -> None:
+    text = f"{'x ' * 90}"[:before].strip() + f' "email":{gap}"EMAIL_YM6GMK4JFWQG@example.org", "code": 502, "order": 17'
+    quoted = excerpt(text)
+    assert text.startswith(quoted)
+    assert len(quoted) <= 160
+    assert re.sub(r"EMAIL_YM6GMK4JFWQG@example\.org", "", quoted).find("EMAIL") < 0
+    assert len(quoted) >= 160 - len("EMAIL_YM6GMK4JFWQG@example.org") - 1

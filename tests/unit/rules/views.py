@@ -12,6 +12,7 @@ STEP = 15
 POINTS = 60
 FAULT_AT = BEGIN + 40 * STEP
 END = BEGIN + POINTS * STEP
+SERVED = "shop_requests_total"
 
 
 class MemoryView:
@@ -82,3 +83,9 @@ def noise(seed: int, *, level: float, spread: float, points: int = POINTS) -> li
 def running(service: str, *, state: str = "running", restarts: int = 0) -> Json:
     """A supervised process."""
     return {"name": service, "pid": 4711, "state": state, "started_at_ns": 1, "restarts": restarts}
+
+
+def served(service: str) -> Json:
+    """As many requests in each step."""
+    points = [[BEGIN + place * STEP, str(10 * place)] for place in range(POINTS)]
+    return {"metric": SERVED, "series": [{"labels": {"service": service}, "points": points}]}

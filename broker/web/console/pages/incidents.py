@@ -1,5 +1,6 @@
 """Incidents: the list, one with everything that is known of it, what people do in it, and its post-mortem."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -369,8 +370,8 @@ def _claim(one: Mapping[str, Any]) -> Claim:
         text=one.get("text", ""),
         role=one["role"],
         observation=one["observation"],
-        test=f"{one['selector']} {one['op']} {one.get('value', '')}".rstrip(),
-        actual="" if one["actual"] is None else str(one["actual"]),
+        test=f"{one['selector']} {one['op']} {_text(one['value']) if 'value' in one else ''}".rstrip(),
+        actual="" if one["actual"] is None else _text(one["actual"]),
         verdict=one["verdict"],
         look=_CLAIM_LOOKS.get(one["verdict"], "warn"),
         reason=one["reason"] or "",
@@ -393,4 +394,9 @@ def _act(one: Mapping[str, Any]) -> Done:
 
 def _pairs(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A table of values as lines."""
-    return [(str(name), value if isinstance(value, str) else str(value)) for name, value in sorted(told.items())]
+    return [(str(name), _text(value)) for name, value in sorted(told.items())]
+
+
+def _text(value: Any) -> str:
+    """A value as it stands on record: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -16,6 +16,8 @@ from broker.web.console.render import Renderer
 from broker.web.events import ACT, Streaming, last_seen
 
 LINES = 50
+BEAT = b"event: beat\ndata:\n\n"
+"""An event that the page's script sees, so that it notices a connection that died without a word."""
 _TEXTS = ("action", "effect", "session", "incident")
 
 
@@ -27,6 +29,8 @@ class LiveView:
     wanted: Mapping[str, str]
     kinds: tuple[str, ...]
     stream: str
+    silent: float
+    """Seconds without a word from a stream that is alive, at most."""
     other: str
     """The same page, paused or not."""
     unseen: str
@@ -55,6 +59,7 @@ class LivePage:
             wanted={name: query.get(name, "") for name in (*_TEXTS, "kind", "own")},
             kinds=KINDS,
             stream="" if paused else f"/console/live/stream?{urlencode({**query, 'after': told.value['next'] - 1})}",
+            silent=2 * self._streaming.settings.heartbeat_seconds,
             other=f"/console/live?{urlencode(query if paused else {**query, 'paused': '1'})}",
             unseen=words.live.unseen.format(count=told.value["unseen"]) if told.value["unseen"] else "",
             receipt=told.receipt,
@@ -64,7 +69,7 @@ class LivePage:
     async def console_live_stream(self, request: Request) -> Response:
         """GET /console/live/stream: rows of the table, newest first, one message a batch."""
         return await self._streaming.open(
-            self._desk.credential(request), _wanted(request), last_seen(request), self._rows
+            self._desk.credential(request), _wanted(request), last_seen(request), self._rows, BEAT
         )
 
     def _rows(self, lines: tuple[Line, ...], name_of: Callable[[str], str], seen: int) -> bytes:

@@ -21,6 +21,8 @@ KINDS = (
 )
 _LOOKS = {"permit": "good", "deny": "bad", "done": "good", "failed": "bad", "unknown": "warn", "approve": "good"}
 _BAD_KINDS = ("refusal", "kill")
+_PERMITTED_ONLY = {"refusal": "bad", "proposal": "warn"}
+"""What policy permitted and did not happen: an obligation refused it, or people must answer first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class LineView:
         """From a line of an answer."""
         said = line["status"] or line["effect"]
         look = _LOOKS.get(said, "bad" if line["kind"] in _BAD_KINDS else "plain")
+        if said == "permit" and line["kind"] in _PERMITTED_ONLY:
+            said, look = words.log.instead[line["kind"]], _PERMITTED_ONLY[line["kind"]]
         return cls(
             seq=line["seq"],
             at=line["at"],

@@ -107,7 +107,19 @@
       if (refused) connection.config.reconnect = false;
       end.textContent = refused ? end.textContent || end.dataset.text : end.dataset.lost;
     });
-    live.addEventListener("htmx:sse:after:connection", () => { end.textContent = ""; });
+    // A connection may die without a word; the gate says something at least every data-silent / 2 seconds.
+    let open = null, heard = Date.now();
+    const hear = () => { heard = Date.now(); };
+    live.addEventListener("htmx:sse:after:connection", ({ detail }) => { end.textContent = ""; open = detail.connection; hear(); });
+    for (const word of ["htmx:sse:after:message", "beat"]) live.addEventListener(word, hear);
+    document.addEventListener("visibilitychange", hear);
+    const listen = () => {
+      if (!open?.reader || document.hidden || Date.now() - heard < 1000 * Number(live.dataset.silent)) return;
+      end.textContent = end.dataset.lost;
+      open.reader.cancel();  // the stream's own loop then connects again, from the last row that came
+      hear();
+    };
+    setInterval(listen, 1000);
   }
 
   // A part that renews itself: only while it is seen, and not while somebody reads on or stands in it.

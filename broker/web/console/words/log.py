@@ -30,6 +30,7 @@ class Log:
         "incident": "Incident",
         "tier": "Risk tier",
     }
+    instead: ClassVar[Mapping[str, str]] = {"refusal": "refused", "proposal": "waits"}
     kinds: ClassVar[Mapping[str, str]] = {
         "intent": "begun",
         "outcome": "ended",

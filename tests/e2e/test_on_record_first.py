@@ -1,0 +1,110 @@
+"""What policy and the gate go by is on record before it counts: where the log takes no record of it, nothing has changed."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from audit.errors import LogUnavailable
+from tests.e2e.test_bad_days_kill import kill, resume
+from tests.e2e.test_breakglass import ask, step
+from tests.e2e.test_signed_approvals import asked, critical, gate_act, ready, registered, waiting
+from tests.sim.authenticator import SoftwareKey
+from tests.sim.world import World
+
+
+@contextlib.contextmanager
+def without(it: World, kind: str) -> Iterator[None]:
+    """The log takes everything but records of one kind, as if the process died before them."""
+    real = it.gate.log.append
+
+    async def append(tenant: str, draft: Any, **more: Any) -> Any:
+        if draft.kind == kind:
+            raise LogUnavailable("cut off here")
+        return await real(tenant, draft, **more)
+
+    it.gate.log.append = append  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        it.gate.log.append = real  # type: ignore[method-assign]
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json().get("code", "")
+
+
+UNRECORDED = (503, "audit.unavailable")
+
+
+def test_a_signed_approval_without_its_record_runs_nothing_and_runs_once_when_it_is_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with critical(tmp_path) as it:
+            key = SoftwareKey()
+            await ready(it, "security", key)
+            wants = await waiting(it)
+            approval, security = wants["approval"], await it.person("security")
+            options = await asked(it, security, approval)
+            with without(it, "review"):
+                done = await it.review(security, approval, assertion=key.get(options))
+                assert code(done) == UNRECORDED
+                await it.gate.background.sweep()
+                stands = await it.gate.approvals.get("default", approval["id"])
+                assert (stands.state, [one.counts for one in stands.reviews]) == ("waiting", [False])
+                assert it.restarts("payments") == 0
+            await it.gate.background.sweep()
+            requester = await it.person("oncall")
+            assert (await it.outcome(requester, wants["action_id"])).json()["status"] == "done"
+            assert it.restarts("payments") == 1
+            kinds = [
+                one["kind"] for one in await it.records() if one["body"].get("approval", {}).get("id") == approval["id"]
+            ]
+            assert kinds == ["proposal", "review", "intent"]
+            [review] = [one for one in await it.records() if one["kind"] == "review"]
+            assert review["body"]["signature"], "it is recorded with the signature that was given then"
+
+    asyncio.run(main())
+
+
+def test_what_stops_and_what_opens_change_on_record_only(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with critical(tmp_path) as it:
+            security, oncall = await it.person("security"), await it.person("oncall")
+            assert (await kill(it, oncall)).status_code == 200
+            with without(it, "resume"):
+                assert code(await resume(it, security, "agent", "dev:agent-1")) == UNRECORDED
+            assert [one.target for one in await it.gate.kills.pulled("default")] == ["dev:agent-1"]
+            assert (await resume(it, security, "agent", "dev:agent-1")).status_code == 200
+
+            with without(it, "breakglass"):
+                assert code(await ask(it, oncall)) == UNRECORDED
+            assert await it.gate.breakglass.owed("default") == ()
+            glass = (await ask(it, oncall)).json()["id"]
+            with without(it, "breakglass"):
+                assert code(await step(it, security, glass, "confirm")) == UNRECORDED
+            assert (await it.gate.breakglass.get("default", glass)).state == "waiting"
+            await step(it, security, glass, "confirm")
+            await step(it, oncall, glass, "end")
+            with without(it, "breakglass"):
+                assert code(await step(it, security, glass, "review")) == UNRECORDED
+            assert (await it.gate.breakglass.get("default", glass)).state == "over"
+            assert (await step(it, security, glass, "review")).json()["state"] == "reviewed"
+
+            key = SoftwareKey()
+            with without(it, "authenticator"):
+                told = (await gate_act(it, security, "read")).json()["result"]["value"]["creation"]
+                made = key.create(told["publicKey"])
+                refused = await gate_act(it, security, "register", until=told["until"], credential=made)
+                assert code(refused) == UNRECORDED
+            assert await it.gate.authenticators.listed("default") == ()
+            credential = await registered(it, security, key)
+            with without(it, "authenticator"):
+                refused = await gate_act(it, await it.person("deputy"), "confirm", authenticator=credential)
+                assert code(refused) == UNRECORDED
+            [one] = await it.gate.authenticators.listed("default")
+            assert one.state == "waiting"
+
+    asyncio.run(main())

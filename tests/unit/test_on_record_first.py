@@ -1,0 +1,237 @@
+"""A gate that dies at any point of an answer leaves none that counts and is not in the log; on both databases."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from audit.postgres import PostgresStore
+from audit.sqlite import SqliteStore
+from audit.store import Store as LogStore
+from broker.approvals import Answer, Approvals, Boxes, Due, Proposal
+from broker.clock import SeededClock
+from broker.errors import Conflict
+from broker.records import Records
+from broker.remedies.silence import box_facts
+from broker.reviews import Reviews
+from broker.store import Store
+from broker.telemetry import Telemetry
+from broker.timebox_acts import TimeBoxActs
+from tests.desks import Desk
+from tests.stores import KINDS, digest_of, fresh_tenant, fresh_url, human
+from tests.unit.audit.room import open_log
+from tests.unit.test_time_box_rows import BOX
+
+T = TypeVar("T")
+POINTS_MAX = 40
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it goes on."""
+
+
+class Life:
+    """Lets so many points pass, one before and one after each write, and none from then on."""
+
+    def __init__(self, points: int) -> None:
+        self.points = points
+
+    def step(self) -> None:
+        if self.points <= 0:
+            raise Killed
+        self.points -= 1
+
+    def bound(self, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        async def mortal(*said: Any, **more: Any) -> T:
+            self.step()
+            done = await call(*said, **more)
+            self.step()
+            return done
+
+        return mortal
+
+
+class Process:
+    """One gate's rooms on a database, and how long they live."""
+
+    def __init__(self, store: Store, log: Any, clock: SeededClock, tenant: str) -> None:
+        self.store, self.log, self.clock, self.tenant = store, log, clock, tenant
+        self.approvals, self.boxes, self.approved = Approvals(store, clock), Boxes(store, clock), Due()
+        self.records = Records(log, clock=clock, pseudonym_key=bytes(32), is_action=lambda _name: True)
+        self.reviews = Reviews(
+            approvals=self.approvals, records=self.records, approved=self.approved, telemetry=Telemetry()
+        )
+        self.time_boxes = TimeBoxActs(boxes=self.boxes, records=self.records)
+
+    def dies_after(self, points: int) -> "Process":
+        life = Life(points)
+        self.store.write = life.bound(self.store.write)  # type: ignore[assignment, method-assign]
+        self.log.append = life.bound(self.log.append)
+        return self
+
+    async def approve(self, made: Proposal, who: Any) -> Proposal:
+        return await self.reviews.give(who, made.id, Answer("approve", made.digest), rebind)
+
+    async def now(self, made: Proposal) -> Proposal:
+        return await self.approvals.get(made.tenant, made.id)
+
+    async def told(self, verdict: str) -> int:
+        """How many answers of this kind the log has."""
+        entries = await self.log.read(self.tenant, after=-1, limit=100, kinds=["review"])
+        return sum(1 for one in entries if one.body["approval"]["verdict"] == verdict)
+
+
+def rebind(found: Proposal, arguments: Any) -> str:
+    return digest_of(arguments, found.action_id)
+
+
+class House:
+    """A database on which one process follows another."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.clock, self.tenant, self.folder = SeededClock(), fresh_tenant(), folder
+        self.url = fresh_url(kind, folder)
+        self.people = [human(name, "oncall", tenant=self.tenant) for name in ("ann", "bob")]
+        first = Store(self.url)
+        first.migrate()
+        first.close()
+
+    def _log_store(self) -> LogStore:
+        if self.url.startswith("sqlite"):
+            return SqliteStore(self.folder / "log.db")
+        return PostgresStore(self.url.replace("postgresql+psycopg://", "postgresql://", 1))
+
+    @asynccontextmanager
+    async def process(self) -> Any:
+        store, log = Store(self.url), open_log(self._log_store(), self.folder)
+        await log.start()
+        try:
+            yield Process(store, log, self.clock, self.tenant)
+        finally:
+            await log.aclose()
+            store.close()
+
+
+@pytest.fixture(params=KINDS)
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    return House(request.param, tmp_path)
+
+
+async def lived(story: Callable[[], Awaitable[object]]) -> bool:
+    """Whether nothing killed it on the way."""
+    try:
+        await story()
+    except Killed:
+        return False
+    return True
+
+
+def test_whatever_kills_a_gate_an_answer_counts_from_its_record_on_and_is_on_record_once(house: House) -> None:
+    """Two people approve, the gate dies at the n-th point of it, and the next one goes on: for every n there is."""
+
+    async def both(process: Process, made: Proposal) -> None:
+        for person in house.people:
+            with suppress(Conflict):  # said before
+                await process.approve(made, person)
+
+    async def dying(points: int) -> bool:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await asyncio.to_thread(desk.propose, quorum=2)
+            before = await process.told("approve")
+            whole = await lived(lambda: both(process.dies_after(points), made))
+        async with house.process() as process:
+            on_record = await process.told("approve") - before
+            stands = await process.now(made)
+            [facts] = process.approvals.facts(stands, desk.agent)
+            assert len(facts["reviews"]) <= on_record
+            assert (stands.state == "approved") <= (on_record == 2)
+            if on_record < 2:
+                with pytest.raises(Conflict):
+                    await process.approvals.begin_execution(made.tenant, made.id, made.digest, desk.now)
+            await process.reviews.catch_up()
+            await both(process, made)
+            stands = await process.now(made)
+            assert (stands.state, await process.told("approve") - before) == ("approved", 2)
+            assert all(one.counts for one in stands.reviews)
+            assert (await process.approvals.owed()) == ()
+            await process.approvals.begin_execution(made.tenant, made.id, made.digest, desk.now)
+        return whole
+
+    async def main() -> None:
+        points = 0
+        while not await dying(points):
+            points += 1
+            assert points < POINTS_MAX
+        assert points >= 2 * 2 * 3  # before and after: answer, record, count, of two people
+
+    asyncio.run(main())
+
+
+def test_a_no_holds_at_once_and_its_record_follows(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await asyncio.to_thread(desk.propose)
+            await process.approve(made, house.people[0])
+            no = Answer("deny", made.digest, "not today")
+            assert not await lived(lambda: process.dies_after(2).reviews.give(house.people[1], made.id, no, rebind))
+        async with house.process() as process:
+            assert ((await process.now(made)).state, await process.told("deny")) == ("denied", 0)
+            with pytest.raises(Conflict):
+                await process.approvals.begin_execution(made.tenant, made.id, made.digest, desk.now)
+            await process.reviews.catch_up()
+            assert ((await process.now(made)).state, await process.told("deny")) == ("denied", 1)
+
+    asyncio.run(main())
+
+
+def test_a_notice_counts_as_heard_from_the_record_of_it_on(house: House) -> None:
+    async def dying(points: int) -> bool:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await asyncio.to_thread(desk.propose, time_box=BOX, roles=("oncall",))
+            await process.boxes.told(made, "pager", last=True)
+            before = await process.told("acknowledge")
+            said = {"approval": made.id, "digest": made.digest, "reason": "seen"}
+            act = process.dies_after(points).time_boxes.acts["gate.review.acknowledge"]
+            whole = await lived(lambda: act(house.people[0], said))
+        async with house.process() as process:
+            told = await process.told("acknowledge") - before
+            box = (await process.now(made)).box
+            assert box is not None
+            assert box.heard <= (told == 1)
+        return whole
+
+    async def main() -> None:
+        points = 0
+        while not await dying(points):
+            points += 1
+        assert points >= 2 * 2
+
+    asyncio.run(main())
+
+
+def test_silence_that_counted_is_no_approval_before_it_is_on_record(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await asyncio.to_thread(desk.propose, time_box=BOX, roles=("oncall",))
+            await process.boxes.told(made, "pager", last=True)
+            await process.boxes.acknowledge(house.people[0], made.id, made.digest)
+            house.clock.advance(BOX.seconds)
+            assert await process.boxes.count(made, BOX.per_day) == ""
+            now, tenant = desk.now, house.tenant
+            facts = await process.store.read(lambda c: box_facts(c, tenant, made.action_id, now, silent=False))
+            assert (facts["counts"], (await process.now(made)).state) == (False, "waiting")
+            with pytest.raises(Conflict):
+                await process.approvals.begin_execution(tenant, made.id, made.digest, now)
+            assert (await process.boxes.approve(made)).state == "approved"
+            facts = await process.store.read(lambda c: box_facts(c, tenant, made.action_id, now, silent=False))
+            assert facts["counts"] is True
+            await process.approvals.begin_execution(tenant, made.id, made.digest, now)
+
+    asyncio.run(main())
