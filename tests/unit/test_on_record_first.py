@@ -62,7 +62,7 @@ class Process:
         self.approvals, self.boxes, self.approved = Approvals(store, clock), Boxes(store, clock), Due()
         self.records = Records(log, clock=clock, pseudonym_key=bytes(32), is_action=lambda _name: True)
         self.reviews = Reviews(
-            approvals=self.approvals, records=self.records, approved=self.approved, telemetry=Telemetry()
+            approvals=self.approvals, records=self.records, approved=self.approved, telemetry=Telemetry(clock.monotonic)
         )
         self.time_boxes = TimeBoxActs(boxes=self.boxes, records=self.records)
 
