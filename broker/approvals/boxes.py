@@ -217,7 +217,7 @@ def _may_still(found: Proposal, box: TimeBoxRow, person: Principal, digest: str,
 
 def _why_not(found: Proposal | None, asked: Proposal, now: int) -> str:
     """Why silence cannot count for what was decided; empty where it can."""
-    if found is None or found.at(now).state != "waiting":
+    if found is None or found.at(now).state != "waiting" or (found.box is not None and found.box.state == "counted"):
         return "approval.closed"
     if not hmac.compare_digest(found.digest.encode(), asked.digest.encode()):
         return "approval.digest"

@@ -172,10 +172,11 @@ def add_review(connection: Connection, tenant: str, proposal_id: str, answer: Re
     connection.execute(insert(review_owed).values(_key_of(tenant, proposal_id, answer) | {"said": answer.owed}))
 
 
-def recorded(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> None:
-    """Let an answer count: its record is in the log."""
+def recorded(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> bool:
+    """Let an answer count: its record is in the log. False where it counted already."""
     key = _key_of(tenant, proposal_id, answer)
-    connection.execute(delete(review_owed).where(*(review_owed.c[name] == value for name, value in key.items())))
+    done = connection.execute(delete(review_owed).where(*(review_owed.c[name] == value for name, value in key.items())))
+    return done.rowcount == 1
 
 
 def owed(connection: Connection, most: int) -> tuple[Proposal, ...]:

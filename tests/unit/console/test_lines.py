@@ -13,7 +13,7 @@ from broker.web.console.pages.log_lines import LineView
 def line_of(**said: Any) -> LineView:
     """A line of the log as a page shows it."""
     empty: dict[str, Any] = {one.name: "" for one in fields(Line)}
-    empty |= {"seq": 1, "at": 1, "tier": 0, "codes": (), "roles": (), "own": False}
+    empty |= {"seq": 1, "at": 1, "tier": 0, "codes": (), "roles": ()}
     return LineView.of(shown(Line(**empty | said), str))
 
 

@@ -48,6 +48,7 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     ),
     "approvals.move": (lambda c, t: approvals.move(c, t, "apr", "approved", 1), False),
     "approvals.begin": (lambda c, t: approvals.begin(c, t, "apr-2", "a" * 64, 1_500, 60), False),
+    "approvals.recorded": (lambda c, t: approvals.recorded(c, t, "apr", answer_of("a" * 64)), False),
     "approvals.page": (lambda c, t: approvals.page(c, t, ("waiting", "approved"), 10).items, ()),
     "logusage.names": (logusage.names, []),
     "logusage.page": (lambda c, t: logusage.page(c, t, "", -1, 5), []),
@@ -118,6 +119,7 @@ def everything(connection: Connection, tenant: str) -> list[Any]:
     now = {"session_id": "ses", **who, "connector": "local", "action_id": "act", "now_s": 1}
     return [
         gather.gather(connection, tenant=tenant, **now),
+        approvals.find(connection, tenant, "apr"),
         approvals.find(connection, tenant, "apr-2"),
         kills.pulled(connection, tenant),
         leases.holds(connection, tenant, "h", {"k": 1}, 1),
