@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from pydantic.fields import FieldInfo
@@ -23,6 +23,8 @@ from broker.sections import Section
 from broker.web.problem import status_of
 
 ROOT = Path(__file__).resolve().parent.parent
+TABLES_OF_SETTINGS = frozenset({"exchange"})
+"""Settings of adapters that are tables of their own."""
 CODE = re.compile(r"[a-z]+(\.[a-z0-9_]+)+")
 DYNAMIC = {
     "f'approval.{now.state}'": ("approval.expired", "approval.cancelled"),
@@ -297,6 +299,11 @@ def _adapter(adapter: type) -> list[str]:
             default = "required" if made is dataclasses.MISSING else _shown(made)
             kind, note = notes[field.name]
             rows.append(f"| `{field.name}` | `{_cell(kind)}` | {default} | {_cell(note)} |")
+    for name, below in {
+        name: kind for name, kind in get_type_hints(adapter).items() if name in TABLES_OF_SETTINGS
+    }.items():
+        inner = next(one for one in get_args(below) if dataclasses.is_dataclass(one))
+        rows += ["", f"### `[connectors.settings.{name}]`", "", *_adapter(inner)]
     return rows
 
 

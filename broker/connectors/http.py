@@ -1,7 +1,8 @@
 """Any REST tool server, registered by a manifest: no code.
 
 The manifest (signed with the bundle) says what goes where on the wire; the settings say where the server is and which
-file holds its credential. The credential is read here, sent from here, and stands in no plan, result or error.
+file holds its credential, or where it gets a token for each principal (``exchange.py``). The credential is read here, sent
+from here, and stands in no plan, result or error.
 """
 
 import hashlib
@@ -13,12 +14,14 @@ import orjson
 from pydantic import with_config
 
 from broker.catalog import Action
+from broker.clock import Clock
 from broker.connectors.base import STRICT, EffectStatus
+from broker.connectors.exchange import Exchange, ExchangeSettings
 from broker.connectors.http_template import Probe, Transport, Wire, compile_transport, path, pick, rollback_request
 from broker.connectors.server import ServerSettings
 from broker.egress import Answer, Egress
 from broker.errors import BadRequest, BrokerError, UpstreamFailed
-from broker.model import ActionRequest, Effect, Grant, Json, Plan, Result, ResultStatus
+from broker.model import ActionRequest, Effect, Grant, Json, Plan, Principal, Result, ResultStatus
 
 _SHOWN_STATUSES: Final = frozenset(range(400, 600))
 
@@ -28,6 +31,8 @@ _SHOWN_STATUSES: Final = frozenset(range(400, 600))
 class HttpSettings(ServerSettings):
     """One REST tool server; residency is checked on ``region``."""
 
+    exchange: ExchangeSettings | None = None
+    """Instead of a credential: a token for whoever asks, from the server's authorization server (RFC 8693)."""
     concurrency: int = 16
     answer_bytes_max: int = 1_048_576
     rows_max: int = 1000
@@ -36,12 +41,19 @@ class HttpSettings(ServerSettings):
 class HttpConnector:
     """The adapter; one instance a server."""
 
-    def __init__(self, settings: HttpSettings, egress: Egress) -> None:
-        """Read the credential; raises ``BadRequest`` (``config.secret``) where it is not there."""
+    def __init__(self, settings: HttpSettings, egress: Egress, clock: Clock) -> None:
+        """Read the credential; raises ``BadRequest`` (``config.secret``) where it is not there, or where there are two."""
+        if settings.exchange is not None and settings.credential != "none":
+            raise BadRequest(
+                f"connector `{settings.name}`: `credential` and `exchange` exclude each other",
+                code="config.invalid",
+                remedy="leave one of them out",
+            )
         self.name = settings.name
         self._settings = settings
         self._upstream = egress.upstream(settings.upstream)
         self._credential = settings.credential_headers()
+        self._exchange = Exchange(settings.name, settings.exchange, egress, clock) if settings.exchange else None
         self._transports: dict[str, tuple[Action, Transport]] = {}
 
     def endpoint(self, request: ActionRequest) -> Mapping[str, str]:  # noqa: ARG002 - one server, one place
@@ -71,7 +83,7 @@ class HttpConnector:
         """Send the request once and read the answer within its bounds."""
         transport = self._transport(action)
         wire = transport.render(grant.arguments, grant.request.resource, grant.request.id)
-        return self._result(transport, await self._send(wire))
+        return self._result(transport, await self._send(wire, grant.principal))
 
     async def status_of(self, action_id: str, action: Action | None = None) -> EffectStatus:
         """Ask where the manifest's ``status_of`` says; without one the answer is ``unknown``."""
@@ -87,6 +99,8 @@ class HttpConnector:
     async def aclose(self) -> None:
         """Give back connections."""
         await self._upstream.aclose()
+        if self._exchange is not None:
+            await self._exchange.aclose()
 
     def _transport(self, action: Action) -> Transport:
         """Compile once an action; an action of a newer bundle is another object."""
@@ -100,9 +114,14 @@ class HttpConnector:
             known = self._transports[action.name] = (action, compiled)
         return known[1]
 
-    async def _send(self, wire: Wire) -> Answer:
-        headers = {**wire.headers, **self._credential}
-        return await self._upstream.request(wire.method, wire.target, headers=headers, body=wire.body)
+    async def _send(self, wire: Wire, principal: Principal | None = None) -> Answer:
+        """One exchange, for ``principal`` where the server tells them apart; what the gate looks up itself is for nobody."""
+        own = self._credential if self._exchange is None else await self._exchange.headers(principal)
+        headers = {**wire.headers, **own}
+        answer = await self._upstream.request(wire.method, wire.target, headers=headers, body=wire.body)
+        if answer.status == 401 and self._exchange is not None:
+            self._exchange.forget(principal)
+        return answer
 
     async def _state(self, target: str) -> tuple[Json, bytes]:
         """The state before a write: reading it must succeed, or there is no plan."""

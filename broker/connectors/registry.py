@@ -77,7 +77,7 @@ def build_connector(  # noqa: PLR0911 - one an adapter
     """
     match settings:
         case HttpSettings():
-            return HttpConnector(settings, egress)
+            return HttpConnector(settings, egress, clock)
         case LocalSettings():
             return LocalConnector(settings, egress, clock, seal)
         case LlmSettings():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.clock import SeededClock
 from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.http_template import compile_transport, path
 from broker.egress import Egress
@@ -77,7 +78,7 @@ def connector(sim: UpstreamSim, tmp_path: Path, kind: Any = "bearer", **more: An
         allow_networks=("127.0.0.1/32",),
         **more,
     )
-    return HttpConnector(settings, Egress())
+    return HttpConnector(settings, Egress(), SeededClock())
 
 
 async def act(adapter: HttpConnector, asked: Any, action: str, **arguments: Any) -> Any:
@@ -327,4 +328,4 @@ def test_a_credential_that_cannot_be_used_stops_the_start_without_being_shown(
         name="t", base_url="https://a.example", credential="bearer", credential_file=str(tmp_path / "s")
     )
     with pytest.raises(BadRequest, match="credential"):
-        HttpConnector(settings, Egress())
+        HttpConnector(settings, Egress(), SeededClock())
