@@ -2,11 +2,15 @@
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
+import zipfile
 from collections.abc import Mapping
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from broker import config
 from broker.cli import main
 from broker.policy import keys
 from tests.parts import ROOT, require
+from tests.sim.certificate import SERVER, Authority
 
 DEPLOY = ROOT / "deploy"
 COMPOSE: Mapping[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -76,11 +82,38 @@ def test_every_secret_network_and_volume_is_declared_and_used() -> None:
     assert {one for one in mounted if not one.startswith(".")} == set(COMPOSE["volumes"])
 
 
-def test_only_the_gate_is_published_and_on_loopback_only() -> None:
+def test_the_outside_reaches_the_proxy_alone_and_only_the_gate_reaches_the_outside() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if service.get("ports")}
-    assert published == {"gate": ["127.0.0.1:8480:8480"]}
+    assert published == {"gate": ["127.0.0.1:8480:8480"], "proxy": ["443:8443"]}
     assert COMPOSE["networks"]["inside"]["internal"] is True
-    assert [name for name, service in SERVICES.items() if "outside" in service["networks"]] == ["gate"]
+    reached = {net: [n for n, one in SERVICES.items() if net in one["networks"]] for net in COMPOSE["networks"]}
+    assert reached == {"inside": ["gate", "opa", "postgres"], "front": ["proxy", "gate"], "outside": ["gate"]}
+
+
+def test_the_real_haproxy_takes_its_file_with_the_environment_of_compose(tmp_path: Path) -> None:
+    proxy = SERVICES["proxy"]
+    assert proxy["volumes"] == ["./proxy/haproxy.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro"]
+    issued = Authority("front").issue("gate", use=SERVER).save(tmp_path / "proxy_certificate")
+    environment = dict(proxy["environment"], GATE_ADDRESS="127.0.0.1:8480", PROXY_CERTIFICATE=str(issued))
+    done = subprocess.run(
+        [require("haproxy"), "-c", "-f", str(DEPLOY / "proxy" / "haproxy.cfg")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        proxy["environment"]["GATE_HOST"]
+        in tomllib.loads((DEPLOY / "wicketgate.toml").read_text())["gate"]["allowed_hosts"]
+    )
+    assert proxy["environment"]["GATE_ADDRESS"] == "gate:8480"
+
+
+def test_a_container_that_is_told_to_end_has_time_to_finish() -> None:
+    told = config.load(DEPLOY / "wicketgate.toml", {}).gate
+    grace = float(SERVICES["gate"]["stop_grace_period"].removesuffix("s"))
+    assert grace >= told.stop_notice_seconds + told.stop_seconds_max + 10
 
 
 def test_every_container_has_a_read_only_root_and_gains_no_rights() -> None:
@@ -88,7 +121,7 @@ def test_every_container_has_a_read_only_root_and_gains_no_rights() -> None:
         assert service["read_only"] is True, name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not {"privileged", "network_mode", "pid", "cap_add", "devices"} & set(service), name
-    for name in ("gate", "opa"):
+    for name in ("gate", "opa", "proxy"):
         assert SERVICES[name]["cap_drop"] == ["ALL"], name
         assert not SERVICES[name]["user"].startswith("0"), name
 
@@ -129,13 +162,44 @@ def test_what_the_image_copies_is_let_through_by_the_ignore_file() -> None:
     assert copied == let
 
 
-def test_the_image_ships_no_tool_of_development() -> None:
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
-    tools = {re.split(r"[^a-z0-9-]", one)[0] for one in groups}
-    uninstall = re.findall(r"pip uninstall -y ((?:\\\n|[^\n])*)", (DEPLOY / "Dockerfile").read_text())
-    removed = {name for line in uninstall for name in line.replace("\\", "").split()}
-    assert tools - removed == set()
-    assert "pip" in removed
+def test_the_image_ships_no_tool_of_development_and_all_that_the_gate_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = {
+        group: {re.split(r"[^a-z0-9-]", one.lower())[0] for one in lines}
+        for group, lines in (("dev", project["dependency-groups"]["dev"]), ("own", project["project"]["dependencies"]))
+    }
+    command = [sys.executable, str(DEPLOY / "unneeded.py"), "wicketgate"]
+    leaves = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    installed = {one.metadata["Name"].lower().replace("_", "-") for one in distributions()}
+    assert (named["dev"] & installed) - leaves == set()
+    assert leaves & (named["own"] | {"wicketgate", "pydantic-core", "starlette", "cffi"}) == set()
+    assert "pip" in leaves
+    assert (
+        "pip uninstall -y $(/opt/wicketgate/bin/python unneeded.py wicketgate)" in (DEPLOY / "Dockerfile").read_text()
+    )
+
+
+def test_what_the_image_copies_is_enough_to_build_the_gate(tmp_path: Path) -> None:
+    """The build's own command in a plain folder that holds what the file copies, and nothing else."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    for names in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
+        *sources, _ = names.split()
+        for name in sources:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, tmp_path / Path(name).name)
+    assert "pip install --no-deps --no-build-isolation ./sdk ." in text
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", "out"]
+    done = subprocess.run([*command, "./sdk", "."], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "out").glob("wicketgate-*.whl")
+    with zipfile.ZipFile(wheel) as built:
+        inside = {name for name in built.namelist() if not name.startswith("wicketgate-")}
+    tracked = subprocess.run(
+        ["git", "ls-files", "broker", "audit", "agents", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(tracked.stdout.split()) - inside == set(), "templates, words and migrations come along"
 
 
 @pytest.mark.timeout(60)
