@@ -89,3 +89,6 @@ fi
 # -- the OpenID provider that we did not write -------------------------------------------------------------------------
 export npm_config_update_notifier=false npm_config_cache="$HOME/.npm"
 PYTHON="$PWD/.venv/bin/python" sh tests/sim/oidc_provider/install.sh
+
+# -- who judges the MCP server ------------------------------------------------------------------------------------------
+PYTHON="$PWD/.venv/bin/python" sh tests/sim/mcp_referees/install.sh

@@ -45,6 +45,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     # -- the Model Context Protocol, serving
     _("mcp:tools", "broker/web/mcp", "tools are those that policy could permit the caller, with hints of our own manifests; others do not exist", "unit/mcp/test_tools.py", "e2e/test_mcp_calls.py"),
     _("mcp:approvals", "broker/web/mcp", "rounds, held calls or an answer that it waits; the state is sealed, an elicitation is no approval", "e2e/test_mcp_approvals.py"),
+    _("mcp:streams", "broker/web/mcp", "open streams are told that the tools changed, and end with their reader's sign-in", "e2e/test_mcp_streams.py"),
+    _("mcp:clients", "broker/web/mcp", "the SDK's own client and the Inspector sign in by the gate's metadata, list, call and wait", "e2e/test_mcp_clients.py"),
+    _("mcp:conformance", "MCP 2025-11-25, 2026-07-28", "the conformance suite passes in both revisions, but for what needs another server's tools", "e2e/test_mcp_conformance.py"),
     _("mcp:sessions", "broker/web/mcp", "an MCP session is one of the gate's; repetitions are known where that is certain; Origin, JSON and proofs first", "e2e/test_mcp_sessions.py"),
     # -- what needs more than a sign-in
     _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),

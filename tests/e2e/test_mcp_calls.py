@@ -25,6 +25,17 @@ async def client(it: World, who: dict[str, str], revision: str = MODERN, **more:
     return made
 
 
+async def without_cache_clear(it: World, folder: Path) -> None:
+    """Activate a policy that grants an agent one action less."""
+    granted = "  local.cache.clear: {environments: [prod, staging], resource_types: [process]}\n"
+    changed = folder_of(folder, {"config/grants/data.yaml": (granted, "")})
+    person, deputy = await it.person("security"), await it.person("deputy")
+    proposed = (await sent(it, person, built(it, changed, "2-fewer"))).json()
+    assert (await it.review(deputy, proposed["approval"])).status_code == 200
+    done = await it.outcome(person, proposed["action_id"])
+    assert done.json()["status"] == "done", done.text
+
+
 def test_tools_are_those_that_policy_could_permit_the_caller(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
@@ -140,16 +151,7 @@ def test_pages_are_of_one_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert len(names) > 10
             assert names == sorted(set(names))
             first = (await agent.ask("tools/list"))["result"]
-            grants = "config/grants/data.yaml"
-            granted = "  local.cache.clear: {environments: [prod, staging], resource_types: [process]}\n"
-            folder = folder_of(tmp_path / "changed", {grants: (granted, "")})
-            person = await it.person("security")
-            bundle = built(it, folder, "2-fewer")
-            proposed = (await sent(it, person, bundle)).json()
-            deputy = await it.person("deputy")
-            assert (await it.review(deputy, proposed["approval"])).status_code == 200
-            done = await it.outcome(person, proposed["action_id"])
-            assert done.json()["status"] == "done", done.text
+            await without_cache_clear(it, tmp_path / "changed")
             later = await agent.ask("tools/list", {"cursor": first["nextCursor"]})
             assert later["error"]["code"] == -32602
             assert "local_cache_clear" not in await agent.names()

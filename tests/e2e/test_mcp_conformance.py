@@ -21,7 +21,9 @@ from tests.parts import ROOT, missing, require
 from tests.sim.served import served
 from tests.sim.world import world
 
-SUITE = ROOT / ".parts" / "mcp-referees" / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+SUITE = (
+    ROOT / ".parts" / "mcp-referees" / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+)
 Scope = MutableMapping[str, Any]
 
 WHOLE = {
@@ -49,7 +51,9 @@ ELSEWHERE = {
         r"Unknown tool: test_|Not testable: server (does not list the diagnostic tool 'test_|exposes no tool with x-mcp)"
         r"|Tool 'json_schema_2020_12_tool' not found|could not get initial InputRequiredResult|Expected InputRequiredResult"
     ),
-    "resources, prompts, completion, logging: not declared": re.compile(r"Method not found|got -32601|data.uri is undefined"),
+    "resources, prompts, completion, logging: not declared": re.compile(
+        r"Method not found|got -32601|data.uri is undefined"
+    ),
     "resumed streams: advised, not kept": re.compile(r"did not send (priming event|retry field)"),
     "a diagnostic tool that changes the list": re.compile(r"Mutated the tool list but no notifications"),
     "an own tool's round": re.compile(r"Server returned JSON-RPC error instead of re-requesting"),
@@ -76,7 +80,9 @@ def test_nothing_fails_but_what_needs_another_servers_tools(tmp_path: Path, revi
         for check in checks
         if check["status"] in {"FAILURE", "WARNING"}
         and not scenario.startswith("tasks-")  # an extension that the gate does not declare
-        and (scenario in WHOLE[revision] or not any(e.search(check.get("errorMessage", "")) for e in ELSEWHERE.values()))
+        and (
+            scenario in WHOLE[revision] or not any(e.search(check.get("errorMessage", "")) for e in ELSEWHERE.values())
+        )
     ]
     assert unexplained == []
     for scenario in WHOLE[revision]:
@@ -104,14 +110,19 @@ async def judged(arguments: list[str], folder: Path) -> dict[str, list[dict[str,
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
-    assert folder.is_dir(), said.decode()
+    results = checks_in(folder)
+    assert results, said.decode()
+    return results
+
+
+def checks_in(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What the suite wrote, by scenario."""
     named = re.compile(r"(?:server-)?(.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
     results = {}
     for path in sorted(folder.glob("*/checks.json")):
         match = named.fullmatch(path.parent.name)
         assert match, path.parent.name
         results[match[1]] = json.loads(path.read_text())
-    assert results, said.decode()
     return results
 
 
@@ -119,7 +130,9 @@ async def judged(arguments: list[str], folder: Path) -> dict[str, list[dict[str,
 async def reachable(app: Any, token: str) -> AsyncIterator[int]:
     """``app`` on a port of its own, for a program that has no token and cannot be told the gate's own address."""
 
-    async def front(scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    async def front(
+        scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
         address = b"localhost:%d" % scope["server"][1]
         here = {b"host": (address, b"localhost:8480"), b"origin": (b"http://" + address, b"http://localhost:8480")}
         headers = [

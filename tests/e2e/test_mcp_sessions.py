@@ -168,7 +168,9 @@ def test_who_is_nobody_learns_where_to_sign_in_and_nothing_else(tmp_path: Path) 
     async def main() -> None:
         async with world(tmp_path) as it:
             for method in ("POST", "GET", "DELETE"):
-                body: dict[str, Any] = {"json": {"jsonrpc": "2.0", "id": 1, "method": "ping"}} if method == "POST" else {}
+                body: dict[str, Any] = (
+                    {"json": {"jsonrpc": "2.0", "id": 1, "method": "ping"}} if method == "POST" else {}
+                )
                 answer: httpx.Response = await it.client.request(method, "/mcp", headers=ACCEPT, **body)
                 assert answer.status_code == 401
                 assert "resource_metadata=" in answer.headers["WWW-Authenticate"]

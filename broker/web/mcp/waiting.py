@@ -16,6 +16,7 @@ import orjson
 from mcp.server.context import ServerRequestContext
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from broker import patience
 from broker.acts import Acts
 from broker.config import McpSettings
 from broker.errors import BadRequest, Denied
@@ -83,7 +84,7 @@ class Waiting:
             return self._pending(await self._look(held, 0))
         self._holding[party] = self._holding.get(party, 0) + 1
         try:
-            body = await self._until(ctx, held)
+            body = await patience.aside(self._until(ctx, held))
         finally:
             self._holding[party] -= 1
             if not self._holding[party]:
