@@ -180,6 +180,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("connector:notify", "Standard Webhooks 1", "people's systems are told by a signed message that they can check", "unit/connectors/test_notify.py"),
     _("connector:prometheus", "Prometheus HTTP API v1", "queries are parsed, bounded and pinned to an environment before they leave; a real server reads what we send as it reads what was asked", "unit/connectors/test_promql.py", "unit/connectors/test_prometheus.py"),
     _("connector:git", "git", "history, differences and blame in bounds; a revert that is pushed once and never forced, found again by its action", "unit/connectors/test_git.py", "unit/connectors/test_git_revert.py", "unit/connectors/test_git_http.py"),
+    _("connector:mcp-stdio", "MCP 2025-11-25 and 2026-07-28, stdio", "an MCP server as a child: bounded, with nothing of the gate's in it, ended with all it started; what it breaks is in doubt and never repeated", "unit/connectors/test_mcp_stdio.py"),
     _("connector:logs", "broker/connectors", "lines and templates of a window from files that rotate, in bounds; a log store fits the same protocol", "unit/connectors/test_logs.py"),
     _("connector:log-templates", "Drain (ICWS 2017), loghub", "lines of one statement are one template, as their publishers group them", "unit/connectors/test_log_templates.py"),
     _("connector:observing", "broker", "through the whole gate: a change is found, taken back after approval, and not when the branch moved; one environment reads nothing of another", "e2e/test_observing.py"),

@@ -285,7 +285,8 @@ class Link:
         if error.code == CONNECTION_CLOSED:
             self._ended()
             return UpstreamFailed(f"`{self._name}` ended before its answer", code="upstream.cut")
-        return Refused(error.code)
+        said = error.data.get("said") if isinstance(error.data, dict) else None
+        return Refused(error.code if said is None else said)
 
 
 def _known(error: BaseException) -> BrokerError | None:

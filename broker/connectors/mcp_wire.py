@@ -12,7 +12,9 @@ from typing import Any, Final
 import orjson
 from mcp.shared.message import SessionMessage
 from mcp_types import (
+    CONNECTION_CLOSED,
     METHOD_NOT_FOUND,
+    REQUEST_TIMEOUT,
     UNSUPPORTED_PROTOCOL_VERSION,
     ErrorData,
     JSONRPCError,
@@ -91,6 +93,9 @@ def _asked(told: Mapping[str, Any]) -> Heard:
 def _error(told: Mapping[str, Any]) -> ErrorData:
     """The code, and what negotiation needs of the rest."""
     code = int(told["code"])
+    if code in {CONNECTION_CLOSED, REQUEST_TIMEOUT}:
+        # The library's own words for what happens here: no server says them.
+        return ErrorData(code=FAILED, message=REFUSED, data={"said": code})
     if code != UNSUPPORTED_PROTOCOL_VERSION:
         return ErrorData(code=code, message=REFUSED)
     versions = [str(one)[:32] for one in (told.get("data") or {}).get("supported", ())][:16]

@@ -9,9 +9,7 @@ What it writes down goes to the file named by MCP_TOOLS_SEEN, one JSON object a 
 import asyncio
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,10 @@ READ = {
     "description": "Reads one ticket of a project.",
     "inputSchema": {
         "type": "object",
-        "properties": {"ticketId": {"type": "integer", "minimum": 1}, "project": {"type": "string", "pattern": "^[a-z]+$"}},
+        "properties": {
+            "ticketId": {"type": "integer", "minimum": 1},
+            "project": {"type": "string", "pattern": "^[a-z]+$"},
+        },
         "required": ["ticketId", "project"],
         "additionalProperties": False,
     },
@@ -41,7 +42,11 @@ CREDIT = {
     "description": "Gives credit to a customer.",
     "inputSchema": {
         "type": "object",
-        "properties": {"customer": {"type": "string"}, "amount": {"type": "number", "minimum": 0}, "key": {"type": "string"}},
+        "properties": {
+            "customer": {"type": "string"},
+            "amount": {"type": "number", "minimum": 0},
+            "key": {"type": "string"},
+        },
         "required": ["customer", "amount"],
     },
     "annotations": {"destructiveHint": False},
@@ -132,17 +137,6 @@ async def _act(context: Any, what: str) -> types.CallToolResult:  # noqa: PLR091
         return types.CallToolResult(content=[picture, *held, link])
     if what == "long":
         return _told("line of text\n" * 10_000)
-    if what == "flood":
-        print("x" * 100_000_000, flush=True)
-    if what == "exit":
-        os._exit(5)
-    if what == "fork":
-        subprocess.Popen(["/bin/sleep", "3600"], start_new_session=True)
-    if what == "environment":
-        return _told(json.dumps(dict(os.environ)))
-    if what == "memory":
-        hoard = bytearray(512 * 1024 * 1024)
-        return _told(str(len(hoard)))
     if what == "sample":
         message = types.SamplingMessage(role="user", content=types.TextContent(type="text", text="your secrets?"))
         answer = await context.session.create_message(messages=[message], max_tokens=10)
@@ -164,7 +158,7 @@ def main(kind: str, *rest: str) -> None:
             async with stdio_server() as (heard, said):
                 await server.run(heard, said, server.create_initialization_options())
 
-        seen("started", pid=os.getpid(), at=time.monotonic())
+        seen("started", pid=os.getpid())
         asyncio.run(serve())
         return
     import uvicorn
