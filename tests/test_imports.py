@@ -16,7 +16,7 @@ BREAKS = {
     "broker/model.py": "import broker.pipeline",
     "broker/acts.py": "import audit.log",
     "audit/verify.py": "import audit.store",
-    "broker/limits.py": "import sqlalchemy, opa_client, regorus, anthropic, fastapi, presidio_anonymizer, authlib, webauthn",
+    "broker/limits.py": "import sqlalchemy, opa_client, regorus, anthropic, fastapi, presidio_anonymizer, authlib, webauthn, mcp, opentelemetry",
     "broker/leases.py": "import broker.limits",
 }
 """File -> a line that breaks a rule there; together they break every contract."""

@@ -38,6 +38,7 @@ EDGES: Mapping[str, int] = {
     "broker/pipeline.py": 2,  # the one path: a defect of ours refuses too, and on record
     "broker/policy/worker.py": 1,  # a Rust panic is no Exception, and every fault is an answer
     "broker/web/guard.py": 1,  # HTTP: nothing of it may reach the caller
+    "broker/web/mcp/door.py": 1,  # what the SDK calls: it would log a failure whole
 }
 """Process edges: the only files that may catch everything and go on, and how often. Others clean up and raise again."""
 
