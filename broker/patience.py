@@ -5,7 +5,8 @@ begun is finished and recorded. While a request waits for somebody else (an upst
 so that slow systems do not keep others from being served. Work of the gate's own has no patience bound and always goes on.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
@@ -54,9 +55,14 @@ class Patience:
 _PATIENCE: ContextVar[Patience | None] = ContextVar("patience", default=None)
 
 
-def bind(patience: Patience) -> None:
-    """From here on, in this task and in those that it starts."""
-    _PATIENCE.set(patience)
+@contextmanager
+def bound(patience: Patience) -> Iterator[None]:
+    """Inside, in this task, and in those that it starts, for as long as they go on."""
+    token = _PATIENCE.set(patience)
+    try:
+        yield
+    finally:
+        _PATIENCE.reset(token)
 
 
 def check() -> None:

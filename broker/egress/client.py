@@ -290,8 +290,8 @@ class Upstream:
         """As ``request``, with the body as it comes; leaving the context closes what was not read to its end."""
         url = self.bind(target)
         check_headers(headers or {})
-        if mark := self._mark():
-            headers = {**(headers or {}), "traceparent": mark}
+        if marks := self.marks():
+            headers = {**(headers or {}), **marks}
         bytes_max = self.settings.answer_bytes_max if answer_bytes_max is None else answer_bytes_max
         with self.slot():
             with mapped(self.settings.name):
@@ -352,6 +352,11 @@ class Upstream:
             yield
         finally:
             self._open -= 1
+
+    def marks(self) -> dict[str, str]:
+        """Headers that tell the upstream which trace of ours it is part of; none where that is not configured."""
+        mark = self._mark()
+        return {"traceparent": mark} if mark else {}
 
     @property
     def depth(self) -> tuple[int, int, int]:

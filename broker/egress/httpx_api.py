@@ -52,6 +52,7 @@ class _Transport(AiohttpTransport):
         for header in OWN_HEADERS & set(request.headers):
             del request.headers[header]
         check_headers(request.headers)
+        request.headers.update(self._upstream.marks())
         async with AsyncExitStack() as stack:
             stack.enter_context(self._upstream.slot())
             with mapped(name):

@@ -8,8 +8,8 @@ overlook a new kind: what is not of the few known forms is not written.
 import re
 
 WITHHELD = "(withheld)"
-_ID = re.compile(r"(?:[a-z]{3}_[0-9a-z]{26}|[0-9a-f]{16}|[0-9a-f]{32})")
-"""Ids of ours, which are drawn or keyed, and those of spans and traces."""
+_ID = re.compile(r"[a-z]{3}_[0-9a-z]{26}|(?=[0-9]*[a-f])(?:[0-9a-f]{16}|[0-9a-f]{32})")
+"""Ids of ours, which are drawn or keyed, and those of spans and traces: of digits alone they could be somebody's card."""
 _IDS = frozenset({"request", "action", "decision", "approval", "reference", "trace", "span", "session"})
 _WORDS = re.compile(r"[A-Za-z0-9_.:/<>-]{0,200}")
 _TOKEN = re.compile(r"[A-Za-z0-9]+")

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from broker.config import WebSettings
 from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailable
-from broker.patience import Patience, bind
+from broker.patience import Patience, bound
 from broker.telemetry import Telemetry
 from broker.web.lanes import Lane, Lanes, Name, overloaded
 from broker.web.problem import REFERENCE, failed
@@ -195,10 +195,10 @@ class Guard:
             try:
                 patience.check()
                 patience.leave, patience.take = place.step_out, place.step_in
-                bind(patience)
                 if _streams(route):
                     sender.on_begin = place.leave
-                await self._serve(scope, route, body, receive, sender)
+                with bound(patience):
+                    await self._serve(scope, route, body, receive, sender)
             finally:
                 place.leave()
         finally:

@@ -8,18 +8,22 @@ from typing import Any
 
 import uvicorn
 
+from broker.clock import SystemClock
+from broker.web.wire import Bounds, look_for_ever, protocol_of
+
 HOST = b"localhost:8480"
 """The Host that the world's gate answers to, whatever the port."""
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[int]:
-    """Serve ``app`` as ``wicketgate serve`` does (httptools, no lifespan: the world runs it); yields the port."""
+async def served(app: Any, bounds: Bounds | None = None) -> AsyncIterator[int]:
+    """Serve ``app`` as ``wicketgate serve`` does (its protocol, no lifespan: the world runs it); yields the port."""
+    bounds = bounds or Bounds(2_048, 60, 60, SystemClock().monotonic, lambda _: None)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol_of(bounds),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -30,9 +34,11 @@ async def served(app: Any) -> AsyncIterator[int]:
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve(sockets=[listener]))
     await until(lambda: server.started or running.done())
+    looking = asyncio.create_task(look_for_ever(server.server_state.connections))
     try:
         yield int(listener.getsockname()[1])
     finally:
+        looking.cancel()
         server.should_exit = server.force_exit = True
         await running
 
