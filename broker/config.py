@@ -308,7 +308,7 @@ class ConnectorSettings(Section):
     """One outside system. ``settings`` are checked by its adapter; credentials only as ``*_file``."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
-    adapter: Literal["http", "local", "llm", "notify", "prometheus", "logs", "git", "mcp", "replay"]
+    adapter: Literal["http", "local", "llm", "notify", "prometheus", "logs", "git", "mcp", "replay", "elsewhere"]
     settings: Mapping[str, Json] = Field(default_factory=dict)
 
 

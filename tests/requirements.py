@@ -53,6 +53,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("mcp:clients", "broker/web/mcp", "the SDK's own client and the Inspector sign in by the gate's metadata, list, call and wait", "e2e/test_mcp_clients.py"),
     _("mcp:conformance", "MCP 2025-11-25, 2026-07-28", "the conformance suite passes in both revisions, but for what needs another server's tools", "e2e/test_mcp_conformance.py"),
     _("mcp:sessions", "broker/web/mcp", "an MCP session is one of the gate's; repetitions are known where that is certain; Origin, JSON and proofs first", "e2e/test_mcp_sessions.py"),
+    _("client:connect", "broker/cli", "coding agents' own files get what is ours and keep the rest; no token in any; undone again", "unit/cli/test_connect.py"),
+    _("client:hook", "Claude Code hooks", "a built-in tool runs only where the gate said yes; whatever else happens blocks it", "e2e/test_claude_code_hook.py"),
+    _("client:runs", "broker/web", "an agent that names only its own run has one session for its model calls and its MCP calls", "e2e/test_agent_runs.py"),
     # -- what needs more than a sign-in
     _("signature:approvals", "WebAuthn level 2", "tier 3 is approved by the reviewer's own key over the whole decision; the log shows it", "unit/authenticators/test_desk.py", "e2e/test_signed_approvals.py"),
     _("breakglass:life", "broker/breakglass.py", "two people open it, it ends by itself, everybody sees it, its records are one stream, somebody looks back", "unit/test_breakglass.py", "e2e/test_breakglass.py"),

@@ -8,6 +8,7 @@ from broker.cli import exits
 from broker.cli.act import act, agents, approvals
 from broker.cli.breakglass import breakglass
 from broker.cli.caller import JSON_WANTED
+from broker.cli.connect import connect
 from broker.cli.doctor import doctor
 from broker.cli.incidents import incidents
 from broker.cli.investigate import investigate
@@ -50,6 +51,7 @@ for command in (
     audit,
     breakglass,
     configuration,
+    connect,
     demo,
     doctor,
     investigate,

@@ -36,9 +36,11 @@ def login(caller: Caller, issuer: str | None, client_id: str, scope: str) -> Non
 @click.command()
 @url_option
 @identity_options
-def token(url: str, persona: str | None, data: Path | None, key: Path | None) -> None:
+@click.option("--headers", is_flag=True, help="As a JSON object of HTTP headers, as MCP clients take it.")
+def token(url: str, persona: str | None, data: Path | None, key: Path | None, headers: bool) -> None:
     """Print a bearer token and nothing else."""
-    click.echo(Caller(url.rstrip("/"), persona, data, key, as_json=False).token())
+    found = Caller(url.rstrip("/"), persona, data, key, as_json=False).token()
+    click.echo(json.dumps({"Authorization": f"Bearer {found}"}) if headers else found)
 
 
 def _claims(token: str) -> dict[str, object]:

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from broker.clock import Clock
 from broker.connectors.base import Connector
+from broker.connectors.elsewhere import ElsewhereConnector, ElsewhereSettings
 from broker.connectors.git import GitConnector, GitSettings
 from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.llm import LlmConnector, LlmSettings
@@ -31,6 +32,7 @@ ConnectorSettings = (
     | LogsSettings
     | ReplaySettings
     | McpSettings
+    | ElsewhereSettings
 )
 ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "http": HttpSettings,
@@ -42,6 +44,7 @@ ADAPTERS: Final[Mapping[str, type[ConnectorSettings]]] = {
     "git": GitSettings,
     "logs": LogsSettings,
     "mcp": McpSettings,
+    "elsewhere": ElsewhereSettings,
 }
 
 
@@ -68,7 +71,7 @@ def read_settings(adapter: str, name: str, table: Mapping[str, Json]) -> Connect
     return settings
 
 
-def build_connector(  # noqa: PLR0911 - one an adapter
+def build_connector(  # noqa: C901, PLR0911 - one an adapter
     settings: ConnectorSettings, egress: Egress, clock: Clock, seal: Seal
 ) -> Connector:
     """Make the connector of ``settings``; raises ``BadRequest`` naming the field that is wrong.
@@ -92,6 +95,8 @@ def build_connector(  # noqa: PLR0911 - one an adapter
             return GitConnector(settings, egress, clock, seal)
         case LogsSettings():
             return LogsConnector(settings)
+        case ElsewhereSettings():
+            return ElsewhereConnector(settings)
         case McpSettings():
             # The client library is large: a gate without such a server does not load it.
             from broker.connectors.mcp import McpConnector

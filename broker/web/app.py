@@ -33,6 +33,7 @@ from broker.web.lab import LabApi
 from broker.web.llm import ModelApi, provider_error
 from broker.web.logbook import LogApi
 from broker.web.mcp import McpApi
+from broker.web.mcp.belonging import Belonging
 from broker.web.problem import REFERENCE, failed, problem
 from broker.web.resource import ProtectedResource
 from broker.web.routes import ROUTES, Route, Table
@@ -187,13 +188,27 @@ def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object
     """Whatever has handlers of routes but the console; the API's own come last."""
     settings = gate.settings
     api = Api(pipeline=gate.pipeline, acts=gate.acts, identity=gate.identity, settings=settings)
+    belonging = Belonging(
+        pipeline=gate.pipeline,
+        sessions=gate.sessions,
+        policy=gate.policy,
+        clock=gate.clock,
+        lifetime_s=settings.sessions.seconds_max,
+    )
     return api, (
         authzen.AuthzenApi(api=api, identity=gate.identity, settings=settings),
         BreakglassApi(api),
         Health(gate.missing, gate.clock, gate.telemetry),
         resource,
         Bundles(gate.shelf, settings.policy.bundle_token_file),
-        ModelApi(api=api, pipeline=gate.pipeline, streams=gate.streams, settings=settings),
+        ModelApi(
+            api=api,
+            pipeline=gate.pipeline,
+            streams=gate.streams,
+            belonging=belonging,
+            identity=gate.identity,
+            settings=settings,
+        ),
         IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, polls=gate.polls, settings=settings),
         EventsApi(api=api, streaming=Streaming.of(gate)),
         LogApi(api=api, identity=gate.identity, content=gate.exports.content),

@@ -15,13 +15,15 @@ from starlette.types import Receive, Scope, Send
 from broker import modelmessage, modelwire
 from broker.answers import Answer, receipt_body
 from broker.config import Settings
-from broker.errors import BadRequest, BrokerError, Conflict
+from broker.errors import BrokerError, Conflict
+from broker.identity import Credential, Verifier
 from broker.model import Json
 from broker.pipeline import Pipeline
 from broker.reading import Ask
 from broker.streams import Relay, Streams
 from broker.web import schemas
 from broker.web.api import Api
+from broker.web.mcp.belonging import Belonging, Place
 from broker.web.problem import status_of
 
 _ERROR_TYPES = {
@@ -34,50 +36,75 @@ _ERROR_TYPES = {
     503: "overloaded_error",
 }
 _FORWARDED = ("anthropic-version", "anthropic-beta")
-_SESSION_HEADERS = ("wicketgate-session", "x-claude-code-session-id")
+_SESSION_HEADER, _RUN_HEADER = "wicketgate-session", "x-claude-code-session-id"
+"""The gate's own name of a session, and a coding agent's name of its run, which is no session of the gate."""
 
 
 class ModelApi:
     """Handlers of ``/llm/anthropic``."""
 
-    def __init__(self, *, api: Api, pipeline: Pipeline, streams: Streams, settings: Settings) -> None:
-        """``api`` reads credentials; streams and single answers go down the same path."""
+    def __init__(  # noqa: PLR0913 - the composition names each part once
+        self,
+        *,
+        api: Api,
+        pipeline: Pipeline,
+        streams: Streams,
+        belonging: Belonging,
+        identity: Verifier,
+        settings: Settings,
+    ) -> None:
+        """``api`` reads credentials; streams and single answers go down the same path.
+
+        ``belonging`` finds the session of an agent that names only its own run: the one that its MCP calls have.
+        """
         self._api = api
+        self._belonging = belonging
+        self._identity = identity
         self._pipeline = pipeline
         self._streams = streams
         self._settings = settings
 
     async def messages(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages."""
-        ask = await self._ask(request, "llm.messages.create")
+        credential, ask = await self._ask(request, "llm.messages.create")
         if not ask.arguments["stream"]:
-            return _message(await self._pipeline.act(self._api.credential(request), ask))
-        relay = await self._streams.open(self._api.credential(request), ask)
+            return _message(await self._pipeline.act(credential, ask))
+        relay = await self._streams.open(credential, ask)
         if isinstance(relay, Answer):
             return _stream(relay)
         return Relayed(relay)
 
     async def count(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages/count_tokens."""
-        ask = await self._ask(request, "llm.tokens.count")
-        return _message(await self._pipeline.act(self._api.credential(request), ask))
+        credential, ask = await self._ask(request, "llm.tokens.count")
+        return _message(await self._pipeline.act(credential, ask))
 
     async def models(self, request: Request) -> Response:
         """GET /llm/anthropic/v1/models."""
         resource = {"type": "model", "id": "any", "env": "prod"}
-        ask = Ask("llm.models.list", resource, {"headers": _headers(request)}, session=_session(request))
-        return _message(await self._pipeline.act(self._api.credential(request), ask))
+        place = await self._place(request)
+        ask = Ask("llm.models.list", resource, {"headers": _headers(request)}, session=place.session)
+        return _message(await self._pipeline.act(place.credential, ask))
 
-    async def _ask(self, request: Request, action: str) -> Ask:
+    async def _place(self, request: Request) -> Place:
+        """The call's session: the one it names, that of the agent's other calls, or none."""
+        credential = self._api.credential(request)
+        if request.headers.get(_SESSION_HEADER, "") or request.headers.get(_RUN_HEADER, ""):
+            principal = await self._identity.recognise(credential)
+            return await self._belonging.of(request, principal, credential, {})
+        return Place("", credential)
+
+    async def _ask(self, request: Request, action: str) -> tuple[Credential, Ask]:
         """The call's facts as arguments, its body as content."""
         body = await schemas.read_object(await request.body(), self._settings.web, model_call=True)
         facts = modelwire.facts(body)
         resource = {"type": "model", "id": facts["model"], "env": "prod"}
-        return Ask(
+        place = await self._place(request)
+        return place.credential, Ask(
             action,
             resource,
             {**facts, "headers": _headers(request)},
-            session=_session(request),
+            session=place.session,
             reason="model call",
             idempotency_key=request.headers.get("idempotency-key", ""),
             content=body,
@@ -164,13 +191,3 @@ def _headers(request: Request) -> dict[str, Json]:
     """Protocol headers that the provider must see; one that came twice is joined, as HTTP joins it."""
     given = {name: ", ".join(request.headers.getlist(name)) for name in _FORWARDED}
     return {name: value for name, value in given.items() if value}
-
-
-def _session(request: Request) -> str:
-    """The gate's session; a coding agent's own session header names one where ours is missing."""
-    for name in _SESSION_HEADERS:
-        if value := request.headers.get(name, ""):
-            if len(value) > 64 or not value.isascii():
-                raise BadRequest(f"header `{name}` is not a session id", code="request.session")
-            return value
-    return ""

@@ -1,0 +1,227 @@
+"""The ``PreToolUse`` hook of Claude Code: asks the gate before each built-in tool, and stops what was not permitted.
+
+It fails closed: a gate that cannot be reached, is slow, refuses or says anything else than yes, and any fault in here, ends
+with exit code 2, which blocks the tool and tells the model what stands on standard error. Written with the standard
+library alone and run by its file, so that nothing of it can be missing. The agent's token comes from a command, each time.
+
+    claude_code_hook.py --url URL --token-command COMMAND --waiting FOLDER [--resource ID] [--env ENV]
+                        [--seconds N] [--wait N]
+
+What waits for a person is remembered in FOLDER, by a digest: the same use, tried again, is the one that was approved, once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+"""As typing has it, without the time that typing takes to load."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+    from urllib.parse import SplitResult
+
+BLOCK = 2
+SECONDS = 50
+"""Within what Claude Code waits for a hook; what is not decided by then is blocked."""
+WAIT_SECONDS = 20
+"""For a person's answer, in one go."""
+OWN = "mcp__wicketgate__"
+"""The gate's own tools: it decides about them when they are called."""
+READS = {"Read": "file_path", "Glob": "path", "Grep": "path", "LS": "path", "NotebookRead": "notebook_path"}
+WRITES = {"Edit": "file_path", "Write": "file_path", "MultiEdit": "file_path", "NotebookEdit": "notebook_path"}
+WEB = {"WebFetch": "url", "WebSearch": "query"}
+ANSWER_BYTES_MAX = 1_000_000
+
+
+class Blocked(Exception):
+    """The tool is not used, and why."""
+
+
+def options(arguments: Sequence[str]) -> dict[str, str]:
+    """``--name value`` pairs."""
+    names = [one.removeprefix("--") for one in arguments[::2]]
+    return {"resource": "local", "env": "dev", "seconds": str(SECONDS), "wait": str(WAIT_SECONDS)} | dict(
+        zip(names, arguments[1::2], strict=True)
+    )
+
+
+def asked(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The action of the catalog that a tool's use is, and its arguments."""
+    import hashlib
+    import json
+
+    tool, given = event["tool_name"], event["tool_input"]
+    whole = json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    named = {"tool": tool, "sha256": hashlib.sha256(whole).hexdigest()}
+    if tool in {"Bash", "PowerShell"}:
+        return "workstation.command.run", {"command": given["command"], "cwd": event.get("cwd", "")}
+    if tool in READS:
+        return "workstation.file.read", named | {"path": given.get(READS[tool], "")}
+    if tool in WRITES:
+        return "workstation.file.write", named | {"path": given[WRITES[tool]]}
+    if tool in WEB:
+        return "workstation.web.read", named | {"url": given.get(WEB[tool], "")}
+    return "workstation.tool.use", named
+
+
+def reached(url: str) -> SplitResult:
+    """Refuse at once where nobody listens; only then is anything else begun."""
+    import socket
+    from urllib.parse import urlsplit
+
+    place = urlsplit(url)
+    port = place.port or (443 if place.scheme == "https" else 80)
+    try:
+        socket.create_connection((place.hostname or "", port), 5).close()
+    except OSError as error:
+        fault = type(error).__name__
+        raise Blocked(f"the gate at {url} cannot be reached ({fault}); start it, or ask its operator") from None
+    return place
+
+
+def bearer(command: str) -> str:
+    """A token, from the command that prints one."""
+    import shlex
+    import subprocess
+
+    try:
+        # The command is the one that stands in the agent's own settings.
+        ended = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise Blocked(f"`{command}` gave no token ({type(error).__name__}); run it in a terminal and see") from None
+    return ended.stdout.strip()
+
+
+def exchange(  # noqa: PLR0913, PLR0917 - one argument a part of the request
+    place: SplitResult, token: str, method: str, path: str, body: Mapping[str, Any] | None = None, key: str = ""
+) -> tuple[int, dict[str, Any]]:
+    """One request to the gate: status and body."""
+    import http.client
+    import json
+
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    connection = kind(place.hostname or "", place.port, timeout=SECONDS)
+    headers = {"Authorization": f"Bearer {token}"}
+    if body is not None:
+        headers |= {"Content-Type": "application/json", "Idempotency-Key": key}
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        said = json.loads(answer.read(ANSWER_BYTES_MAX))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Blocked(f"the gate did not answer ({type(error).__name__}); try again, or ask its operator") from None
+    finally:
+        connection.close()
+    if not isinstance(said, dict):
+        raise Blocked("the gate's answer is not what this hook knows; update it: wicketgate connect claude-code")
+    return answer.status, said
+
+
+def refusal(said: Mapping[str, Any]) -> str:
+    """Why, and what to do next, in the gate's words."""
+    reasons = [one for one in said.get("reasons", []) if isinstance(one, dict)]
+    told = "; ".join(f"{one.get('code', '')}: {one.get('remedy', '')}" for one in reasons)
+    return f"the gate refuses: {told or said.get('detail', 'without a reason')}"
+
+
+def permitted(event: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
+    """Return where the gate permits the use; raises ``Blocked`` everywhere else."""
+    import hashlib
+    from pathlib import Path
+
+    place = reached(chosen["url"])
+    action, arguments = asked(event)
+    token = bearer(chosen["token-command"])
+    base = place.path.rstrip("/")
+    run = hashlib.sha256(event["session_id"].encode()).hexdigest()[:40]
+    intent = [{"kind": "task", "text": "a run of Claude Code", "source": "claude-code"}]
+    status, said = exchange(place, token, "POST", f"{base}/v1/sessions", {"intent": intent}, f"hook-{run}")
+    if status != 201:
+        raise Blocked(refusal(said))
+    body = {
+        "session": said["session"],
+        "action": action,
+        "resource": {"type": "workstation", "id": chosen["resource"], "env": chosen["env"]},
+        "arguments": arguments,
+        "reason": f"Claude Code asks to use {event['tool_name']}",
+    }
+    same = hashlib.sha256(f"{run} {body}".encode()).hexdigest()[:40]
+    fresh = "hook-" + hashlib.sha256(f"{same} {event['tool_use_id']}".encode()).hexdigest()[:40]
+    file = Path(chosen["waiting"], same)
+    key = remembered(file)
+    status, said = exchange(place, token, "POST", f"{base}/v1/actions", body, key or fresh)
+    waited = bool(key) or status == 202
+    if status == 202:
+        wait = int(chosen["wait"])
+        approval, action_id = said.get("approval", {}).get("id", ""), said["action_id"]
+        remember(file, fresh)
+        status, said = exchange(place, token, "GET", f"{base}/v1/actions/{action_id}?wait={wait}")
+        if status == 202:
+            raise Blocked(
+                f"a person has to approve this first: {approval}; ask them, then use the tool again as it was"
+            )
+    taken = forget(file) if waited else True
+    if status != 200 or said.get("status") != "done":
+        raise Blocked(refusal(said))
+    if not taken:
+        raise Blocked("what was approved was used meanwhile; use the tool again")
+
+
+def remembered(file: Path) -> str:
+    """The key of the same use that waits; empty where none does."""
+    try:
+        return file.read_text("ascii")
+    except FileNotFoundError:
+        return ""
+
+
+def remember(file: Path, key: str) -> None:
+    """Keep the key of a use that waits; the first one stays."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with file.open("x", encoding="ascii") as known:
+            known.write(key)
+    except FileExistsError:
+        return
+
+
+def forget(file: Path) -> bool:
+    """Whether this process may go on: what was remembered is used by whoever takes it away."""
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def main() -> int:
+    """Exit 0: the usual rules of Claude Code go on; exit 2: blocked."""
+    import json
+    import os
+    import signal
+
+    def late(*_: object) -> None:
+        os.write(2, b"wicketgate: the gate took too long; try again, or ask its operator\n")
+        os._exit(BLOCK)
+
+    try:
+        chosen = options(sys.argv[1:])
+        signal.signal(signal.SIGALRM, late)
+        signal.alarm(max(1, int(chosen["seconds"])))
+        event = json.loads(sys.stdin.read())
+        if not event["tool_name"].startswith(OWN):
+            permitted(event, chosen)
+    except Blocked as blocked:
+        sys.stderr.write(f"wicketgate: {blocked}\n")
+        return BLOCK
+    except BaseException as error:  # noqa: BLE001 - the process edge: whatever is unclear is blocked
+        fault = f"{type(error).__name__}: {error}"
+        sys.stderr.write(f"wicketgate: this hook failed ({fault}); connect again: wicketgate connect claude-code\n")
+        return BLOCK
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
