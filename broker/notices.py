@@ -1,26 +1,18 @@
-"""Telling people's systems: an incident that was escalated is told to each configured receiver, with what is known of it.
-
-A message is an action like any other, asked for by the gate's own workload: decided, recorded, sent once. Its idempotency
-key is the event's id and the receiver's, so that work that is done again sends nothing twice.
-"""
+"""Telling people's systems: an incident that was escalated is told to each configured receiver, with what is known of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.clock import Clock
 from broker.errors import BrokerError, LimitExceeded, Unavailable, UpstreamFailed
 from broker.evidence import Diagnosis, Evidence
 from broker.incidents import Event, Incident, Incidents
 from broker.kept import KeptInLog
+from broker.messages import Messages
 from broker.model import Json
-from broker.pipeline import Pipeline
-from broker.reading import Ask
-from broker.remedies import verifier
 from broker.sessions import Sessions
 from broker.work import Claimed, Work
 
 ACTION = "notify.incident.send"
-ENV = "prod"
 SEVERITIES = {1: "info", 2: "warning", 3: "high", 4: "critical"}
 RULING = frozenset({"rule_out"})
 LISTED_MAX = 32
@@ -32,24 +24,22 @@ class Notices:
     def __init__(  # noqa: PLR0913 - the composition root names each part once
         self,
         *,
-        pipeline: Pipeline,
+        messages: Messages,
         incidents: Incidents,
         evidence: Evidence,
         kept: KeptInLog,
         sessions: Sessions,
         work: Work,
-        clock: Clock,
         receivers: Sequence[str],
         url: str,
     ) -> None:
         """``receivers`` are ids of resources of type ``webhook``; ``url`` is the gate's own address."""
-        self._pipeline = pipeline
+        self._messages = messages
         self._incidents = incidents
         self._evidence = evidence
         self._kept = kept
         self._sessions = sessions
         self._work = work
-        self._clock = clock
         self._receivers = receivers
         self._url = url
 
@@ -63,7 +53,15 @@ class Notices:
             if receiver in before:
                 continue
             try:
-                await self._tell(stands, claimed, receiver, await self._message(stands, claimed))
+                await self._messages.send(
+                    claimed.tenant,
+                    receiver,
+                    await self._message(stands, claimed),
+                    action=ACTION,
+                    event=claimed.subject,
+                    reason=f"incident {stands.id}",
+                    tries=claimed.attempts,
+                )
                 told.append(receiver)
             except (Unavailable, UpstreamFailed, LimitExceeded) as error:
                 failed = error
@@ -79,22 +77,6 @@ class Notices:
         events = await self._incidents.events(claimed.tenant, claimed.incident)
         told = [one.body for one in events if one.kind == "notification" and one.body.get("about") == claimed.subject]
         return {str(name) for body in told for name in body["told"]}
-
-    async def _tell(self, stands: Incident, claimed: Claimed, receiver: str, message: Mapping[str, Json]) -> None:
-        """One message; a try that failed is followed by another under a key of its own."""
-        key = f"{claimed.subject}.{receiver}.{claimed.attempts}"
-        await self.send(claimed.tenant, receiver, message, reason=f"incident {stands.id}", key=key)
-
-    async def send(self, tenant: str, receiver: str, message: Mapping[str, Json], *, reason: str, key: str) -> None:
-        """One message to ``receiver``; returns once it was taken. Raises as the pipeline."""
-        ask = Ask(
-            action=ACTION,
-            resource={"type": "webhook", "id": receiver, "env": ENV},
-            arguments=message,
-            reason=reason,
-            idempotency_key=key,
-        )
-        await self._pipeline.own(verifier(tenant, self._clock), ask)
 
     async def _message(self, stands: Incident, claimed: Claimed) -> dict[str, Json]:
         """What is known: the verdict on each claim, what was ruled out, what was tried, and what was refused and why."""

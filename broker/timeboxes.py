@@ -16,8 +16,9 @@ from broker.approvals import Approvals, Boxes, Due, Proposal
 from broker.clock import Clock, seconds
 from broker.errors import BrokerError, NotFound, Unavailable
 from broker.incidents import Incident, Incidents
+from broker.messages import Messages
 from broker.model import Decision, Json, RequireApproval, TimeBox
-from broker.notices import SEVERITIES, Notices
+from broker.notices import ACTION, SEVERITIES
 from broker.pipeline import Pipeline
 from broker.records import Records
 from broker.remedies import verifier
@@ -44,7 +45,7 @@ class TimeBoxes:
         incidents: Incidents,
         sessions: Sessions,
         records: Records,
-        notices: Notices,
+        messages: Messages,
         work: Work,
         clock: Clock,
         telemetry: Telemetry,
@@ -59,7 +60,7 @@ class TimeBoxes:
         self._incidents = incidents
         self._sessions = sessions
         self._records = records
-        self._notices = notices
+        self._messages = messages
         self._work = work
         self._clock = clock
         self._telemetry = telemetry
@@ -114,13 +115,15 @@ class TimeBoxes:
         said = "runs by itself unless somebody denies it; somebody must acknowledge this first"
         for receiver in waiting:
             message = self._message(found, stands, said, runs_at=now + box.seconds)
-            await self._send(found, receiver, message, f"{found.id}.box.{receiver}.{claimed.fence}")
+            await self._send(found, receiver, message, f"{found.id}.box.{claimed.fence}")
             await self._boxes.told(found, receiver, last=receiver == waiting[-1])
         await self._note(found, {"state": "begun", "runs_at": now + box.seconds, "told": list(self._receivers)})
         return box.seconds
 
-    async def _send(self, found: Proposal, receiver: str, message: Mapping[str, Json], key: str) -> None:
-        await self._notices.send(found.tenant, receiver, message, reason=f"approval {found.id}", key=key)
+    async def _send(self, found: Proposal, receiver: str, message: Mapping[str, Json], event: str) -> None:
+        await self._messages.send(
+            found.tenant, receiver, message, action=ACTION, event=event, reason=f"approval {found.id}"
+        )
 
     def _message(self, found: Proposal, stands: Incident, said: str, *, runs_at: int) -> dict[str, Json]:
         """Codes and names of the request, and what becomes of it: nobody's prose."""
@@ -197,7 +200,7 @@ class TimeBoxes:
                 said = "waits for a person, for nobody acknowledged its notice"
                 message = self._message(found, stands, said, runs_at=0)
                 with suppress(BrokerError):
-                    await self._send(found, receiver, message, f"{found.id}.unheard.{receiver}")
+                    await self._send(found, receiver, message, f"{found.id}.unheard")
         await self._boxes.void(found, code)
         self._telemetry.event("time_box.void", approval=found.id, code=code)
         await self._note(found, {"state": "void", "code": code})

@@ -1,6 +1,7 @@
 """Notifications to people's systems: one signed POST a message, by the Standard Webhooks specification (v1).
 
-``webhook-id`` is the action's id, so a receiver knows a repetition; ``webhook-timestamp`` is in seconds;
+``webhook-id`` is the id of the event that is told, the same however often and by whom it is sent, so a receiver knows a
+repetition (the action's own where no event is named); ``webhook-timestamp`` is in seconds;
 ``webhook-signature`` is ``v1,`` and the base64 of HMAC-SHA256 over ``<id>.<timestamp>.<body>`` under the secret
 (``whsec_`` and base64). Source: https://github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md.
 """
@@ -91,7 +92,10 @@ class NotifyConnector:
         message = {"type": f"{about}.{grant.arguments['kind']}", "timestamp": now, "data": dict(grant.arguments)}
         body = orjson.dumps(message)
         answer = await receiver.upstream.request(
-            "POST", receiver.target, headers=signed(receiver.secret, grant.id, now, body), body=body
+            "POST",
+            receiver.target,
+            headers=signed(receiver.secret, str(grant.arguments.get("event") or grant.id), now, body),
+            body=body,
         )
         if not 200 <= answer.status < 300:
             raise UpstreamFailed(

@@ -21,6 +21,7 @@ from broker.errors import BrokerError
 from broker.evaluating import Evaluating
 from broker.health import Health
 from broker.leases import Leases
+from broker.messages import Messages
 from broker.model import Json, Principal
 from broker.notices import Notices
 from broker.obligations import Obligations
@@ -287,16 +288,20 @@ class Wiring(Rooms):
         )
 
     @cached_property
+    def messages(self) -> Messages:
+        """Sending one."""
+        return Messages(pipeline=self.pipeline, clock=self.clock)
+
+    @cached_property
     def notices(self) -> Notices:
         """Telling people's systems."""
         return Notices(
-            pipeline=self.pipeline,
+            messages=self.messages,
             incidents=self.incidents,
             evidence=self.evidence,
             kept=self.kept,
             sessions=self.sessions,
             work=self.work,
-            clock=self.clock,
             receivers=self.settings.incidents.notify,
             url=self.settings.url,
         )
@@ -312,7 +317,7 @@ class Wiring(Rooms):
             incidents=self.incidents,
             sessions=self.sessions,
             records=self.records,
-            notices=self.notices,
+            messages=self.messages,
             work=self.work,
             clock=self.clock,
             telemetry=self.telemetry,
@@ -324,10 +329,9 @@ class Wiring(Rooms):
     def alarms(self) -> Alarms:
         """Telling people's systems of a break-glass."""
         return Alarms(
-            pipeline=self.pipeline,
+            messages=self.messages,
             desk=self.breakglass,
             work=self.work,
-            clock=self.clock,
             receivers=self.settings.incidents.notify,
             url=self.settings.url,
         )

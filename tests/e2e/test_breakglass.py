@@ -18,7 +18,7 @@ from broker.obligations import Obligations
 from broker.web.routes import ROUTES
 from tests.e2e.test_incident_notices import receiver
 from tests.parts import fresh_database
-from tests.sim.upstream import UpstreamSim, whole
+from tests.sim.upstream import Seen, UpstreamSim, whole
 from tests.sim.visitor import signed_in
 from tests.sim.world import World, replica, world
 
@@ -322,6 +322,24 @@ def test_peoples_systems_are_told_when_it_opens_and_when_it_is_over(tmp_path: Pa
             assert [one.json["type"] for one in sim.seen] == ["breakglass.opened", "breakglass.ended"]
             intents = [one for one in await it.records() if one["kind"] == "intent"]
             assert "notify.breakglass.send" in {one["body"]["action"]["name"] for one in intents}
+
+    asyncio.run(main())
+
+
+def test_a_receiver_that_was_down_when_it_opened_is_told_later_under_the_same_id(tmp_path: Path) -> None:
+    async def main() -> None:
+        statuses = [500, 503, 204]
+
+        async def answer(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(statuses.pop(0) if len(statuses) > 1 else statuses[0]))
+
+        async with UpstreamSim(answer) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            await opened(it)
+            for _ in range(4):
+                await it.work_off()
+                it.clock.advance(10)
+            assert [one.json["type"] for one in sim.seen] == ["breakglass.opened"] * 3
+            assert len({one.headers["webhook-id"] for one in sim.seen}) == 1
 
     asyncio.run(main())
 

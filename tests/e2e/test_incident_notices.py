@@ -2,18 +2,22 @@
 
 import asyncio
 import base64
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker.background import HOLD_SECONDS
 from broker.connectors.notify import signed
 from broker.errors import LimitExceeded
 from tests.e2e.test_incidents import claim, finish, opened, read
 from tests.sim.troubled import Counters, Troubled
 from tests.sim.upstream import Seen, UpstreamSim, whole
-from tests.sim.world import World, world
+from tests.sim.world import World, replica, world
+from tests.stores import fresh_url
 
 SECRET = base64.b64encode(b"a key of thirty-two bytes, no less").decode()
 
@@ -77,7 +81,10 @@ def test_an_escalation_is_told_once_with_its_evidence_and_is_on_record(tmp_path:
                 for one in records
                 if one["kind"] == "intent" and one["body"]["action"]["name"] == "notify.incident.send"
             ]
-            assert intent["id"] == seen.headers["webhook-id"]
+            asked = await it.gate.records.told("default", intent["id"])
+            assert asked is not None
+            assert asked[1]["arguments"]["event"] == seen.headers["webhook-id"]
+            assert seen.headers["webhook-id"].startswith(incident)
             assert [one["body"]["outcome"]["status"] for one in records if one.get("about") == intent["id"]] == ["done"]
             events = (await read(it, await it.person("oncall"), incident))["events"]
             assert [event["kind"] for event in events][-1] == "notification"
@@ -205,3 +212,73 @@ def test_without_a_receiver_an_escalation_waits_for_people_in_the_gate(tmp_path:
             assert "notification" not in [event["kind"] for event in whole_["events"]]
 
     asyncio.run(main())
+
+
+@contextlib.asynccontextmanager
+async def two(folder: Path, sim: UpstreamSim) -> AsyncIterator[tuple[World, World]]:
+    """Two gates on one database, that know one receiver."""
+    url = fresh_url("postgresql", folder)
+    async with world(folder, extra=receiver(folder, sim), store_url=url) as it:
+        (folder / "second").mkdir()
+        async with replica(it, folder / "second") as second:
+            yield it, second
+
+
+def test_of_two_replicas_at_once_one_tells_and_it_tells_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with UpstreamSim.fixed(whole(204)) as sim, two(tmp_path, sim) as (it, second):
+            incident = await escalated(it)
+            await asyncio.gather(*(gate.background.work_off() for gate in (it.gate, second.gate) for _ in range(4)))
+            await it.work_off()
+            assert [one.json["data"]["incident"] for one in sim.seen] == [incident]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("when", ["before the receiver answered", "before it was noted"])
+def test_where_a_replica_dies_on_the_way_another_tells_under_the_same_id(tmp_path: Path, when: str) -> None:
+    """Whether the receiver got the first one nobody can know, so it may get a second: by its id it knows that it is one."""
+
+    async def main() -> None:
+        answered = when == "before it was noted"
+        reached, never = asyncio.Event(), asyncio.Event()
+
+        async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
+            first = not reached.is_set()
+            reached.set()
+            if first and not answered:
+                await never.wait()
+            writer.write(whole(204))
+
+        async with UpstreamSim(answer) as sim, two(tmp_path, sim) as (it, second):
+            gone = asyncio.Event()
+            for gate in (it.gate, second.gate):
+                note = gate.incidents.note
+
+                async def noted(*said: Any, _note: Any = note, **more: Any) -> Any:
+                    if more["kind"] == "notification" and answered and not gone.is_set():
+                        gone.set()
+                        await never.wait()  # a process that is gone notes nothing
+                    return await _note(*said, **more)
+
+                gate.incidents.note = noted  # type: ignore[method-assign]
+            incident = await escalated(it)
+            tasks = [asyncio.create_task(gate.background.work_off()) for gate in (it.gate, second.gate)]
+            await (gone if answered else reached).wait()
+            it.clock.advance(HOLD_SECONDS + 1)
+            while not await notified(it, incident):
+                await asyncio.gather(it.gate.background.work_off(), second.gate.background.work_off())
+                it.clock.advance(5)
+                await asyncio.sleep(0.01)
+            ids = {one.headers["webhook-id"] for one in sim.seen}
+            assert len(ids) == 1
+            assert len(sim.seen) == (1 if answered else 2), "what is known to have arrived is not sent again"
+            never.set()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+async def notified(it: World, incident: str) -> list[Any]:
+    """Events that say who was told."""
+    return [one for one in await it.gate.incidents.events("default", incident) if one.kind == "notification"]
