@@ -70,7 +70,7 @@ build() {
   echo "building $name $version" >&2
   cp -r "$folder" ".parts/build/$name"
   chmod -R u+w ".parts/build/$name"
-  (cd ".parts/build/$name" && CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false" go build -p 2 -trimpath "$flag" -ldflags '-s -w' -o "$root/.parts/bin/$name" "$package" 2>>"$root/.parts/go.log") ||
+  (cd ".parts/build/$name" && CGO_ENABLED=${CGO:-0} GOFLAGS="-mod=readonly -buildvcs=false" go build -p 2 -trimpath "$flag" -ldflags '-s -w' -o "$root/.parts/bin/$name" "$package" 2>>"$root/.parts/go.log") ||
     { tail -20 .parts/go.log >&2; exit 1; }
   rm -rf ".parts/build/$name" ".parts/bin/.$name-"*
   touch "$stamp"
@@ -92,3 +92,16 @@ PYTHON="$PWD/.venv/bin/python" sh tests/sim/oidc_provider/install.sh
 
 # -- who judges the MCP server ------------------------------------------------------------------------------------------
 PYTHON="$PWD/.venv/bin/python" sh tests/sim/mcp_referees/install.sh
+
+# -- what the drill alone needs (`bash .ci/parts.sh drill`): minutes to build, half a gigabyte to run ----------------------
+if [ "${1:-}" = drill ]; then
+  CGO=1 build spire-server github.com/spiffe/spire v1.13.0 'h1:xqpaVDwgmyRKw5yDs8xVRi5wM6nChXjLXxjDcSpA/rw=' ./cmd/spire-server
+  if [ ! -d .parts/keycloak ]; then
+    command -v mvn >/dev/null && command -v java >/dev/null || missing "Maven and Java 17" maven openjdk-17-jre-headless
+    mvn -q -B dependency:copy -Dartifact=org.keycloak:keycloak-quarkus-dist:26.4.7:zip -DoutputDirectory=.parts/build
+    echo 'dd9834c023460be856f731423d86228c23b5d002194a2064642bec0cc6573eaa  .parts/build/keycloak-quarkus-dist-26.4.7.zip' | sha256sum -c --quiet
+    .venv/bin/python -m zipfile -e .parts/build/keycloak-quarkus-dist-26.4.7.zip .parts
+    mv .parts/keycloak-26.4.7 .parts/keycloak
+    rm .parts/build/keycloak-quarkus-dist-26.4.7.zip
+  fi
+fi

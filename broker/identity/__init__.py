@@ -1,6 +1,5 @@
 """Who asks: access tokens to principals, by issuer profile; and the development identity provider."""
 
-from broker.identity.cache import Revocations
 from broker.identity.certificates import Certificate, Certificates, Sender
 from broker.identity.dpop import ALGORITHMS as PROOF_ALGORITHMS
 from broker.identity.keyset import Fetch, KeySetTimes
@@ -19,7 +18,6 @@ __all__ = [
     "IssuerProfile",
     "KeySetTimes",
     "Post",
-    "Revocations",
     "Sender",
     "SenderConstraint",
     "SignIn",

@@ -81,7 +81,7 @@ def _check_type(profile: IssuerProfile, header: Mapping[str, Json], claims: Mapp
     wrong = (
         header_type not in profile.header_types
         or not isinstance(kind, str)
-        or (profile.payload_type and kind != profile.payload_type)
+        or (profile.payload_types and kind not in profile.payload_types)
         or kind.lower() in _OTHER_KINDS
         or not _FOREIGN_CLAIMS.isdisjoint(claims)
     )

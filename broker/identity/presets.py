@@ -31,7 +31,7 @@ PRESETS: Mapping[str, Preset] = {
     # Header typ JWT unless the client asks for at+jwt, so the claim typ tells access from ID tokens.
     "keycloak": Preset({
         "header_types": frozenset({"jwt", "at+jwt"}),
-        "payload_type": "Bearer",
+        "payload_types": frozenset({"Bearer", "DPoP"}),
         "client_paths": ("client_id", "azp"),
         "own": (("preferred_username", "service-account-{client}"), ("sub", "{client}")),
         "person_path": "sid",

@@ -51,8 +51,8 @@ class IssuerProfile:
     algorithms: frozenset[str] = DEFAULT_ALGORITHMS
     header_types: frozenset[str] = frozenset({"at+jwt"})
     """Accepted header ``typ``, lower case, without ``application/``."""
-    payload_type: str = ""
-    """Required claim ``typ``; empty: the claim must not name another kind of token."""
+    payload_types: frozenset[str] = frozenset()
+    """Accepted claim ``typ``, one of which must be there; empty: the claim must not name another kind of token."""
     required: frozenset[str] = frozenset({"iss", "sub", "aud", "exp", "iat", "jti"})
     lifetime_seconds_max: int = 3600
     leeway_seconds: int = 30

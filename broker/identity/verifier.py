@@ -1,7 +1,7 @@
 """Credential to Principal: step (1) of every action.
 
 (1) the credential's form  (2) cache, by hash  (3) profile by the unverified ``iss``  (4) key by ``kid`` and signature
-(5) claims  (6) revocations  (7) the sender's proof, at every request.
+(5) claims  (6) the sender's proof, at every request.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from broker.clock import Clock, seconds
 from broker.errors import Unauthenticated
-from broker.identity.cache import CACHE_SECONDS_MAX, RevocationKind, Revocations, TokenCache, Verified
+from broker.identity.cache import CACHE_SECONDS_MAX, TokenCache, Verified
 from broker.identity.certificates import Certificate, Certificates
 from broker.identity.claims import principal
 from broker.identity.dpop import Expected, ProofChecker, Uses, unproven
@@ -61,7 +61,6 @@ class Verifier:
         clock: Clock,
         *,
         times: KeySetTimes | None = None,
-        revocations: Revocations | None = None,
         administrators: Collection[str] = (),
         login: Login | None = None,
         certificates: Certificates | None = None,
@@ -85,8 +84,6 @@ class Verifier:
         self._certificates = certificates or Certificates()
         self._cache = TokenCache()
         self._proofs = ProofChecker(since_s=seconds(clock), uses=uses)
-        self._revocations = revocations or Revocations()
-        self._revocations.subscribe(self._cache.clear)
 
     @property
     def profiles(self) -> tuple[IssuerProfile, ...]:
@@ -110,19 +107,12 @@ class Verifier:
         for keys in self._keys.values():
             await keys.refresh()
 
-    def revoke(self, kind: RevocationKind, value: str) -> None:
-        """Stop believing a ``party``, a ``client`` or a ``token`` (jti), each as ``<profile>:<value>``, as of now.
-
-        A sender by certificate is the party ``mtls:<name>``: its certificates count again that begin after this moment.
-        """
-        self._revocations.revoke(kind, value, seconds(self._clock))
-
     async def authenticate(self, credential: Credential) -> Principal:
         """Who asks. Raises ``Unauthenticated`` (``identity.*``), or ``Unavailable`` when that cannot be found out."""
         if credential.login:
             return await self._signed_in(credential)
-        if _alone(credential):
-            return self._by_certificate(credential)
+        if credential.certificate is not None and _alone(credential):
+            return self._certificates.principal(credential.certificate, seconds(self._clock))
         scheme, token = _split(credential.authorization)
         known = await self._known(token)
         if (known.thumbprint or scheme != "bearer") and not credential.proven:
@@ -130,14 +120,14 @@ class Verifier:
         return known.principal
 
     async def recognise(self, credential: Credential) -> Principal:
-        """Steps 1 to 6, before anything of a request is read, and while its answer goes on; raises as ``authenticate``.
+        """Steps 1 to 5, before anything of a request is read, and while its answer goes on; raises as ``authenticate``.
 
-        A sender's proof (7) counts once, so it stays for ``authenticate``.
+        A sender's proof (6) counts once, so it stays for ``authenticate``.
         """
         if credential.login:
             return await self._signed_in(credential)
-        if _alone(credential):
-            return self._by_certificate(credential)
+        if credential.certificate is not None and _alone(credential):
+            return self._certificates.principal(credential.certificate, seconds(self._clock))
         return (await self._known(_split(credential.authorization)[1])).principal
 
     async def statement(self, issuer: str, token: str) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
@@ -158,21 +148,12 @@ class Verifier:
         return next((one for one in self._profiles.values() if one.name == name), None)
 
     async def _signed_in(self, credential: Credential) -> Principal:
-        """The person behind a console cookie, unless they were revoked since."""
+        """The person behind a console cookie, as long as their issuer is believed."""
         if self._login is None or credential.authorization or credential.proof:
             raise malformed("a login comes alone, and to the console only")
         who = await self._login(credential.login, credential.passive)
-        leeway = next((one.leeway_seconds for one in self._profiles.values() if one.issuer == who.issuer), None)
-        if leeway is None or self._revocations.covers("party", who.subject.id, who.issued_at, leeway):
-            raise Unauthenticated("the sign-in has been revoked", code="identity.revoked", remedy="sign in again")
-        return who
-
-    def _by_certificate(self, credential: Credential) -> Principal:
-        """The sender that the certificate is mapped to, unless it was revoked since the certificate's time began."""
-        assert credential.certificate is not None
-        who = self._certificates.principal(credential.certificate, seconds(self._clock))
-        if self._revocations.covers("party", who.subject.id, who.issued_at, 0):
-            raise _revoked()
+        if who.issuer not in self._profiles:
+            raise Unauthenticated("the sign-in's issuer is not believed any more", code="identity.unknown_issuer")
         return who
 
     async def _known(self, token: str) -> Verified:
@@ -196,7 +177,6 @@ class Verifier:
             raise bad_signature("its algorithm is not one this issuer may use")
         verify(compact, await keys.key(str(kid)), profile.algorithms)
         who = self._administrator(principal(profile, compact.header, claims, seconds(self._clock), digest.hex()))
-        self._check_revoked(profile, claims, who)
         now = self._clock.monotonic()
         bound = _binding(profile, claims.get("cnf"))
         return Verified(
@@ -227,12 +207,6 @@ class Verifier:
             )
         return profile
 
-    def _check_revoked(self, profile: IssuerProfile, claims: Mapping[str, Json], who: Principal) -> None:
-        names: list[tuple[RevocationKind, str]] = [("party", party.id) for party in who.parties]
-        names += [("client", f"{profile.name}:{who.client}"), ("token", f"{profile.name}:{claims.get('jti')}")]
-        if any(self._revocations.covers(kind, value, claims["iat"], profile.leeway_seconds) for kind, value in names):
-            raise _revoked()
-
     async def _check_proof(self, known: Verified, scheme: str, token: str, credential: Credential) -> None:
         kind, _, thumbprint = known.thumbprint.partition(":")
         if kind == SenderConstraint.MTLS:
@@ -250,16 +224,8 @@ class Verifier:
 
 
 def _alone(credential: Credential) -> bool:
-    """Whether the certificate is all that the request shows of who asks."""
-    return credential.certificate is not None and not credential.authorization and not credential.proof
-
-
-def _revoked() -> Unauthenticated:
-    return Unauthenticated(
-        "the credential has been revoked",
-        code="identity.revoked",
-        remedy="sign in again; ask the security team if that is refused too",
-    )
+    """Whether the request shows no token."""
+    return not credential.authorization and not credential.proof
 
 
 def _split(authorization: str) -> tuple[str, str]:

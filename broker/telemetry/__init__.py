@@ -57,6 +57,11 @@ class Running(Protocol):
     def endpoint(self) -> Mapping[str, str]: ...
 
 
+LINE_SECONDS = 10.0
+_NO_CREDENTIAL = frozenset({"identity.missing", "identity.required", "identity.expired"})
+"""Ends of what was good, and of what never was tried: counted, and no sign of anything."""
+
+
 @dataclass(slots=True)
 class _Trail:
     """Ids of what is under way, for the lines that are written meanwhile."""
@@ -76,6 +81,7 @@ class Telemetry:
         """Write JSON lines to stderr; durations are by ``monotonic`` seconds."""
         self.monotonic = monotonic
         self.metrics = Metrics()
+        self._suspects: dict[str, tuple[float, int]] = {}
         self.tracing: Tracing | None = None
         """Made by ``trace``; without it nothing is traced, and a step costs nothing."""
         self._logger = structlog.wrap_logger(
@@ -131,8 +137,20 @@ class Telemetry:
         self.metrics.observe("request_seconds", seconds, route)
 
     def refused(self, code: str) -> None:
-        """Count one refusal by its stable code."""
+        """Count one refusal by its stable code; of credentials that did not hold, the operator reads a line, too."""
         self.metrics.inc("refusals_total", code)
+        if code.startswith("identity.") and code not in _NO_CREDENTIAL:
+            self._suspected(code)
+
+    def _suspected(self, code: str) -> None:
+        """A line a code and ``LINE_SECONDS``, with how many there were since the last: a flood of them is no flood of lines."""
+        now = self.monotonic()
+        last, since = self._suspects.get(code, (now - LINE_SECONDS, 0))
+        if now - last < LINE_SECONDS:
+            self._suspects[code] = (last, since + 1)
+            return
+        self._suspects[code] = (now, 0)
+        self.warning("identity.refused", code=code, more=since)
 
     def attempt_refused(self) -> None:
         """Count one request of a party that asks too often; most of these are not on record one by one."""

@@ -1,7 +1,7 @@
-"""``python -m tests.drill [--campaign gate|responder|demo|both|all] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
+"""``python -m tests.drill [--campaign gate|responder|demo|identity|both|all] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
 
 ``gate``: kill the gate under load, again and again. ``responder``: many incidents at once, their workers killed. ``demo``: the main job
-over its faults and seeds. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
+over its faults and seeds. ``identity``: real identity providers in the place of ours. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.drill import demo_seeds
+from tests.drill import demo_seeds, identity
 from tests.drill.campaign import Campaign
 from tests.drill.responder import Campaign as Responder
 from tests.drill.responder_verdict import judge as judge_responder
@@ -28,14 +28,16 @@ INCIDENTS = 20
 RESULTS = ROOT / "tests" / "bench" / "results"
 
 
-def drill(store: str, *, kills: int, seed: int, folder: Path) -> dict[str, Any]:
-    """One campaign on ``store`` and its verdict, as plain values."""
+def drill(store: str, *, kills: int, seed: int, folder: Path, told: bool = False) -> dict[str, Any]:
+    """One campaign on ``store`` and its verdict, as plain values; ``told``: the gate is told to end, not killed."""
     url = fresh_database() if store == "postgres" else ""
     began = time.monotonic()
-    campaign = Campaign(folder, store_url=url.replace("postgresql://", "postgresql+psycopg://"), kills=kills, seed=seed)
+    campaign = Campaign(
+        folder, store_url=url.replace("postgresql://", "postgresql+psycopg://"), kills=kills, seed=seed, told=told
+    )
     asyncio.run(campaign.run())
     seen = campaign.seen
-    verdict = judge(seen, campaign.data, url)
+    verdict = judge(seen, campaign.data, url, told=told)
     return {
         "campaign": "gate",
         "store": store,
@@ -88,7 +90,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--store", choices=["sqlite", "postgres", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--campaign", choices=["gate", "responder", "demo", "both", "all"], default="all")
+    parser.add_argument("--campaign", choices=["gate", "responder", "demo", "identity", "both", "all"], default="all")
     parser.add_argument("--fault", action="append", choices=list(demo_seeds.SEEDS), help="of the demo; else all")
     parser.add_argument("--seeds", type=int, default=5, help="of each fault of the demo, at most")
     parser.add_argument("--no-model", action="store_true", help="the demo by its rules alone")
@@ -97,7 +99,7 @@ def main() -> int:
     chosen = parser.parse_args()
     stores = ("sqlite", "postgres") if chosen.store == "both" else (chosen.store,)
     killed = ("gate", "responder")
-    campaigns = {"both": killed, "all": killed, "demo": ()}.get(chosen.campaign, (chosen.campaign,))
+    campaigns = {"both": killed, "all": killed, "demo": (), "identity": ()}.get(chosen.campaign, (chosen.campaign,))
     rows = []
     for campaign in campaigns:
         rows += [_run(campaign, store, chosen.kills, chosen.seed) for store in stores]
@@ -108,10 +110,14 @@ def main() -> int:
     shown = []
     if chosen.campaign in {"demo", "all"}:
         shown = _demo(chosen.fault or (), chosen.seeds, jobs=chosen.jobs, model=not chosen.no_model)
+    believed = identity.rows() if chosen.campaign in {"identity", "all"} else []
+    for line in identity.lines(believed):
+        print(line)
     if chosen.keep:
         _keep("drill", rows)
         _keep("demo-seeds", shown)
-    return 1 if any(row["violations"] for row in (*rows, *shown)) else 0
+        _keep("drill-identity", believed)
+    return 1 if any(row["violations"] for row in (*rows, *shown, *believed)) else 0
 
 
 def _demo(faults: Sequence[str], most: int, *, jobs: int, model: bool) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ SIGN_IN = "/console/signin"
 GATE_RESOURCE: Mapping[str, str] = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
 PRESENCE = ("identity.presence_not_fresh", "identity.presence_unknown", "identity.acr_not_met")
 """Reasons of policy that a fresh sign-in takes away."""
-OVER = ("login.unknown", "login.closed", "login.expired", "login.idle", "identity.revoked", "identity.missing")
+OVER = ("login.unknown", "login.closed", "login.expired", "login.idle", "identity.unknown_issuer", "identity.missing")
 """Codes that a sign-in takes away."""
 NOTICE_COOKIE = "wicketgate-told"
 FIELDS_MAX = 200

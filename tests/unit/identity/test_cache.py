@@ -8,7 +8,7 @@ import pytest
 
 from broker.clock import SeededClock, seconds
 from broker.errors import Unauthenticated
-from broker.identity import Credential, Revocations, Verifier
+from broker.identity import Credential, Verifier
 from broker.identity.cache import TokenCache, Verified
 from broker.model import Party, PartyKind, Principal
 from tests.sim.issuer import Issuer
@@ -88,75 +88,6 @@ def test_a_refused_token_is_not_remembered(issuer: Issuer, clock: SeededClock) -
     assert code(verifier, token) == "identity.not_yet_valid"
     clock.advance(10)
     assert code(verifier, token) == "believed"
-
-
-@pytest.mark.parametrize(("kind", "value"), [("party", "corp:alice"), ("client", "corp:cli"), ("token", "corp:t-1")])
-def test_a_revocation_takes_effect_on_the_next_request(
-    kind: Any, value: str, issuer: Issuer, clock: SeededClock
-) -> None:
-    verifier = Verifier([issuer.profile()], issuer.fetch, clock)
-    token, other = issuer.token(issuer.claims(jti="t-1")), issuer.token(issuer.agent_claims())
-    assert (code(verifier, token), code(verifier, other)) == ("believed", "believed")
-    verifier.revoke(kind, value)
-    assert (code(verifier, token), code(verifier, other)) == ("identity.revoked", "believed")
-
-
-def test_revoking_the_agent_stops_its_tokens_on_behalf_of_people(issuer: Issuer, clock: SeededClock) -> None:
-    verifier = Verifier([issuer.profile()], issuer.fetch, clock)
-    token = issuer.token(issuer.claims(client_id="agent-1", act={"sub": "agent-1"}))
-    assert code(verifier, token) == "believed"
-    verifier.revoke("party", "corp:agent-1")
-    assert code(verifier, token) == "identity.revoked"
-
-
-def test_a_fresh_sign_in_after_a_revocation_is_believed_but_the_revoked_token_never_again(
-    issuer: Issuer, clock: SeededClock
-) -> None:
-    verifier = Verifier([issuer.profile()], issuer.fetch, clock)
-    old = issuer.token(issuer.claims(jti="t-1"))
-    verifier.revoke("party", "corp:alice")
-    verifier.revoke("token", "corp:t-1")
-    clock.advance(31)
-    assert code(verifier, issuer.token()) == "believed"
-    assert code(verifier, old) == "identity.revoked"
-
-
-def test_a_revocation_of_another_issuers_namesake_changes_nothing(issuer: Issuer, clock: SeededClock) -> None:
-    verifier = Verifier([issuer.profile()], issuer.fetch, clock)
-    verifier.revoke("party", "partner:alice")
-    assert code(verifier, issuer.token()) == "believed"
-
-
-def test_a_full_table_of_revocations_revokes_everything_issued_before_rather_than_forget(
-    issuer: Issuer, clock: SeededClock
-) -> None:
-    revocations = Revocations(entries_max=10)
-    verifier = Verifier([issuer.profile()], issuer.fetch, clock, revocations=revocations)
-    bystander = issuer.token(issuer.agent_claims())
-    for n in range(11):
-        verifier.revoke("token", f"corp:t-{n}")
-    assert code(verifier, bystander) == "identity.revoked"
-    clock.advance(31)
-    assert code(verifier, issuer.token(issuer.agent_claims())) == "believed"
-
-
-def test_old_revocations_make_room_first(clock: SeededClock) -> None:
-    revocations = Revocations(seconds_kept=100, entries_max=2)
-    revocations.revoke("token", "corp:a", 1_000)
-    revocations.revoke("token", "corp:b", 1_099)
-    revocations.revoke("token", "corp:c", 1_100)
-    assert not revocations.covers("token", "corp:a", 1_000, 0)
-    assert revocations.covers("token", "corp:b", 1_000, 0)
-
-
-def test_a_revoked_sender_by_certificate_stays_revoked_when_old_revocations_make_room() -> None:
-    revocations = Revocations(seconds_kept=100, entries_max=2)
-    revocations.revoke("party", "mtls:am", 1_000)
-    revocations.revoke("token", "corp:a", 1_000)
-    revocations.revoke("token", "corp:b", 5_000)
-    assert revocations.covers("party", "mtls:am", 900, 0)
-    assert not revocations.covers("token", "corp:a", 1_000, 0)
-    assert not revocations.covers("party", "mtls:other", 900, 0)
 
 
 def test_the_cache_is_bounded_and_the_oldest_entry_goes(clock: SeededClock) -> None:

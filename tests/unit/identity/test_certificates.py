@@ -174,16 +174,6 @@ def test_a_certificate_runs_out_at_its_second(now: SeededClock, authority: Autho
     assert code(it, shown) == "identity.certificate"
 
 
-def test_a_revoked_sender_needs_a_certificate_that_was_issued_later(now: SeededClock, authority: Authority) -> None:
-    it, shown = verifier(now, authority), Certificate(authority.issue("am", names=MAPPED).der)
-    asyncio.run(it.authenticate(Credential(certificate=shown)))
-    it.revoke("party", "mtls:alertmanager")
-    assert code(it, shown) == "identity.revoked"
-    now.advance(HOUR)
-    later = Certificate(authority.issue("am", names=MAPPED, days=(0.01, 1)).der)
-    assert asyncio.run(it.authenticate(Credential(certificate=later))).tenant == "acme"
-
-
 def test_without_a_mapping_or_an_authority_no_certificate_counts(now: SeededClock, authority: Authority) -> None:
     issuer, shown = Issuer(now), Certificate(authority.issue("am", names=MAPPED).der)
     assert code(Verifier([issuer.profile()], issuer.fetch, now), shown) == "identity.certificate"

@@ -24,7 +24,7 @@ def test_the_tables_load_as_configuration_and_the_keycloak_one_as_a_profile() ->
     assert Settings.model_validate(tomllib.loads(certificates)).identity.certificates[0].san
     settings = Settings.model_validate(tomllib.loads(keycloak))
     profile = issuer_profile(settings.identity.issuers[0].model_dump())
-    assert (profile.name, profile.payload_type, profile.tenant) == ("corp", "Bearer", "default")
+    assert (profile.name, profile.payload_types, profile.tenant) == ("corp", {"Bearer", "DPoP"}, "default")
 
 
 def test_every_code_that_the_room_raises_is_listed_and_no_other() -> None:

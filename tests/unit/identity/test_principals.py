@@ -211,7 +211,7 @@ BASE = {
         ({"name": ""}, "name"),
         ({"name": "gate"}, "gate"),
         ({"roles": {"x": "gate"}}, "roles"),
-        ({"profile": "okta"}, "profile"),
+        ({"profile": "auth0"}, "profile"),
         ({"issuer": "http://id.example"}, "https"),
         ({"issuer": "https://user:pw@id.example"}, "https"),
         ({"issuer": "https://id.example#x"}, "https"),
