@@ -21,6 +21,7 @@ from broker.connectors.registry import ADAPTERS
 from broker.policy import engine
 from broker.sections import Section
 from broker.web.problem import status_of
+from tests.metrics_page import metrics_page
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES_OF_SETTINGS = frozenset({"exchange"})
@@ -338,7 +339,11 @@ def _shown(value: Any) -> str:
             return f"`{value}`"
 
 
-PAGES = {ROOT / "docs/settings.md": settings_page, ROOT / "docs/errors.md": errors_page}
+PAGES = {
+    ROOT / "docs/settings.md": settings_page,
+    ROOT / "docs/errors.md": errors_page,
+    ROOT / "docs/metrics.md": metrics_page,
+}
 
 if __name__ == "__main__":
     for path, page in PAGES.items():

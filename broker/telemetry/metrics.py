@@ -80,6 +80,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("log_halted", "gauge", "1 when the log takes nothing until a person has looked", (), (), pulled=True),
     Metric("checkpoint_timestamp_seconds", "gauge", "When this replica last published signed checkpoints"),
     # the gate itself
+    Metric("tasks", "gauge", "Tasks of the event loop", (), (), pulled=True),
     Metric("ready", "gauge", "1 where a part that readiness needs is there", ("part",)),
     Metric("build_info", "gauge", "Always 1", ("version", "python")),
     Metric("policy_info", "gauge", "1 for the active revision and engine", ("revision", "engine")),

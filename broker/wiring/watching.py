@@ -33,6 +33,7 @@ def watch(gate: "Wiring") -> None:
     metrics = gate.telemetry.metrics
     gate.telemetry.queue(lambda: _queues(gate))
     metrics.pull("policy_workers_lost_total", lambda: [((), gate.policy.workers_lost)])
+    metrics.pull("tasks", lambda: [((), len(asyncio.all_tasks()))])
     metrics.set("build_info", 1, release(), platform.python_version())
     metrics.pull("tools_quarantined", lambda: list(gate.quarantine.counts().items()))
     metrics.pull("log_halted", lambda: [((), float(gate.log.halted))])
@@ -44,6 +45,7 @@ def _queues(gate: "Wiring") -> Iterator[Depth]:
     for name, lane in gate.store.depths():
         yield f"store_{name}", *lane
     yield "policy", *gate.policy.depth
+    yield "approved", *gate.approved.depth
     yield "events", gate.feed.following, gate.settings.events.streams_max, gate.feed.turned_away
     for name, depth in gate.egress.depths():
         yield f"upstream_{name}", *depth

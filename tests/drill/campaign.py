@@ -26,6 +26,7 @@ from tests.sim.upstream import Seen, UpstreamSim, whole
 
 CLIENTS = 8
 START_SECONDS = 120.0
+STOP_SECONDS = 90.0
 ANSWERS_MAX = 12
 """Answers between two kills, at most; none is possible."""
 TOKEN_SECONDS = 240.0
@@ -62,8 +63,9 @@ class Outside:
 class Campaign:
     """The gate, its clients and the service behind it; run once."""
 
-    def __init__(self, folder: Path, *, store_url: str, kills: int, seed: int) -> None:
-        """``store_url`` is SQLAlchemy's; empty for SQLite."""
+    def __init__(self, folder: Path, *, store_url: str, kills: int, seed: int, told: bool = False) -> None:
+        """``store_url`` is SQLAlchemy's; empty for SQLite. ``told``: the gate is told to end (SIGTERM) and not killed."""
+        self._told = told
         self.seen = Outside()
         self._folder = folder
         self._store_url = store_url
@@ -92,7 +94,7 @@ class Campaign:
                 await self._more_acknowledged(self._random.randint(0, ANSWERS_MAX))
                 await asyncio.sleep(self._random.uniform(0, 0.2))
                 await self._kill()
-                if self.seen.kills < self._kills and self._random.random() < 0.15:
+                if not self._told and self.seen.kills < self._kills and self._random.random() < 0.15:
                     # Dying again while it starts, reads its log and recovers.
                     self._spawn()
                     await asyncio.sleep(self._random.uniform(0.1, 1.5))
@@ -168,8 +170,13 @@ class Campaign:
     async def _kill(self) -> None:
         assert self._process is not None
         self._ready.clear()
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait)
+        if self._told:
+            self._process.terminate()
+            code = await asyncio.to_thread(self._process.wait, STOP_SECONDS)
+            assert code in {0, -15}, f"the gate ended with {code}"
+        else:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
         self.seen.kills += 1
 
     async def _sign_in(self, client: httpx.AsyncClient) -> None:

@@ -42,8 +42,8 @@ def records(data: Path, url: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
         session.close()
 
 
-def judge(seen: Outside, data: Path, url: str) -> Verdict:
-    """``url`` is libpq's; empty for SQLite."""
+def judge(seen: Outside, data: Path, url: str, *, told: bool = False) -> Verdict:
+    """``url`` is libpq's; empty for SQLite. ``told``: the gate was told to end each time, and closed what it had begun."""
     verdict = Verdict()
     leaves: dict[int, str] = {}
     intents: dict[str, dict[str, Any]] = {}
@@ -56,7 +56,7 @@ def judge(seen: Outside, data: Path, url: str) -> Verdict:
             closed[record["about"]] = (record["kind"], record["body"]["outcome"]["status"])
     _receipts(verdict, seen, leaves)
     _effects(verdict, seen, intents)
-    _ends(verdict, seen, intents, closed, url)
+    _ends(verdict, seen, intents, closed, bool(url) and not told)
     _verified(verdict, data)
     writes = [record for record in intents.values() if record["body"]["action"]["name"].startswith("tickets.")]
     recovered = [status for kind, status in closed.values() if kind == "recovery"]
@@ -92,7 +92,11 @@ def _effects(verdict: Verdict, seen: Outside, intents: dict[str, dict[str, Any]]
 
 
 def _ends(
-    verdict: Verdict, seen: Outside, intents: dict[str, dict[str, Any]], closed: dict[str, tuple[str, str]], url: str
+    verdict: Verdict,
+    seen: Outside,
+    intents: dict[str, dict[str, Any]],
+    closed: dict[str, tuple[str, str]],
+    others: bool,
 ) -> None:
     """What is said of an action is true."""
     for one in seen.acknowledged:
@@ -107,7 +111,7 @@ def _ends(
         verdict.must(
             status not in {"not_done", "failed"} or not happened, f"{kind} of {action} says {status}; it took effect"
         )
-    if not url:
+    if not others:
         # On a shared database an intent may be another replica's and alive; it is closed later.
         verdict.must(
             intents.keys() <= closed.keys(), f"intents without an end: {sorted(intents.keys() - closed.keys())[:5]}"
