@@ -16,6 +16,7 @@ BUDGETS = ("actions", "writes", "tokens")
 
 _COLUMNS = tuple(column.name for column in session.columns)
 _BY_ID = Hot(select(session).where(session.c.tenant == bindparam("t"), session.c.id == bindparam("i")))
+_INCIDENT_OF = Hot(select(session.c.incident).where(session.c.tenant == bindparam("t"), session.c.id == bindparam("i")))
 
 _MINE = (session_use.c.tenant == bindparam("t"), session_use.c.session == bindparam("s"))
 _COUNTS = [session_use.c[name] for name in BUDGETS]
@@ -142,10 +143,8 @@ def close(connection: Connection, tenant: str, session_id: str, subject: str, ac
 
 def is_settled(connection: Connection, tenant: str, session_id: str, party: str, now_s: int) -> bool:
     """Say whether ``taint`` would change nothing."""
-    found = find(connection, tenant, session_id) if session_id else None
-    if session_id and found is None:
-        return False
-    return not _CLEAN(connection, _reach(tenant, found, party, now_s))
+    found = _INCIDENT_OF(connection, {"t": tenant, "i": session_id}) if session_id else [("",)]
+    return bool(found) and not _CLEAN(connection, _reach(tenant, session_id, found[0][0], party, now_s))
 
 
 def taint(connection: Connection, tenant: str, session_id: str, party: str, now_s: int) -> bool:
@@ -159,19 +158,13 @@ def taint(connection: Connection, tenant: str, session_id: str, party: str, now_
         return False
     if found is not None and found.incident:
         lock(connection, "incident", tenant, found.incident)
-    _TAINT(connection, _reach(tenant, found, party, now_s))
+    _TAINT(connection, _reach(tenant, session_id, found.incident if found else "", party, now_s))
     return True
 
 
-def _reach(tenant: str, found: Session | None, party: str, now_s: int) -> dict[str, Any]:
+def _reach(tenant: str, session_id: str, incident: str, party: str, now_s: int) -> dict[str, Any]:
     """Values of ``_REACHED``."""
-    return {
-        "t": tenant,
-        "i": found.id if found else "",
-        "incident_": found.incident if found else "",
-        "p": party,
-        "now_": now_s,
-    }
+    return {"t": tenant, "i": session_id, "incident_": incident, "p": party, "now_": now_s}
 
 
 def assign(connection: Connection, tenant: str, session_id: str, agent: str, now_s: int) -> bool:
