@@ -240,6 +240,22 @@ def test_the_real_opa_starts_with_the_flags_of_compose(tmp_path: Path) -> None:
                 running.kill()
 
 
+def test_opa_writes_no_decision_down_and_asks_nobody_but_the_gate() -> None:
+    """The gate's log is the record: OPA's decision log would hold inputs in clear, and lose some."""
+    told = yaml.safe_load(re.sub(r"\$\{[A-Z_]+\}", "x", (DEPLOY / "opa" / "opa.yaml").read_text()))
+    assert set(told) == {"services", "keys", "bundles", "persistence_directory"}
+    assert set(told["services"]) == {"gate"}
+    assert [one["service"] for one in told["bundles"].values()] == ["gate"]
+    assert all(one["signing"]["scope"] == "broker" for one in told["bundles"].values())
+    command = SERVICES["opa"]["command"]
+    assert [one for one in command if one.startswith(("--addr", "--diagnostic-addr"))] == [
+        "--addr=unix:///run/opa/opa.sock"
+    ]
+    assert {"--authorization=basic", "--unix-socket-perm=660", "--skip-version-check", "--log-level=error"} <= set(
+        command
+    )
+
+
 def test_the_rules_for_the_opa_server_pass_their_own_tests() -> None:
     command = [require("opa"), "test", str(DEPLOY / "opa" / "authz"), str(DEPLOY / "opa" / "authz_test.rego")]
     assert subprocess.run(command, check=False).returncode == 0
