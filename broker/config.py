@@ -426,7 +426,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
 
 
 def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Apply ``WICKETGATE_<SECTION>_<KEY>`` to scalar keys of the single-table sections."""
+    """Apply ``WICKETGATE_<SECTION>_<KEY>`` to scalar keys of the single-table sections, and to lists, parted by commas."""
     for section, field in Settings.model_fields.items():
         kind = field.annotation
         if not (isinstance(kind, type) and issubclass(kind, Section)):
@@ -434,7 +434,10 @@ def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> None:
         for key in kind.model_fields:
             value = environment.get(f"WICKETGATE_{section}_{key}".upper())
             if value is not None:
-                tables.setdefault(section, {})[key] = value
+                listed = kind.model_fields[key].annotation == tuple[str, ...]
+                tables.setdefault(section, {})[key] = (
+                    [one.strip() for one in value.split(",") if one.strip()] if listed else value
+                )
 
 
 def hidden(value: Any) -> Any:

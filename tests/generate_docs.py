@@ -234,7 +234,7 @@ def settings_page() -> str:
         "",
         "Written by `make docs` from `broker/config.py`, `broker/sections.py` and the connectors; a test compares. One TOML file,",
         "`--config`; an unknown key stops the start. Units stand in the names; secrets are given by file path, never by value.",
-        "`WICKETGATE_<SECTION>_<KEY>` overrides one scalar of a `[section]`.",
+        "`WICKETGATE_<SECTION>_<KEY>` overrides one scalar of a `[section]`, or a list, parted by commas.",
     ]
     for name, field in config.Settings.model_fields.items():
         section, many = _section(field)

@@ -115,3 +115,12 @@ def test_the_development_profile_comes_with_development_alone(tmp_path: Path, cl
 def test_the_environment_overrides_one_value_of_a_section(tmp_path: Path) -> None:
     values: dict[str, Any] = {"WICKETGATE_WEB_ATTEMPTS_BURST_MAX": "7"}
     assert load(tmp_path, "", **values).web.attempts_burst_max == 7
+
+
+def test_the_environment_sets_lists_parted_by_commas(tmp_path: Path) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text('[gate]\nallowed_hosts = ["a"]\n[kill]\nroles = ["oncall"]\n')
+    given = {"WICKETGATE_GATE_ALLOWED_HOSTS": "gate.example, 10.0.0.7:8480,", "WICKETGATE_KILL_ROLES": ""}
+    read = config.load(file, given)
+    assert read.gate.allowed_hosts == ("gate.example", "10.0.0.7:8480")
+    assert read.kill.roles == ()
