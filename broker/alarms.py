@@ -17,9 +17,7 @@ ACTION = "notify.breakglass.send"
 class Alarms:
     """Does the work kind ``breakglass``."""
 
-    def __init__(
-        self, *, messages: Messages, desk: BreakGlass, work: Work, receivers: Sequence[str], url: str
-    ) -> None:
+    def __init__(self, *, messages: Messages, desk: BreakGlass, work: Work, receivers: Sequence[str], url: str) -> None:
         """``receivers`` are ids of resources of type ``webhook``; ``url`` is the gate's own address."""
         self._messages = messages
         self._desk = desk

@@ -13,7 +13,7 @@ from broker.errors import AuditUnavailable, BadRequest, LimitExceeded, NotFound
 from broker.evidence import Diagnosis, Evidence, Symptom
 from broker.incidents import Alert, Event, Incident, Incidents, fingerprint_of
 from broker.incidents.pages import named, span
-from broker.kept import ACTIONS_MAX, KeptInLog
+from broker.kept import KeptInLog
 from broker.model import Json, PartyKind, Principal
 from broker.records import Records
 from broker.sessions import Sessions
@@ -200,11 +200,10 @@ class IncidentActs:
         return {"diagnoses": told, "before": named(part.before), "total": total, "bytes": part.bytes}
 
     async def _timeline(self, tenant: str, incident: str, said: Mapping[str, Any]) -> Json:
-        """One part of the timeline; ``actions_cut`` where there are more actions than the gate counts."""
-        actions = await self.actions(tenant, incident)
+        """One part of the timeline."""
+        recorded = self._kept.recorded(tenant, await self._sessions.of_incident(tenant, incident))
         edges = {name: said[name] for name in ("before", "after", "limit")}
-        told = await self._incidents.timeline(tenant, incident, actions=actions, **edges)
-        return {**told, "actions_cut": len(actions) >= ACTIONS_MAX}
+        return await self._incidents.timeline(tenant, incident, recorded=recorded, **edges)
 
     async def _postmortem(self, tenant: str, incident: str, _: Mapping[str, Any]) -> Json:
         recorded = self._kept.recorded(tenant, await self._sessions.of_incident(tenant, incident))

@@ -229,13 +229,22 @@ class Incidents:
         tenant: str,
         incident_id: str,
         *,
-        actions: Facts = (),
+        recorded: Recorded | None = None,
         before: str = "",
         after: str = "",
         limit: int = pages.ENTRIES_MAX,
     ) -> dict[str, Json]:
-        """One part of everything that happened, in order (``pages.timeline_part``, and ``total``); raises ``NotFound``."""
+        """One part of everything that happened, in order (``pages.timeline_part``, and ``total``); raises ``NotFound``.
+
+        Of the actions only those of this part are held and read whole, however many there are.
+        """
         wanted = pages.span(before, after, limit, 3)
+        nearest = pages.Nearest(wanted)
+        actions: list[Mapping[str, Json]] = []
+        if recorded is not None:
+            async for outline in recorded.outlines():
+                nearest.add(outline)
+            actions = [await recorded.whole(outline) for outline in nearest.held()]
 
         def asked(
             connection: Connection, stands: Incident
@@ -245,8 +254,8 @@ class Incidents:
             return stands.version, found, rows.event_ends(*mine), diagnoses.of_incident(*mine)
 
         version, found, ends, judged = await self._about(tenant, incident_id, asked)
-        told = pages.timeline_part(wanted, found.items, ends, judged, actions)
-        return {**told, "total": version + len(judged) + len(actions)}
+        told = pages.timeline_part(wanted, found.items, ends, judged, actions, nearest)
+        return {**told, "total": version + len(judged) + nearest.count}
 
     async def postmortem(self, tenant: str, incident_id: str, *, recorded: Recorded | None = None) -> dict[str, Json]:
         """The whole story as facts and as ``markdown``, read in pages (``story``); raises ``NotFound``."""

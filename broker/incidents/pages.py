@@ -4,6 +4,7 @@ A part is the newest unless it is asked for ``before`` or ``after`` a place; pla
 Nothing is left out unseen: an empty ``before`` (``after``) says that nothing stands there.
 """
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 
 from broker.errors import BadRequest
@@ -36,6 +37,39 @@ def named(place: Place) -> str:
     return ".".join(map(str, place))
 
 
+class Nearest:
+    """The actions that a part of the timeline can need, of however many there are: the nearest to where it begins.
+
+    ``count`` counts all, ``first`` and ``last`` are the places of the ends.
+    """
+
+    def __init__(self, wanted: Span) -> None:
+        """Nothing is there yet."""
+        self._wanted = wanted
+        self._held: list[tuple[Place, Mapping[str, Json]]] = []
+        self.count = 0
+        self.first: Place = ()
+        self.last: Place = ()
+
+    def add(self, outline: Mapping[str, Json]) -> None:
+        """One more, in any order."""
+        place: Place = (int(outline.get("at") or 0), 2, str(outline["action_id"]))
+        self.count += 1
+        self.first = min(self.first or place, place)
+        self.last = max(self.last, place)
+        if (self._wanted.before and place >= self._wanted.before) or (
+            self._wanted.after and place <= self._wanted.after
+        ):
+            return
+        insort(self._held, (place, outline), key=lambda one: one[0])
+        if len(self._held) > self._wanted.limit:
+            self._held.pop(-1 if self._wanted.after else 0)
+
+    def held(self) -> list[Mapping[str, Json]]:
+        """Those of the part, in order."""
+        return [outline for _, outline in self._held]
+
+
 def events_span(wanted: Span) -> Span:
     """The part of the events that a part of the timeline can need: places ``(at, seq)``."""
 
@@ -46,17 +80,18 @@ def events_span(wanted: Span) -> Span:
     return Span(wanted.limit, wanted.bytes, of(wanted.before), of(wanted.after))
 
 
-def timeline_part(
+def timeline_part(  # noqa: PLR0913, PLR0917 - one argument a list
     wanted: Span,
     events: Sequence[Event],
     ends: tuple[Place, Place] | None,
     diagnoses: Sequence[DiagnosisRow],
     actions: Sequence[Mapping[str, Json]],
+    nearest: Nearest,
 ) -> dict[str, Json]:
     """One part of everything that happened, in order of time: ``{"entries","actions","markdown","before","after","bytes"}``.
 
-    ``events`` are those of ``events_span``, and ``ends`` the first and the last place of all; ``actions`` in the answer
-    are those that its entries tell of.
+    ``events`` are those of ``events_span``, and ``ends`` the first and the last place of all; ``actions`` those that
+    ``nearest`` holds, whole; in the answer they are those that its entries tell of.
     """
     of_events: list[Entry] = [((event.at, 0, f"{event.seq:09}"), line_of_event(event), None) for event in events]
     others: list[Entry] = [((row.at, 1, row.id), line_of_diagnosis(row), None) for row in diagnoses]
@@ -77,9 +112,8 @@ def timeline_part(
     sizes: list[tuple[Place, int]] = [(one[0], len(pack(one[1])) + len(pack(dict(one[2] or {})))) for one in near]
     fit = within(sizes[: wanted.limit], wanted.bytes)
     told = sorted(near[: len(fit)], key=lambda entry: entry[0])
-    places = [one[0] for one in [*others, ((low, {}, None)), ((high, {}, None))] if one[0]] + [
-        one[0] for one in of_events
-    ]
+    ends_of_all = (low, high, nearest.first, nearest.last)
+    places = [*(one[0] for one in (*others, *of_events)), *(place for place in ends_of_all if place)]
     lines = [line for _, line, _ in told]
     return {
         "entries": lines,

@@ -1,7 +1,7 @@
 """Long lists come in parts that are bounded in entries and bytes, say what else there is, and lose nothing between them."""
 
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -89,14 +89,16 @@ def test_the_timeline_in_parts_is_the_timeline(shop: Shop, run: Run, limit: int)
         now = shop.clock.now_ns() // 10**9
         await shop.diagnosed(await shop.incidents.get(shop.tenant, incident))
         actions = [_action(number, now - number // 2) for number in range(8)]
-        whole = await shop.incidents.timeline(shop.tenant, incident, actions=actions)
+        whole = await shop.incidents.timeline(shop.tenant, incident, recorded=Known(actions))
         assert (whole["before"], whole["after"]) == ("", "")
         assert whole["total"] == len(whole["entries"])
         back: list[Any] = []
         acts: list[Any] = []
         before = ""
         while True:
-            told = await shop.incidents.timeline(shop.tenant, incident, actions=actions, before=before, limit=limit)
+            told = await shop.incidents.timeline(
+                shop.tenant, incident, recorded=Known(actions), before=before, limit=limit
+            )
             assert len(told["entries"]) <= limit
             assert told["after"] == ("" if not before else told["after"])
             back, acts = [*told["entries"], *back], [*told["actions"], *acts]
@@ -108,7 +110,9 @@ def test_the_timeline_in_parts_is_the_timeline(shop: Shop, run: Run, limit: int)
         forth: list[Any] = []
         after = "0.0.0"
         while after:
-            told = await shop.incidents.timeline(shop.tenant, incident, actions=actions, after=after, limit=limit)
+            told = await shop.incidents.timeline(
+                shop.tenant, incident, recorded=Known(actions), after=after, limit=limit
+            )
             forth += told["entries"]
             after = told["after"]
         assert forth == whole["entries"]
@@ -128,6 +132,20 @@ def test_a_post_mortem_says_what_it_leaves_out(shop: Shop, run: Run, monkeypatch
         assert "left out here: 4 of people, 6 of timeline" in told["markdown"]
 
     run(main())
+
+
+class Known:
+    """Actions on record, as they were put there."""
+
+    def __init__(self, actions: Sequence[Mapping[str, Any]]) -> None:
+        self._actions = actions
+
+    async def outlines(self) -> AsyncIterator[Mapping[str, Any]]:
+        for one in self._actions:
+            yield one
+
+    async def whole(self, outline: Mapping[str, Any]) -> Mapping[str, Any]:
+        return outline
 
 
 class Outline(dict[str, Any]):
@@ -187,6 +205,27 @@ def test_a_post_mortem_of_however_long_an_incident_holds_no_more_than_it_shows(
         numbers = [one["action_id"] for one in told["actions"]]
         assert (numbers[0], numbers[-1]) == ("act_01", "act_2999")
         assert f"{told['left_out']['actions']} of actions" in told["markdown"]
+
+    run(main())
+
+
+def test_a_part_of_the_timeline_holds_and_reads_its_own_actions_alone_however_many_there_are(
+    shop: Shop, run: Run
+) -> None:
+    async def main() -> None:
+        incident = await noted(shop, 3)
+        actions = Long(3_000)
+        told = await shop.incidents.timeline(shop.tenant, incident, recorded=actions, limit=20)
+        assert actions.most <= 20 + 2
+        assert actions.completed <= 20
+        assert told["total"] > 3_000
+        assert told["actions"][-1]["action_id"] == "act_2999"
+        assert (bool(told["before"]), told["after"]) == (True, "")
+        again = Long(3_000)
+        earlier = await shop.incidents.timeline(shop.tenant, incident, recorded=again, before=told["before"], limit=20)
+        assert again.completed <= 20
+        assert earlier["actions"][-1]["at"] < told["actions"][0]["at"]
+        assert earlier["after"]
 
     run(main())
 

@@ -8,6 +8,7 @@ import pytest
 from broker.errors import NotFound
 from broker.incidents.telling import NOT_ON_RECORD, plain
 from tests.shop import EXECUTED, Shop
+from tests.unit.incidents.test_parts import Known
 from tests.unit.incidents.test_traces import ACTIONS, solved
 
 Run = Callable[[Any], Any]
@@ -38,7 +39,7 @@ def test_the_timeline_is_every_event_diagnosis_and_action_in_order_of_time(shop:
         await shop.to_state(opened, "investigating", "diagnosed")
         shop.clock.advance(30)
         await shop.incidents.note(shop.tenant, opened.id, kind="note", by="dev:ann", body={"text": "looks right"})
-        told = await shop.incidents.timeline(shop.tenant, opened.id, actions=ACTIONS)
+        told = await shop.incidents.timeline(shop.tenant, opened.id, recorded=Known(ACTIONS))
         lines = told["entries"]
         assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
         events = await shop.incidents.events(shop.tenant, opened.id)
