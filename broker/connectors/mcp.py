@@ -153,17 +153,24 @@ class McpConnector:
 
 def _same(name: str, pin: Pin, tools: Tools) -> None:
     """Raise ``Conflict`` where the tool is not the one that was pinned."""
-    remedy = "have the security team look at it: `wicketgate policy mcp-pin` shows what changed"
     if pin.tool in tools.twice:
-        raise Conflict(f"`{name}` offers two tools called `{pin.tool}`", code="mcp.tool_twice", remedy=remedy)
+        raise Conflict(
+            f"`{name}` offers two tools called `{pin.tool}`",
+            code="mcp.tool_twice",
+            remedy="ask the server's owner which of the two it is; nothing of that name is called",
+        )
     live = tools.by_name.get(pin.tool)
     if live is None:
-        raise Conflict(f"`{name}` does not offer tool `{pin.tool}` now", code="mcp.tool_absent", remedy=remedy)
+        raise Conflict(
+            f"`{name}` does not offer tool `{pin.tool}` now",
+            code="mcp.tool_absent",
+            remedy="check the server; `wicketgate policy mcp-pin` shows what it offers now",
+        )
     if live.digest != pin.digest:
         raise Conflict(
             f"tool `{pin.tool}` of `{name}` is not what was pinned: it is in quarantine",
             code="mcp.tool_changed",
-            remedy=remedy,
+            remedy="have the security team read what changed (`wicketgate policy mcp-pin`) and pin it again, or not",
         )
 
 

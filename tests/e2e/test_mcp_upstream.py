@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from broker.cli import main as command
+from tests.parts import ROOT
 from tests.sim.mcp_client import Mcp
 from tests.sim.policies import folder_of
 from tests.sim.world import World, world
@@ -22,24 +24,14 @@ MANIFEST = "manifests/helpdesk.yaml"
 
 
 def settings(folder: Path) -> str:
-    """The lines of the configuration: where the server is. What it may do stands in the manifest."""
+    """The lines of the specification, with the test's own server in place of the one that it names."""
+    text = (ROOT / "broker/connectors/README.md").read_text(encoding="utf-8")
+    (table,) = [block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "# mcp:" in block]
+    command = json.dumps([sys.executable, TOOLS, "stdio"])
     environment = {"MCP_TOOLS_RUG": str(folder / "rug"), "MCP_TOOLS_SEEN": str(folder / "seen")}
     told = ", ".join(f"{name} = {json.dumps(value)}" for name, value in environment.items())
-    return f"""
-[[inventory]]
-type = "project"
-id = "shop"
-env = "prod"
-region = "eu-west-1"
-[[connectors]]
-name = "helpdesk"
-adapter = "mcp"
-[connectors.settings]
-command = {json.dumps([sys.executable, TOOLS, "stdio"])}
-environment = {{ {told} }}
-region = "eu-west-1"
-timeout_seconds = 60
-"""
+    assert '["/opt/helpdesk/server", "stdio"]' in table
+    return table.replace('["/opt/helpdesk/server", "stdio"]', command) + f"environment = {{ {told} }}\n"
 
 
 def pinned(folder: Path) -> Path:
