@@ -1,7 +1,7 @@
-"""``python -m tests.drill [--campaign gate|responder|demo|identity|both|all] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
+"""``python -m tests.drill [--campaign NAME] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
 
-``gate``: kill the gate under load, again and again. ``responder``: many incidents at once, their workers killed. ``demo``: the main job
-over its faults and seeds. ``identity``: real identity providers in the place of ours. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
+``gate``: kill the gate under load, again and again; ``stop``: tell it to end instead. ``responder``: many incidents at once, their workers killed. ``demo``: the main job
+over its faults and seeds. ``identity``: real identity providers in the place of ours. ``overload``, ``kill-switch``, ``soak``: as their files say. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
 """
 
 import argparse
@@ -12,11 +12,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.drill import demo_seeds, identity
+from tests.drill import demo_seeds, identity, kill_switch, overload, soak
 from tests.drill.campaign import Campaign
 from tests.drill.responder import Campaign as Responder
 from tests.drill.responder_verdict import judge as judge_responder
@@ -25,6 +25,12 @@ from tests.parts import ROOT, fresh_database
 
 INCIDENTS = 20
 """Of one campaign of the responder; its workers die a fifth as often as the gate of the other."""
+ALONE: Mapping[str, Callable[[int], dict[str, Any]]] = {
+    "overload": lambda seconds: overload.run(seconds or 30),
+    "kill-switch": lambda _: kill_switch.run(),
+    "soak": lambda seconds: soak.run(seconds or 3_600),
+}
+"""Campaigns that choose their database themselves, by name; of so many seconds, 0 for their own."""
 RESULTS = ROOT / "tests" / "bench" / "results"
 
 
@@ -81,6 +87,9 @@ def _run(campaign: str, store: str, kills: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="wgdrill") as folder:
         if campaign == "responder":
             return incidents(store, kills=max(1, kills // 5), seed=seed, folder=Path(folder))
+        if campaign == "stop":
+            told = drill(store, kills=max(1, kills // 10), seed=seed, folder=Path(folder), told=True)
+            return {**told, "campaign": campaign}
         return drill(store, kills=kills, seed=seed, folder=Path(folder))
 
 
@@ -90,7 +99,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--store", choices=["sqlite", "postgres", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--campaign", choices=["gate", "responder", "demo", "identity", "both", "all"], default="all")
+    parser.add_argument(
+        "--campaign", choices=[*ALONE, "gate", "responder", "stop", "demo", "identity", "both", "all"], default="all"
+    )
+    parser.add_argument("--seconds", type=int, default=0, help="of the soak (3600) or the overload (30)")
     parser.add_argument("--fault", action="append", choices=list(demo_seeds.SEEDS), help="of the demo; else all")
     parser.add_argument("--seeds", type=int, default=5, help="of each fault of the demo, at most")
     parser.add_argument("--no-model", action="store_true", help="the demo by its rules alone")
@@ -98,12 +110,16 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write the raw figures to tests/bench/results")
     chosen = parser.parse_args()
     stores = ("sqlite", "postgres") if chosen.store == "both" else (chosen.store,)
-    killed = ("gate", "responder")
-    campaigns = {"both": killed, "all": killed, "demo": (), "identity": ()}.get(chosen.campaign, (chosen.campaign,))
+    killed = ("gate", "responder", "stop")
+    alone = tuple(ALONE) if chosen.campaign == "all" else tuple(name for name in ALONE if name == chosen.campaign)
+    campaigns = {"both": killed, "all": killed}.get(chosen.campaign, tuple({chosen.campaign} & set(killed)))
     rows = []
     for campaign in campaigns:
         rows += [_run(campaign, store, chosen.kills, chosen.seed) for store in stores]
         print(table([row for row in rows if row["campaign"] == campaign]))
+    for name in alone:
+        rows.append(ALONE[name](chosen.seconds))
+        print(table([{key: value for key, value in rows[-1].items() if key != "samples"}]), flush=True)
     for row in rows:
         for violation in row["violations"]:
             print(f"{row['campaign']}, {row['store']}: {violation}", file=sys.stderr)
