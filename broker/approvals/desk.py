@@ -88,6 +88,28 @@ class Approvals:
             raise _absent()
         return found.at(seconds(self._clock))
 
+    async def alike(
+        self,
+        principal: Principal,
+        session: str,
+        action: str,
+        resource: Mapping[str, str],
+        arguments: Mapping[str, Json],
+    ) -> Proposal | None:
+        """Return what waits already for just this, asked by the same parties in the same session; None where nothing does.
+
+        Arguments in which redaction found something are alike nothing: the asker's are not redacted yet.
+        """
+        now = seconds(self._clock)
+        found = await self._store.read(lambda c: rows.waiting_in(c, principal.tenant, session, action, LONGEST_PAGE))
+        actor = principal.actor.id if principal.actor else ""
+        for one in found:
+            stored, asker = one.request, (one.subject, one.actor)
+            same = all(stored["resource"].get(name) == value for name, value in resource.items())
+            if same and stored["arguments"] == arguments and asker == (principal.subject.id, actor):
+                return one if one.at(now).state == "waiting" else None
+        return None
+
     async def page(self, tenant: str, states: Collection[str], limit: int = 50, after: str = "") -> Page[Proposal]:
         """Return the tenant's proposals in ``states``, newest first; ``after`` is the last page's, else ``BadRequest``."""
         most = max(1, min(limit, LONGEST_PAGE))

@@ -271,6 +271,16 @@ def page(connection: Connection, tenant: str, states: Iterable[str], limit: int,
     return Page(items, cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else "")
 
 
+def waiting_in(connection: Connection, tenant: str, session: str, action: str, limit: int) -> tuple[Proposal, ...]:
+    """Return what waits in a session for one action, newest first, without reviews."""
+    table = proposal.c
+    statement = select(proposal).where(
+        table.tenant == tenant, table.state == "waiting", table.session == session, table.action == action
+    )
+    rows = connection.execute(statement.order_by(table.created_at.desc(), table.id.desc()).limit(limit)).all()
+    return tuple(_proposal_of(row) for row in rows)
+
+
 def _before(to: str) -> Sequence[str]:
     """States from which ``to`` may be reached."""
     return sorted(old for old, new in TRANSITIONS if new == to)

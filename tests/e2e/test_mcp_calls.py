@@ -119,7 +119,7 @@ def test_a_refusal_is_a_tools_error_that_says_what_to_do_next(tmp_path: Path) ->
     async def main() -> None:
         async with world(tmp_path) as it:
             agent = await client(it, await it.agent())
-            cases = [
+            cases: list[tuple[dict[str, Any], str]] = [
                 ({"resource": TARGET}, "reason.missing"),
                 ({"resource": {**TARGET, "id": "nobody"}, "reason": "x"}, "residency.home_unknown"),
                 ({"resource": TARGET, "reason": "x", "arguments": {"force": True}}, "request.arguments"),

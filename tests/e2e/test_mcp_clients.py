@@ -137,7 +137,7 @@ def inspected(gate: RunningGate, home: Path, *arguments: str) -> dict[str, Any]:
         "MCP_AUTO_OPEN_ENABLED": "true",
         "MCP_INSPECTOR_SECRET_STORE": "memory",
     }
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command += ["--format", "json", *arguments]
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, **pipes) as process:
         assert process.stdout is not None

@@ -109,23 +109,57 @@ def test_a_repeated_write_is_the_same_one_where_that_is_certain(tmp_path: Path) 
             token, person = await it.agent(), await it.person("oncall")
             modern, older = Mcp(it, token), Mcp(it, token, LEGACY)
             await older.hello()
+            other = {"resource": {**TARGET, "id": "inventory"}, "reason": "x"}
+            params = {"name": "local_process_restart", "arguments": other}
             use = {"_meta": {"claudecode/toolUseId": "toolu_01"}}
+            await modern.restart(**use)
+            await older.ask("tools/call", params, id_="same")
+            await _approved(it, token, person, 2)
+            assert (it.restarts(), it.restarts("inventory")) == (1, 1)
+            # One tool use of one model turn, and one request of one session.
+            assert (await modern.restart(**use))["structuredContent"]["status"] == "done"
+            again = await older.ask("tools/call", params, id_="same")
+            assert again["result"]["structuredContent"]["status"] == "done"
+            assert (it.restarts(), it.restarts("inventory")) == (1, 1)
+            # Ids of other clients begin anew with each connection.
             for _ in range(2):
-                await modern.restart(**use)
-            assert len(await waiting(it, person)) == 1, "one tool use of one model turn"
-            for _ in range(2):
-                params = {"name": "local_process_restart", "arguments": {**STATUS, "reason": "x"}}
-                await older.ask("tools/call", params, id_="same")
-            assert len(await waiting(it, person)) == 2, "one request of one session"
-            for _ in range(2):
-                params = {"name": "local_process_restart", "arguments": {**STATUS, "reason": "x"}}
                 await modern.ask("tools/call", params, id_=1)
-            assert len(await waiting(it, person)) == 4, "ids begin anew with each connection"
+                await _approved(it, token, person, 1)
+            assert it.restarts("inventory") == 3
             own = {"_meta": {"wicketgate/idempotencyKey": "mine"}}
             await modern.restart(**own)
-            other = {"resource": {**TARGET, "id": "payments"}, "reason": "x"}
             reused = await modern.call("local_process_restart", other, **own)
             assert reused["structuredContent"]["error"]["code"] == "idempotency.key_reused"
+
+    asyncio.run(main())
+
+
+async def _approved(it: World, agent: dict[str, str], person: dict[str, str], count: int) -> None:
+    """Approve what waits, and let it run."""
+    for approval in await waiting(it, person, count):
+        answer = await it.review(person, approval)
+        assert answer.status_code == 200, answer.text
+        ended = await it.outcome(agent, approval["action_id"])
+        assert ended.json()["status"] == "done", ended.text
+
+
+def test_a_model_that_asks_again_while_it_waits_asks_people_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra=BRIEFLY) as it:
+            agent, person = Mcp(it, await it.agent()), await it.person("oncall")
+            for use in ("toolu_01", "toolu_02"):
+                await agent.restart(_meta={"claudecode/toolUseId": use})
+            [approval] = await waiting(it, person)
+            other = {"resource": {**TARGET, "id": "inventory"}, "reason": "x"}
+            await agent.call("local_process_restart", other)
+            assert len(await waiting(it, person)) == 2, "another target is another request"
+            behalf = Mcp(it, await it.on_behalf(person))
+            await behalf.restart()
+            assert len(await waiting(it, person)) == 3, "so is another asker's"
+            assert (await it.review(person, approval)).status_code == 200
+            ended = await it.outcome(agent.who, approval["action_id"])
+            assert ended.json()["status"] == "done", ended.text
+            assert it.restarts() == 1
 
     asyncio.run(main())
 
@@ -195,12 +229,13 @@ def test_a_bound_tokens_proof_counts_once_though_its_first_call_opens_a_session(
 
             agent = Mcp(it, shown())
             assert not (await agent.call("local_process_status", STATUS))["isError"]
-            replayed = await agent.call("local_process_status", STATUS)
-            assert replayed["structuredContent"]["error"]["code"].startswith("identity.")
+            for method in ("tools/call", "tools/list", "ping", "subscriptions/listen"):
+                params = {"name": "gate_actions_read"} if method == "tools/call" else {}
+                assert (await agent.post(method, params)).status_code == 401, "the proof was used up"
             agent.who = shown()
             assert not (await agent.call("local_process_status", STATUS))["isError"]
             agent.who = {"Authorization": f"DPoP {token}"}
-            stolen = await agent.call("local_process_status", STATUS)
-            assert stolen["structuredContent"]["error"]["code"].startswith("identity.")
+            stolen = await agent.post("tools/list")
+            assert (stolen.status_code, "DPoP" in stolen.headers["WWW-Authenticate"]) == (401, True)
 
     asyncio.run(main())

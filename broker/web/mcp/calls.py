@@ -17,10 +17,11 @@ from starlette.requests import Request
 
 from broker import strictjson
 from broker.answers import Answer
+from broker.approvals import Approvals
 from broker.catalog import Action
 from broker.errors import BadRequest, BrokerError, Denied, NotFound
 from broker.identity import Credential
-from broker.model import Effect, Principal
+from broker.model import Effect, Principal, Resource
 from broker.offers import Offers
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
@@ -51,7 +52,7 @@ class CallBody(schemas.Body):
 class Calls:
     """Takes calls down the one path."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the door names each part once
         self,
         *,
         pipeline: Pipeline,
@@ -59,6 +60,7 @@ class Calls:
         policy: PolicyDecisionPoint,
         belonging: Belonging,
         waiting: Waiting,
+        approvals: Approvals,
     ) -> None:
         """``waiting`` holds what people have to decide about."""
         self._pipeline = pipeline
@@ -66,6 +68,7 @@ class Calls:
         self._policy = policy
         self._belonging = belonging
         self._waiting = waiting
+        self._approvals = approvals
 
     async def call(
         self, ctx: Context, params: types.CallToolRequestParams
@@ -98,6 +101,10 @@ class Calls:
         request = cast("Request", ctx.request)
         meta: Mapping[str, Any] = ctx.meta or {}
         place = await self._belonging.of(request, principal, credential, meta)
+        if action.effect is Effect.WRITE and place.session and KEY not in meta:
+            known = await self._waits(principal, place.session, action, body)
+            if known:
+                return await self._waiting.again(ctx, Held(principal, credential, known))
         ask = Ask(
             action=action.name,
             resource=_resource(body),
@@ -113,6 +120,17 @@ class Calls:
             held = Held(principal, credential, str(answer.body["action_id"]))
             return await self._waiting.begin(ctx, held, answer.body)
         return answer.body
+
+    async def _waits(self, principal: Principal, session: str, action: Action, body: CallBody) -> str:
+        """The action that waits already for just this: a model that asks again means it, and people are asked once."""
+        resource = _resource(body)
+        there = Resource(resource["type"], resource["id"], resource["env"])
+        try:
+            arguments = self._policy.catalog.complete(action.name, there, body.arguments)
+        except BadRequest:
+            return ""  # the pipeline refuses it, on record
+        found = await self._approvals.alike(principal, session, action.name, resource, arguments)
+        return found.action_id if found else ""
 
     async def _nothing(self, credential: Credential, name: str) -> types.CallToolResult:
         """Refuse a name that no tool has, on record as far as it could be one."""

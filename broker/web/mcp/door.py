@@ -8,6 +8,7 @@ any replica answers any request.
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -116,7 +117,7 @@ class McpApi:
         self._same_site(request)
         web = self._gate.settings.web
         message = await schemas.read_object(await request.body(), web, floats=True)
-        principal = await self._recognised(request)
+        principal = await self._authenticated(request)
         session = ""
         if not _modern(request):
             if message.get("method") == "initialize":
@@ -129,9 +130,9 @@ class McpApi:
         """GET /mcp: changes of the list of tools, for clients that shake hands."""
         self._same_site(request)
         _only_with_handshake(request)
-        principal = await self._recognised(request)
-        await self._belonging.serving(request, principal)
         credential = self._api.credential(request)
+        principal = await self._gate.identity.recognise(credential)
+        await self._belonging.serving(request, principal)
         gate = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
         await self._gate.pipeline.still(credential, Ask("gate.catalog.read", gate, {"offered": True}), charged=True)
         return self._listening.stream(principal, credential)
@@ -145,10 +146,11 @@ class McpApi:
             raise BadRequest("header `Mcp-Session-Id` is missing", code="request.session")
         return await self._api.gate(request, "gate.session.close", {"session": named[:64]})
 
-    async def _recognised(self, request: Request) -> Principal:
-        """Who asks, kept for what the SDK calls."""
-        credential = request.scope[CREDENTIAL] = self._api.credential(request)
-        principal = request.scope[PRINCIPAL] = await self._gate.identity.recognise(credential)
+    async def _authenticated(self, request: Request) -> Principal:
+        """Who asks, with a sender's proof used up for the whole message; kept for what the SDK calls."""
+        credential = self._api.credential(request)
+        principal: Principal = await self._gate.identity.authenticate(credential)
+        request.scope[PRINCIPAL], request.scope[CREDENTIAL] = principal, replace(credential, proven=True)
         return principal
 
     def _same_site(self, request: Request) -> None:
@@ -199,6 +201,7 @@ def _server(gate: Wiring, belonging: Belonging, listening: Listening, waiting: W
         policy=gate.policy,
         belonging=belonging,
         waiting=waiting,
+        approvals=gate.approvals,
     )
     listing = Listing(pipeline=gate.pipeline, offers=gate.offers, policy=gate.policy, inventory=gate.settings.resources)
     server = GateServer(
