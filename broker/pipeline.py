@@ -457,9 +457,8 @@ class Pipeline:
     async def drain(self, seconds_max: float | None = None) -> None:
         """Wait until every effect under way has its outcome on record; what takes longer gets the outcome ``unknown``."""
         if self._running and seconds_max is not None:
-            _, late = await asyncio.wait(set(self._running), timeout=seconds_max)
-            for task in late:
-                task.cancel()
+            for late in (await asyncio.wait(set(self._running), timeout=seconds_max))[1]:
+                late.cancel()
         while self._running:
             await asyncio.wait(set(self._running))
 
