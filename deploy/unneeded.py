@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script of the image, no package
 """Name every installed distribution that the given ones do not need: what only development uses is not shipped."""
 
 import sys
@@ -27,4 +26,4 @@ def unneeded(wanted: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(unneeded(sys.argv[1:])))  # noqa: T201 - its output is what the image's build reads
+    print("\n".join(unneeded(sys.argv[1:])))

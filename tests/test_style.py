@@ -34,7 +34,7 @@ EDGES: Mapping[str, int] = {
     "broker/background.py": 1,  # the loop must outlive any round
     "broker/cli/__init__.py": 1,  # the command: what it knows becomes two lines, the rest is raised
     "broker/cli/claude_code_hook.py": 1,  # the hook: whatever is unclear is blocked
-    "broker/cli/setup.py": 1,  # one look of the doctor: what it knows becomes a line, the rest is raised
+    "broker/cli/doctor.py": 1,  # one look of the doctor: what it knows becomes a line, the rest is raised
     "broker/connectors/mcp_link.py": 1,  # a connection: whatever a server breaks, the next try comes
     "broker/pipeline.py": 2,  # the one path: a defect of ours refuses too, and on record
     "broker/policy/worker.py": 1,  # a Rust panic is no Exception, and every fault is an answer
