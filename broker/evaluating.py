@@ -236,8 +236,8 @@ class Evaluating:
         supposed = suppose(catalog, who, name, resource, arguments, session=session, reason=REASON)
         try:
             decision = await self._policy.decide(await self._sheet(supposed))
-        except PolicyUnavailable as error:
-            if error.error_code != BAD_INPUT:
+        except (BadRequest, PolicyUnavailable) as error:
+            if isinstance(error, PolicyUnavailable) and error.error_code != BAD_INPUT:
                 raise
             return _no(error.error_code, error.error_remedy, error.detail)
         return self._verdict(supposed, decision, able, exact=exact)

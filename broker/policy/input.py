@@ -1,7 +1,8 @@
 """The policy input ``broker.input/v1`` on its way to an engine: checked, then canonical bytes, then a digest.
 
 OPA and regorus agree on every input that fits the schema and differ on others, so nothing else reaches an engine. An
-input that does not fit is a fault of the gate, not of the caller: ``policy.bad_input``.
+input that does not fit is a fault of the gate, not of the caller: ``policy.bad_input``. Only in the caller's own words it is
+the caller's: ``request.bounds``.
 """
 
 import hashlib
@@ -10,11 +11,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from broker.errors import BadRequest
 from broker.model import Json
 from broker.policy.engine import BAD_INPUT, unavailable
 from broker.policy.schema import Check
 
 BYTES_MAX = 65_536
+OWN_WORDS = ".action.properties."
+"""Where what the caller says stands, and nowhere else."""
 _INTEGER_MAX = 2**53
 
 
@@ -28,9 +32,11 @@ class ReadyInput(NamedTuple):
 def prepare(value: Mapping[str, Any], check: Check) -> ReadyInput:
     """Check ``value`` with the compiled input schema and serialise it.
 
-    Raises ``PolicyUnavailable`` (``policy.bad_input``) naming the field and rule, never the value.
+    Raises ``PolicyUnavailable`` (``policy.bad_input``) or ``BadRequest`` (``request.bounds``) naming the field and rule, never the value.
     """
     fault = check(value)
+    if fault and fault.startswith(OWN_WORDS):
+        raise _too_much(f"field `{fault.removeprefix(OWN_WORDS).partition(':')[0]}` is too long or of a wrong form")
     if fault:
         raise unavailable(BAD_INPUT, f"the policy input is wrong at {fault}", retry_after=None)
     try:
@@ -38,11 +44,18 @@ def prepare(value: Mapping[str, Any], check: Check) -> ReadyInput:
     except (TypeError, ValueError):
         detail = "the policy input holds something that is not exact JSON"
         raise unavailable(BAD_INPUT, detail, retry_after=None) from None
+    if len(text) > BYTES_MAX and len(text) - len(orjson.dumps(value["action"]["properties"])) <= BYTES_MAX // 2:
+        raise _too_much(f"arguments and reason are larger together than {BYTES_MAX // 2} bytes")
     if len(text) > BYTES_MAX:
         raise unavailable(BAD_INPUT, f"the policy input is larger than {BYTES_MAX} bytes", retry_after=None)
     if _has_float(value["action"]["properties"]):
         raise unavailable(BAD_INPUT, "the policy input holds a float under .action.properties", retry_after=None)
     return ReadyInput(text, hashlib.sha256(text).hexdigest())
+
+
+def _too_much(detail: str) -> BadRequest:
+    """What the caller said does not fit, once it is redacted; replacing a short text by a longer one may make it so."""
+    return BadRequest(detail, code="request.bounds", remedy="say less, or leave out what is not needed")
 
 
 def _has_float(value: Json) -> bool:

@@ -7,12 +7,10 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from jinja2 import TemplateError
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -26,6 +24,7 @@ from broker.web import authzen
 from broker.web.api import Api, json_response
 from broker.web.breakglass import BreakglassApi
 from broker.web.console import HOME, console
+from broker.web.description import complete, described
 from broker.web.events import EventsApi, Streaming
 from broker.web.guard import App, Guard, GuardSettings, Receive, Scope, Send
 from broker.web.incidents import IncidentApi
@@ -143,7 +142,9 @@ def build(gate: Wiring) -> App:
         if route.hot:
             hot[route.method, route.path] = endpoint
         # A hot route is answered before the router; this entry describes it in the OpenAPI document.
-        app.add_api_route(route.path, endpoint, methods=[route.method], **_described(route))
+        app.add_api_route(route.path, endpoint, methods=[route.method], **described(route))
+    describing = app.openapi
+    app.openapi = lambda: complete(describing(), ROUTES)  # type: ignore[method-assign]
     served = [*ROUTES, DESCRIPTION]
     if gate.provider is not None:
         app.mount(DEV_PATH, gate.provider)
@@ -286,36 +287,6 @@ def _timed(handler: Endpoint, route: Route, telemetry: Telemetry, clock: Clock, 
             return response
 
     return endpoint
-
-
-@functools.cache
-def _schema(body: type[BaseModel]) -> dict[str, Any]:
-    """JSON Schema of a body, made once a process."""
-    return body.model_json_schema()
-
-
-def _described(route: Route) -> dict[str, Any]:
-    """FastAPI's keywords for the OpenAPI entry of ``route``."""
-    extra: dict[str, Any] = {"x-wicketgate-action": route.action, "x-wicketgate-access": route.access}
-    if route.access != "public":
-        extra["security"] = [{"bearer": []}]
-    if route.body is not None:
-        extra["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _schema(route.body)}},
-        }
-    problems = (
-        {code: {"description": "problem+json"} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)}
-        if route.access != "public"
-        else {}
-    )
-    return {
-        "summary": route.summary,
-        "operation_id": route.handler,
-        "openapi_extra": extra,
-        "responses": problems,
-        "response_model": None,
-    }
 
 
 async def _refused(_: Request, error: Exception) -> Response:

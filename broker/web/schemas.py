@@ -57,7 +57,7 @@ class ExportBody(Body):
     action: str = Field(default="", max_length=128)
     session: str = Field(default="", max_length=64)
     incident: str = Field(default="", max_length=64)
-    reason: str = Field(default="", max_length=4096)
+    reason: str = Field(default="", max_length=4000)
 
 
 class ResourceBody(Body):
@@ -82,7 +82,7 @@ class ActionBody(Body):
     action: str = Field(min_length=3, max_length=128)
     resource: ResourceBody
     arguments: dict[str, Any] = Field(default_factory=dict, max_length=64)
-    reason: str = Field(default="", max_length=4096)
+    reason: str = Field(default="", max_length=4000)
     diagnosis: str = Field(default="", max_length=64)
     work: WorkBody | None = None
 
@@ -112,7 +112,7 @@ class ReviewBody(Body):
 
     verdict: Literal["approve", "deny"]
     digest: str = Field(pattern=DIGEST)
-    reason: str = Field(default="", max_length=4096)
+    reason: str = Field(default="", max_length=4000)
     narrow: dict[str, Any] | None = Field(default=None, max_length=64)
     assertion: AssertionBody | None = None
     """The reviewer's signature, where policy wants one."""
@@ -122,7 +122,7 @@ class AcknowledgementBody(Body):
     """POST /v1/approvals/{id}/acknowledgements."""
 
     digest: str = Field(pattern=DIGEST)
-    reason: str = Field(default="", max_length=4096)
+    reason: str = Field(default="", max_length=4000)
 
 
 class SubjectBody(Body):
@@ -160,7 +160,7 @@ class SimulateBody(Body):
     action: str = Field(default="", max_length=128)
     resource: ResourceBody | None = None
     arguments: dict[str, Any] = Field(default_factory=dict, max_length=64)
-    reason: str = Field(default="", max_length=4096)
+    reason: str = Field(default="", max_length=4000)
     subject: SubjectBody | None = None
     behalf: BehalfBody | None = None
     context: CircumstancesBody | None = None
@@ -172,14 +172,14 @@ class ActivateBody(Body):
 
     bundle: str = Field(max_length=1_000_000)
     signature: str = Field(max_length=4096)
-    reason: str = Field(default="", max_length=4096)
+    reason: str = Field(default="", max_length=4000)
 
 
 class RollbackBody(Body):
     """POST /v1/policies/rollback: to a formerly active digest."""
 
     digest: str = Field(pattern=DIGEST)
-    reason: str = Field(default="", max_length=4096)
+    reason: str = Field(default="", max_length=4000)
 
 
 class TargetBody(Body):
@@ -197,7 +197,7 @@ class BreakglassBody(Body):
     targets: list[TargetBody] = Field(min_length=1, max_length=16)
     people: list[str] = Field(default_factory=list, max_length=8)
     minutes: int = Field(default=0, ge=0, le=480)
-    reason: str = Field(min_length=1, max_length=4096)
+    reason: str = Field(min_length=1, max_length=4000)
 
 
 class ReasonBody(Body):
@@ -211,14 +211,14 @@ class KillBody(Body):
 
     scope: Literal["agent", "connector", "tenant", "all"]
     target: str = Field(default="", max_length=300)
-    reason: str = Field(min_length=1, max_length=4096)
+    reason: str = Field(min_length=1, max_length=4000)
 
 
 class RedactionBody(Body):
     """POST /v1/redactions: a text that is looked at and forgotten."""
 
     text: str = Field(min_length=1, max_length=100_000)
-    profile: str = Field(default="default", pattern=r"^[a-z][a-z0-9-]{0,63}\z")
+    profile: str = Field(default="default", pattern=r"^[a-z][a-z0-9-]{0,63}$")
 
 
 class IncidentBody(Body):
