@@ -127,7 +127,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("identity:principal", "RFC 8693", "profiles give party, roles and tenant; an agent on behalf brings both parties", IDENTITY + "test_principals.py"),
     _("identity:dpop", "RFC 9449", "a bound token works with its proof alone, once", IDENTITY + "test_dpop.py"),
     _("identity:mtls", "RFC 8705", "a certificate-bound token works over a TLS connection with that certificate", "e2e/test_client_certificates.py::test_a_bound_token_counts_with_its_certificate_alone_by_either_way"),
-    _("identity:issuers", "Entra, Okta, GitHub Actions, Kubernetes, SPIFFE", "tokens of real issuers by their own shapes: who they are, bound claims, and what is refused", IDENTITY + "test_real_issuers.py"),
+    _("identity:issuers", "Entra, Okta, GitHub Actions, Kubernetes, SPIFFE", "tokens of real issuers by their own shapes: who they are, bound claims, and what is refused", IDENTITY + "test_real_issuers.py", "e2e/test_cluster_keys.py"),
     _("identity:crl", "RFC 5280", "what an authority took back counts no more; a list that says nothing lets nobody in", IDENTITY + "test_crl.py"),
     _("identity:challenges", "RFC 6750, RFC 9470, RFC 9728", "a refusal says which token would help: how fresh, by which method, with which scope, for which path", "e2e/test_challenges.py"),
     _("identity:suspects", "broker/telemetry", "a credential that does not hold is a line for the operator, and a flood of them is none", "unit/telemetry/test_refused_credentials.py"),
