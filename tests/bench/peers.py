@@ -58,6 +58,7 @@ class Row:
     work: str
     who: str
     variant: Variant
+    port: int
     holds: str
 
 
@@ -109,24 +110,25 @@ class Peers:
     async def rounds(self, count: int, *, alone: int, at_once: int) -> None:
         """Measure in turns, in one order and then the other, so that nobody always comes after the same neighbour."""
         for row in self.rows:
+            await _connected(row)
             await row.variant.warm(WARM)
         for number in range(count):
             self.gate.refresh()
             for row in self.rows if number % 2 == 0 else reversed(self.rows):
+                await _connected(row)
                 await row.variant.sequential(alone)
                 await row.variant.at_once(at_once)
                 await self._seen(row)
 
     async def aclose(self) -> None:
         """Close every connection of the client."""
-        for connection in (one for row in self.rows for one in row.variant.connections):
-            connection.transport.close()
-            await connection.closed.wait()
+        for row in self.rows:
+            await _closed(row)
 
     async def _add(self, work: str, who: str, port: int, pids: Sequence[int], prepared: Prepared, holds: str) -> None:  # noqa: PLR0917
-        connections = [await connect(port) for _ in range(CONNECTIONS)]
-        row = Row(work, who, Variant(f"{work}, {who}", connections, prepared, pids), holds)
+        row = Row(work, who, Variant(f"{work}, {who}", [], prepared, pids), port, holds)
         row.variant.engines = self.gate.engines if who == "Wicketgate" else list
+        await _connected(row)
         await self._seen(row)
         self.rows.append(row)
 
@@ -136,6 +138,18 @@ class Peers:
         status = await connection.ask(row.variant.prepared())
         found = status == 200 and row.holds in connection.body.decode()
         assert found, f"{row.variant.name}: {connection.body!r}"
+
+
+async def _connected(row: Row) -> None:
+    """Fresh connections: servers close those that were idle while the others had their turn."""
+    await _closed(row)
+    row.variant.connections = [await connect(row.port) for _ in range(CONNECTIONS)]
+
+
+async def _closed(row: Row) -> None:
+    for connection in row.variant.connections:
+        connection.transport.close()
+        await connection.closed.wait()
 
 
 def model_toml(port: int) -> str:
@@ -159,24 +173,28 @@ def table(rows: Sequence[Row]) -> str:
         base = at(mine["direct"].latencies, 50)
         added = {who: at(one.latencies, 50) - base for who, one in mine.items()}
         for who, one in mine.items():
-            cpu, crowded = (
-                middle([a + b for a, b in zip(own, engine, strict=True)])
-                for own, engine in (
-                    (one.sequential_cpu, one.sequential_engine),
-                    (one.crowded_cpu, one.crowded_engine),
-                )
-            )
+            cpu, crowded = _sum(one.sequential_cpu, one.sequential_engine), _crowded(one)
             lines.append(
                 f"{one.name:38}| {at(one.latencies, 50):6.2f} {at(one.latencies, 99):6.2f}  {added[who]:9.2f} {cpu:7.0f} |"
                 f" {at(one.crowded, 50):8.2f} {at(one.crowded, 99):8.2f} {middle(one.rates):7.0f} {crowded:7.0f}"
             )
         for who in mine.keys() - {"direct", "Wicketgate"}:
             times, rate = added[who] / added["Wicketgate"], middle(mine["Wicketgate"].rates) / middle(mine[who].rates)
-            word = "met" if times >= goal else "MISSED"
+            word, cpu = "met" if times >= goal else "MISSED", _crowded(mine[who]) / _crowded(mine["Wicketgate"])
             goals.append(
-                f"{work}: {who} adds {times:5.1f} times what Wicketgate adds (goal {goal}, {word}); {rate:4.1f} times as many a second"
+                f"{work}: {who} adds {times:.1f} times what Wicketgate adds (goal {goal}, {word}), takes {cpu:.1f} times"
+                f" its CPU and answers {1 / rate:.2f} times as many a second"
             )
     return "\n".join([*lines, "", *sorted(goals)])
+
+
+def _crowded(one: Variant) -> float:
+    return _sum(one.crowded_cpu, one.crowded_engine)
+
+
+def _sum(own: Sequence[float], engine: Sequence[float]) -> float:
+    """Microseconds of CPU an answer, whoever decides included: the middle round."""
+    return middle([first + second for first, second in zip(own, engine, strict=True)])
 
 
 def report(peers: Peers, given: Mapping[str, Any]) -> dict[str, Any]:
