@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from broker import patience
 from broker.clock import Clock
 from broker.config import Settings
 from broker.errors import BadRequest, BrokerError, NotFound, Unauthenticated
@@ -99,7 +100,8 @@ class Bundles:
                 code="identity.missing",
                 remedy="configure OPA's service with the token",
             )
-        answer = await self._shelf.answer(request.headers.get("if-none-match", ""), request.headers.get("prefer", ""))
+        asked = request.headers.get("if-none-match", ""), request.headers.get("prefer", "")
+        answer = await patience.aside(self._shelf.answer(*asked))
         return Response(answer.body, answer.status, dict(answer.headers))
 
 
