@@ -303,7 +303,7 @@ def classify(key: str, parent: str = "") -> KeyRule | None:
     if len(key) > 128:
         return classify(key[:128], parent)
     if "_" in key or "[" in key:
-        key = TOKEN.sub(" ", MARK.sub(" ", key))  # what an earlier redaction left says nothing about the value
+        key = TOKEN.sub(" x ", MARK.sub(" x ", key))  # what an earlier redaction left is a word that says nothing
     words = words_of(key)
     if not words:
         return None
