@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.cli import local, looks, reaches
+from broker.cli import local, looks, pins, reaches
 from broker.cli.caller import json_option
 from broker.cli.exits import ERROR
 from broker.cli.looks import Doubtful, Skipped
@@ -41,6 +41,7 @@ PARTS: Mapping[str, Callable[["Settings"], str]] = {
     "log": looks.log,
     "issuers": reaches.issuers,
     "targets": reaches.targets,
+    "tools": pins.pinned,
     "front": reaches.front,
 }
 

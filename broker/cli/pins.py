@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,17 @@ import click
 
 from broker.cli import local, places
 from broker.cli.exits import ERROR, Stop
+from broker.cli.looks import Skipped, wired
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from broker.catalog import Action
     from broker.config import Settings
+    from broker.connectors.base import Drift
+    from broker.connectors.mcp import McpConnector
     from broker.connectors.mcp_link import Tools
+    from broker.wiring import Wiring
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -59,7 +67,44 @@ def pin(connector: str, config: Path | None, file: Path | None, write: bool, as_
 
 
 async def _tools(chosen: "Settings", connector: str) -> "Tools":
-    """Ask the server as the gate would: the same address or command, credential and bounds."""
+    """What the server offers now."""
+    async with _server(chosen, connector) as server:
+        return await server.tools()
+
+
+def pinned(chosen: "Settings") -> str:
+    """Each MCP server offers what the manifests of the newest activation pinned."""
+    servers = [one.name for one in chosen.connectors if one.adapter == "mcp"]
+    if not servers:
+        raise Skipped("no MCP server is configured")
+
+    async def newest(parts: "Wiring") -> tuple[bytes, str]:
+        latest = await parts.bundles.latest()
+        if latest is None:
+            raise Skipped("no policy was activated yet")
+        return await parts.bundles.bundle(latest.digest)
+
+    from broker.catalog import Catalog
+    from broker.policy.bundle import open_bundle
+
+    bundle = open_bundle(*wired(chosen, lambda parts: asyncio.run(newest(parts))), local.signers(chosen))
+    actions = Catalog.from_manifests(bundle.content.manifests).actions()
+    found = [one for name in servers for one in asyncio.run(_drift(chosen, name, actions))]
+    if found:
+        shown = "; ".join(f"{one.action}: {one.code}" for one in found)
+        raise Stop(shown, f"read what changed: wicketgate policy mcp-pin {found[0].connector}")
+    return f"{sum(one.connector in servers for one in actions)} tools are as they were pinned"
+
+
+async def _drift(chosen: "Settings", connector: str, actions: "Sequence[Action]") -> "Sequence[Drift]":
+    async with _server(chosen, connector) as server:
+        await server.tools()
+        return server.drift([one for one in actions if one.connector == connector])
+
+
+@asynccontextmanager
+async def _server(chosen: "Settings", connector: str) -> "AsyncIterator[McpConnector]":
+    """The server as the gate would use it: the same address or command, credential and bounds."""
     from broker.clock import SystemClock
     from broker.connectors.mcp import McpConnector
     from broker.connectors.registry import read_settings
@@ -72,7 +117,7 @@ async def _tools(chosen: "Settings", connector: str) -> "Tools":
     settings: Any = read_settings("mcp", connector, named[0].settings)
     server = McpConnector(settings, egress, SystemClock())
     try:
-        return await server.tools()
+        yield server
     finally:
         await server.aclose()
         await egress.aclose()

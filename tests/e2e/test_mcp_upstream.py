@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
-from broker.cli import main as command
+from broker.cli import pins
+from broker.cli.exits import Stop
+from broker.cli.policy import policy as command
 from tests.parts import ROOT
 from tests.sim.mcp_client import Mcp
 from tests.sim.policies import folder_of
@@ -42,7 +45,7 @@ def pinned(folder: Path) -> Path:
     )
     policies = folder_of(folder / "policies", {"config/grants/data.yaml": (GRANTED, grants + GRANTED)})
     (folder / "pin.toml").write_text(settings(folder))
-    done = CliRunner().invoke(command, ["policy", "mcp-pin", "helpdesk", "--config", str(folder / "pin.toml"), "--manifest", str(policies / MANIFEST), "--write"])  # fmt: skip
+    done = CliRunner().invoke(command, ["mcp-pin", "helpdesk", "--config", str(folder / "pin.toml"), "--manifest", str(policies / MANIFEST), "--write"])  # fmt: skip
     assert done.exit_code == 0, done.output
     text = (policies / MANIFEST).read_text()
     for old, new in (("effect: write", "effect: read"), ("irreversible", "reversible"), ("[unreviewed]", "[project]")):
@@ -126,6 +129,9 @@ def test_a_pinned_tool_is_called_through_the_gate_and_a_changed_one_is_not(tmp_p
             assert calls(tmp_path) == 2
             (told,) = (await quarantined(it, 1))["quarantine"]
             assert (told["action"], told["code"]) == ("helpdesk.tool.read_ticket", "mcp.tool_changed")
+            with pytest.raises(Stop) as said:
+                await asyncio.to_thread(pins.pinned, it.settings)
+            assert str(said.value) == "helpdesk.tool.read_ticket: mcp.tool_changed"
             metrics = (await it.client.get("/metrics")).text
             assert 'wicketgate_tools_quarantined{connector="helpdesk"} 1.0' in metrics
             (record,) = [one for one in await it.records() if one["id"].startswith("tool.")]
@@ -136,5 +142,6 @@ def test_a_pinned_tool_is_called_through_the_gate_and_a_changed_one_is_not(tmp_p
             (tmp_path / "rug").write_text("")
             assert not (await agent.call("helpdesk_tool_read_ticket", asked)).get("isError")
             await quarantined(it, 0)
+            assert await asyncio.to_thread(pins.pinned, it.settings) == "4 tools are as they were pinned"
 
     asyncio.run(main())

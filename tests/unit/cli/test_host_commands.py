@@ -148,7 +148,7 @@ def test_the_doctor_skips_what_is_not_there_yet_and_fails_what_is_wrong(tmp_path
     fresh = wicketgate("doctor", "--data", str(tmp_path / "data"), "--json")
     states = {line["part"]: line["state"] for line in map(json.loads, fresh.stdout.splitlines())}
     assert fresh.exit_code == 0
-    later = ("keys", "secrets", "tls", "store", "clock", "policy", "opa", "log", "issuers", "targets")
+    later = ("keys", "secrets", "tls", "store", "clock", "policy", "opa", "log", "issuers", "targets", "tools")
     assert {part for part, state in states.items() if state == "skip"} == set(later)
     assert (states["config"], states["signing"], states["disk"]) == ("ok", "ok", "ok")
     keys = tmp_path / "data" / "keys"
