@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.drill import demo_seeds, identity, kill_switch, overload, soak
+from tests.drill import claude_code, demo_seeds, identity, kill_switch, overload, soak
 from tests.drill.campaign import Campaign
 from tests.drill.responder import Campaign as Responder
 from tests.drill.responder_verdict import judge as judge_responder
@@ -26,6 +26,7 @@ from tests.parts import ROOT, fresh_database
 INCIDENTS = 20
 """Of one campaign of the responder; its workers die a fifth as often as the gate of the other."""
 ALONE: Mapping[str, Callable[[int], dict[str, Any]]] = {
+    "claude-code": lambda _: claude_code.run(),
     "overload": lambda seconds: overload.run(seconds or 30),
     "kill-switch": lambda _: kill_switch.run(),
     "soak": lambda seconds: soak.run(seconds or 3_600),
