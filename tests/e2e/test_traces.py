@@ -135,7 +135,7 @@ def test_nothing_that_a_caller_wrote_is_in_a_span_a_line_or_a_metric(
                 await everything(it, text)
             metrics = it.gate.telemetry.exposition().decode()
             asked = sum(
-                it.gate.telemetry.metrics.registry.get_sample_value(  # type: ignore[misc]
+                it.gate.telemetry.metrics.registry.get_sample_value(
                     "wicketgate_requests_total", {"route": "/v1/actions", "status": status}
                 )
                 or 0

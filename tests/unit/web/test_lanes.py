@@ -114,7 +114,8 @@ def test_in_a_full_queue_the_tenant_with_most_in_it_gives_way() -> None:
     async def main() -> None:
         it = lanes(waiting_max=3)
         first = await it.enter("write", "")
-        loud = [one for _, _, one in await queued(it, *[("write", "loud")] * 3)]
+        flood: list[tuple[Name, str]] = [("write", "loud")] * 3
+        loud = [one for _, _, one in await queued(it, *flood)]
         with pytest.raises(Unavailable):
             await it.enter("write", "loud")
         quiet = asyncio.create_task(it.enter("write", "quiet"))
