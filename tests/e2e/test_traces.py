@@ -28,7 +28,7 @@ def planted() -> tuple[str, ...]:
     root = os.environ.get("CORPUS_DIR")
     if root:
         examples = json.loads((Path(root) / "noseyparker" / "examples.json").read_text())
-        found += [one["examples"][0] for one in examples if len(one["examples"][0]) < 200][:40]
+        found += [one["examples"][0] for one in examples if len(one["examples"][0]) < 200][::4][:12]
         found += [text for text in json.loads((Path(root) / "blns" / "blns.json").read_text()) if 12 < len(text) < 200][
             :60
         ]
@@ -185,9 +185,8 @@ def test_the_mark_is_handed_on_where_configured_and_believed_where_configured(tm
                 marks = [seen.headers.get("traceparent", "") for seen in it.supervisor.server.seen[before:]]
                 assert marks
                 assert {mark.split("-")[1] for mark in marks} == {CALLER.split("-")[1]}
-                await until(lambda: bool(collector.named("execute")))
-                execute = collector.named("execute")[-1]
-                assert marks[-1].split("-")[2] == execute.span_id.hex()
+                calling = marks[-1].split("-")[2]
+                await until(lambda: calling in {span.span_id.hex() for span in collector.named("execute")})
 
     asyncio.run(main())
 
