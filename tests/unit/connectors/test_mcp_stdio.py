@@ -8,8 +8,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from broker.connectors.mcp_wire import hear
 from broker.errors import BadRequest, BrokerError, Conflict, UpstreamFailed
 from broker.model import ResultStatus
 from tests.parts import ROOT
@@ -303,3 +305,11 @@ def test_the_gate_may_be_stopped_while_a_server_does_not_listen(run: Run, tmp_pa
         await gone(pids(tmp_path, "started"))
 
     run(main())
+
+
+@pytest.mark.parametrize("code", [-32000, -32001, -32022, -32603, 7])
+def test_no_word_of_an_error_gets_as_far_as_the_library_that_writes_traces(code: int) -> None:
+    said = {"code": code, "message": "password is hunter2", "data": {"why": "hunter2", "supported": ["2025-11-25"]}}
+    heard = hear("tickets", orjson.dumps({"jsonrpc": "2.0", "id": 1, "error": said}))
+    assert heard.answers == 1
+    assert "hunter2" not in repr(heard)
