@@ -28,7 +28,7 @@ LEFT_OUT = "^/(console|mcp|v1/events|bundles)"
 WHOLE = ("--phases", "coverage,fuzzing", "--max-examples", os.environ.get("WICKETGATE_EXAMPLES", ""))
 EXTENT = WHOLE if WHOLE[-1] else ("--phases", "coverage", "--include-method", "POST", "--include-method", "DELETE")
 """A number in ``WICKETGATE_EXAMPLES`` asks for all routes and for so many random requests of each, too."""
-SECRET = re.compile(r"eyJ[A-Za-z0-9_-]{10,}|TESTCODE42|Traceback|/site-packages/|sqlalchemy|sqlite3?\.")
+SECRET = re.compile(r"eyJ[A-Za-z0-9_-]{10,}|TESTCODE42|Traceback|site.packages|sqlalchemy|sqlite3?\.")
 
 
 @pytest.fixture(scope="module")
