@@ -62,7 +62,7 @@ def test_every_decision_is_one_that_the_gate_reads() -> None:
 def test_without_any_one_area_of_the_configuration_nothing_is_permitted() -> None:
     permitted = [value for value, decision in decided() if decision["effect"] == "permit"][:40]
     assert len(permitted) == 40
-    read_by_no_rule = {"reasons", "redaction", "slis"}
+    read_by_no_rule = {"authzen", "reasons", "redaction", "slis"}
     for area in content().config.keys() - read_by_no_rule:
         decide = on_regorus(content().modules, {name: part for name, part in content().config.items() if name != area})
         assert [value for value in permitted if decide(value)["effect"] == "permit"] == [], area
