@@ -4,7 +4,6 @@ import asyncio
 
 from broker.store.approvals import Proposal
 
-
 WAITING_MAX = 1_024
 
 
