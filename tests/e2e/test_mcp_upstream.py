@@ -29,6 +29,7 @@ MANIFEST = "manifests/helpdesk.yaml"
 def settings(folder: Path) -> str:
     """The lines of the specification, with the test's own server in place of the one that it names."""
     text = (ROOT / "broker/connectors/README.md").read_text(encoding="utf-8")
+    table: str
     (table,) = [block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "# mcp:" in block]
     command = json.dumps([sys.executable, TOOLS, "stdio"])
     environment = {"MCP_TOOLS_RUG": str(folder / "rug"), "MCP_TOOLS_SEEN": str(folder / "seen")}

@@ -99,6 +99,8 @@ def misbehave(kind: str, request: Any) -> None:  # noqa: C901, PLR0912 - one a b
             answer = {"jsonrpc": "2.0", "id": request, "error": said}
         case "no_result":
             answer["result"] = {"content": [{"type": "hologram"}]}
+        case _:
+            pass
     say(answer)
 
 
