@@ -49,7 +49,7 @@ def token(gate: RunningGate) -> str:
 def use(tool: str = "Bash", given: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """What Claude Code says of one use of a tool."""
     said = {"command": "git status"} if given is None else dict(given)
-    event = {"hook_event_name": "PreToolUse", "session_id": "run", "tool_use_id": "toolu_1", "cwd": "/home/me"}
+    event = {"hook_event_name": "PreToolUse", "session_id": "run", "tool_use_id": "toolu_1", "cwd": "project"}
     return {**event, "tool_name": tool, "tool_input": said, **more}
 
 
@@ -62,9 +62,7 @@ def ask(
 
 
 def test_what_policy_permits_goes_on_and_is_on_record(tmp_path: Path, gate: RunningGate, token: str) -> None:
-    for number, (tool, given) in enumerate(
-        [("Bash", {"command": "git status"}), ("Read", {"file_path": "/home/me/a"})]
-    ):
+    for number, (tool, given) in enumerate([("Bash", {"command": "git status"}), ("Read", {"file_path": "project/a"})]):
         done = ask(tmp_path, gate.url, use(tool, given, tool_use_id=f"toolu_{number}"), command=f"echo {token}")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), tool
     with gate.client("auditor") as client:
@@ -83,7 +81,7 @@ def test_what_policy_does_not_grant_is_blocked_with_its_reason(tmp_path: Path, g
 
 def test_an_approval_counts_for_the_same_use_once(tmp_path: Path, gate: RunningGate, token: str) -> None:
     def write(number: int, text: str = "x", wait: str = "0") -> subprocess.CompletedProcess[str]:
-        event = use("Write", {"file_path": "/home/me/a", "content": text}, tool_use_id=f"toolu_w{number}")
+        event = use("Write", {"file_path": "project/a", "content": text}, tool_use_id=f"toolu_w{number}")
         return ask(tmp_path, gate.url, event, "--wait", wait, "--seconds", "80", command=f"echo {token}")
 
     waits = write(1)
