@@ -142,6 +142,5 @@ deny contains {"code": "model.geo_not_routed", "params": {"region": input.contex
 # custom:
 #   reason: model.max_tokens
 deny contains {"code": "model.max_tokens", "params": {"max": token_max}} if {
-	input.context.model.max_tokens > 0
 	input.context.model.max_tokens > token_max
 }
