@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from broker.clock import seconds
 from broker.egress import UpstreamSettings
 from broker.errors import BrokerError
 from broker.store import queues
-from broker.telemetry import Depth
+from broker.telemetry import Depth, Metrics
 
 if TYPE_CHECKING:
     from broker.wiring.gate import Wiring
@@ -93,20 +93,36 @@ async def traced(gate: "Wiring") -> AsyncIterator[None]:
 
 
 async def count(gate: "Wiring") -> None:
-    """Count what waits in the rows, for all tenants together: replicas on one database all say the same."""
-    metrics = gate.telemetry.metrics
+    """Say what this replica lacks, then what waits in the rows, for all tenants together: all replicas say the same.
+
+    Without the database nothing is said of the rows: old counts would look like new ones. Raises ``BrokerError`` then.
+    """
+    await _readiness(gate)
     now = seconds(gate.clock)
-    rows = await gate.store.read(lambda connection: queues.totals(connection, now))
-    for name in ("approvals", "incidents", "work", "kill_switches"):
-        metrics.only(name, {(state,): found.length for (about, state), found in rows.items() if about == name})
-    metrics.only(
-        "approvals_oldest_timestamp_seconds",
-        {(state,): found.oldest for (about, state), found in rows.items() if about == "approvals"},
-    )
-    active = gate.policy.active
+    try:
+        rows = await gate.store.read(lambda connection: queues.totals(connection, now))
+    except BrokerError:
+        _counted(gate.telemetry.metrics, {})
+        raise
+    _counted(gate.telemetry.metrics, rows)
+
+
+async def _readiness(gate: "Wiring") -> None:
+    """What this replica decides by, and whether the parts that readiness needs are there."""
+    metrics, active = gate.telemetry.metrics, gate.policy.active
     metrics.only("policy_info", {(active.revision, gate.policy.engine_label): 1} if active else {})
     try:
         missing = await gate.missing()
     except BrokerError:
         missing = {"store": ""}
     metrics.only("ready", {(part,): float(part not in missing) for part in ("policy", "log", "store", "identity")})
+
+
+def _counted(metrics: Metrics, rows: Mapping[tuple[str, str], queues.Queue]) -> None:
+    """Each gauge of rows, as they are now."""
+    for name in ("approvals", "incidents", "work", "kill_switches"):
+        metrics.only(name, {(state,): found.length for (about, state), found in rows.items() if about == name})
+    metrics.only(
+        "approvals_oldest_timestamp_seconds",
+        {(state,): found.oldest for (about, state), found in rows.items() if about == "approvals"},
+    )

@@ -12,7 +12,9 @@ import psycopg
 import pytest
 
 from audit.sqlite import SqliteStore
+from broker.errors import BrokerError
 from broker.store.engine import Store, Timeouts
+from broker.wiring import watching
 from tests.parts import fresh_database
 from tests.sim.world import MODEL, World, world
 
@@ -84,6 +86,17 @@ async def missing(it: World) -> dict[str, str]:
     answer = await it.client.get("/readyz")
     assert answer.status_code == 503
     return dict(answer.json()["missing"])
+
+
+def operators_see(it: World) -> dict[tuple[str, str], float]:
+    """The gauges of readiness and of rows, by name and label."""
+    rows = {"ready", "approvals", "approvals_oldest_timestamp_seconds", "incidents", "work", "kill_switches"}
+    return {
+        (sample.name, next(iter(sample.labels.values()))): sample.value
+        for family in it.gate.telemetry.metrics.registry.collect()
+        if family.name.removeprefix("wicketgate_") in rows
+        for sample in family.samples
+    }
 
 
 @contextlib.asynccontextmanager
@@ -303,13 +316,25 @@ def test_a_database_that_turns_read_only_or_drops_us_stops_everything_until_it_i
             assert "log" in await missing(it)
             await asyncio.to_thread(admin, f'ALTER DATABASE "{name}" SET default_transaction_read_only = off', drop)
             await works(it, agent, session, 1)
+            await watching.count(it.gate)
+            counted = operators_see(it)
+            assert counted["wicketgate_ready", "store"] == counted["wicketgate_ready", "log"] == 1
+            assert ("wicketgate_approvals", "waiting") in counted
             await asyncio.to_thread(admin, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false', drop)
             gone = await it.act(agent, RESTART, session, env="staging")
             assert gone.status_code == 503, gone.text
             assert set(await missing(it)) >= {"log", "store"}
             assert it.restarts() == 1
+            with pytest.raises(BrokerError):
+                await watching.count(it.gate)
+            counted = operators_see(it)
+            assert counted["wicketgate_ready", "store"] == counted["wicketgate_ready", "log"] == 0
+            assert counted["wicketgate_ready", "policy"] == 1
+            assert {name for name, _ in counted} == {"wicketgate_ready"}, "what cannot be counted is not told"
             await asyncio.to_thread(admin, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
             await works(it, agent, session, 2)
+            await watching.count(it.gate)
+            assert operators_see(it)["wicketgate_ready", "store"] == 1
 
     asyncio.run(main())
 
