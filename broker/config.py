@@ -45,7 +45,8 @@ class GateSettings(Section):
     """PEM: authorities of client certificates, those in between too. A client may then show one; nobody has to."""
     client_crl_file: Path | None = None
     """PEM: lists of what authorities of `client_ca_file` took back, read again when the file changes. A certificate in one is
-    refused, and so is every one of an authority whose list is out of date. Empty: no list and no OCSP is asked."""
+    refused, and so is every one of an authority whose list is out of date. A file cut off, with two lists of one authority,
+    or, changed, without one of an authority that had one lets nobody in. Empty: no list and no OCSP is asked."""
     client_cert_proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies that end TLS, whose ``Client-Cert`` header (RFC 9440) is believed; from anybody
     else it is refused. Such a proxy must take the header away from what clients send."""

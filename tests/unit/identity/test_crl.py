@@ -1,6 +1,7 @@
 """Revocation lists: what an authority took back counts no more, and a list that says nothing lets nobody in."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from broker.clock import SeededClock, seconds
 from broker.errors import BrokerError
 from broker.identity import Certificate, Certificates, Credential, Sender, Verifier
+from broker.identity.crl import BYTES_MAX, RevocationLists
 from tests.sim.certificate import Authority, Issued
 from tests.sim.issuer import Issuer
 
@@ -88,7 +90,14 @@ def test_a_token_bound_to_a_certificate_that_was_taken_back_is_refused(
     lambda authority: authority.list(critical=True),
     lambda authority: b"",
     lambda authority: b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
-], ids=["another key", "a part", "empty", "garbage"])  # fmt: skip
+    lambda authority: authority.list() + Authority("next", now=authority.now).list()[:-12],
+    lambda authority: authority.list() + b"-----BEG",
+    lambda authority: authority.list() + b"-",
+    lambda authority: authority.list()[30:] + authority.list(),
+    lambda authority: authority.list(authority.own) + authority.list(),
+    lambda authority: b"# " + b"x" * BYTES_MAX + b"\n" + authority.list(),
+], ids=["another key", "a part", "empty", "garbage", "cut off", "cut at once", "cut at its first letter", "without its head",
+        "an older one after it", "too large"])  # fmt: skip
 def test_a_file_that_cannot_be_believed_stops_the_start_and_then_everybody(
     now: SeededClock, authority: Authority, tmp_path: Path, write: Callable[[Authority], bytes]
 ) -> None:
@@ -105,6 +114,50 @@ def test_a_file_that_cannot_be_believed_stops_the_start_and_then_everybody(
     assert outcome(it, issued).startswith("identity.crl_unavailable")
     file.write_bytes(authority.list())
     assert outcome(it, issued) == "believed"
+
+
+def test_a_list_that_is_gone_lets_nobody_in_that_was_on_it(
+    now: SeededClock, authority: Authority, tmp_path: Path
+) -> None:
+    other, file = Authority("other", now=authority.now), tmp_path / "crl.pem"
+    good, stolen = authority.issue("a"), other.issue("b")
+    file.write_bytes(authority.list() + other.list(stolen))
+    it = verifier(now, file, authority, other)
+    assert outcome(it, good) == "believed"
+    assert outcome(it, stolen).endswith("its authority took it back")
+    file.write_bytes(authority.list())
+    assert outcome(it, stolen).startswith("identity.crl_unavailable"), "cut off between two lists, it looks whole"
+    file.write_bytes(b"# whole again\n" + authority.list() + other.list(stolen))
+    assert outcome(it, good) == "believed"
+
+
+def test_an_authority_with_a_new_key_has_a_list_of_each(now: SeededClock, authority: Authority, tmp_path: Path) -> None:
+    renewed, file = Authority("ops", now=authority.now), tmp_path / "crl.pem"
+    stolen, also = authority.issue("a"), renewed.issue("b")
+    file.write_bytes(authority.list(stolen) + renewed.list(also))
+    it = verifier(now, file, authority, renewed)
+    for one in (stolen, also):
+        assert outcome(it, one).endswith("its authority took it back")
+    assert outcome(it, renewed.issue("c")) == "believed"
+
+
+def test_a_file_that_was_refused_is_not_read_again_until_it_changes(
+    now: SeededClock, authority: Authority, tmp_path: Path
+) -> None:
+    file = tmp_path / "crl.pem"
+    file.write_bytes(authority.list())
+    lists = RevocationLists(file, [authority.own.certificate])
+    file.write_bytes(authority.list() + b"-----BEGIN")
+    for _ in range(2):
+        with pytest.raises(BrokerError):
+            lists.problem([], authority.now)
+        # Nobody could tell the two files apart without reading: the time and the length are those of the refused one.
+        stat = file.stat()
+        file.write_bytes(authority.list().ljust(stat.st_size))
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert file.stat().st_size == stat.st_size
+    file.write_bytes(authority.list() + b"\n\n\n")
+    assert lists.problem([], authority.now) == ""
 
 
 def test_one_in_between_that_was_taken_back_takes_all_below_it_along(
