@@ -151,7 +151,8 @@ def of_action(connection: Connection, tenant: str, action_id: str) -> Proposal |
 
 
 def add_review(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> None:
-    """Insert one answer, with what its record is to say of it."""
+    """Insert one answer, and before it what its record is to say of it: the database takes none without."""
+    connection.execute(insert(review_owed).values(_key_of(tenant, proposal_id, answer) | {"said": answer.owed}))
     connection.execute(
         insert(review).values(
             tenant=tenant,
@@ -169,7 +170,6 @@ def add_review(connection: Connection, tenant: str, proposal_id: str, answer: Re
             at=answer.at,
         )
     )
-    connection.execute(insert(review_owed).values(_key_of(tenant, proposal_id, answer) | {"said": answer.owed}))
 
 
 def recorded(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> bool:

@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, text, update
+from sqlalchemy import Insert, insert, text, update
 
 from broker.errors import Conflict, StoreUnavailable
-from broker.store import Connection, Store, activations, approvals, leases
+from broker.store import Connection, Store, activations, approvals, leases, migrate
+from broker.store.approvals import Proposal
 from broker.store.tables import COUNTER_TABLES, STATES, TRANSITIONS, metadata, policy_activation, proposal, review
 from tests.stores import KINDS, fresh_tenant, fresh_url, open_store
 from tests.unit.store.drafts import answer_of, proposal_of
@@ -169,6 +171,51 @@ def test_a_review_is_never_rewritten(store: Store) -> None:
     changed = update(review).where(review.c.proposal == draft.id).values(acr="stronger")
     with pytest.raises(Conflict):
         asyncio.run(store.write(lambda c: c.execute(changed)))
+
+
+def as_before(draft: Proposal) -> Insert:
+    """An answer as the release before stored it: nothing says that the log does not have it."""
+    said = answer_of(draft.digest)
+    plain = {name: getattr(said, name) for name in ("reviewer", "kind", "acr", "verdict", "digest", "signature", "at")}
+    told = {"roles": b'["oncall"]', "reason": b"", "same_actor": False, "same_subject": False}
+    return insert(review).values(tenant=draft.tenant, proposal=draft.id, **plain, **told)
+
+
+def test_a_review_is_not_stored_without_what_it_owes_to_the_log(store: Store) -> None:
+    draft = proposal_of(fresh_tenant())
+    asyncio.run(store.write(lambda c: approvals.add(c, draft)))
+    with pytest.raises(Conflict):
+        asyncio.run(store.write(lambda c: c.execute(as_before(draft))))
+    asyncio.run(store.write(lambda c: approvals.add_review(c, draft.tenant, draft.id, answer_of(draft.digest))))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_waits_with_answers_of_the_release_before_is_withdrawn_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    store = Store(fresh_url(kind, tmp_path))
+    unanswered, waiting, approved, done = (proposal_of("default") for _ in range(4))
+    ways = ((waiting, ()), (approved, ("approved",)), (done, ("approved", "executing", "done")))
+
+    def before(connection: Connection) -> None:
+        config = migrate._config()
+        config.attributes.update(connection=connection, parts=("state",))
+        command.upgrade(config, "0009")
+        approvals.add(connection, unanswered)
+        for one, states in ways:
+            approvals.add(connection, one)
+            connection.execute(as_before(one))
+            for state in states:
+                approvals.move(connection, one.tenant, one.id, state, 1_001)
+
+    try:
+        asyncio.run(store.write(before))
+        store.migrate()
+        found = [
+            asyncio.run(store.read(lambda c, one=one: approvals.find(c, one.tenant, one.id)))
+            for one in (unanswered, waiting, approved, done)
+        ]
+        assert [one.state for one in found if one] == ["waiting", "cancelled", "cancelled", "done"]
+    finally:
+        store.close()
 
 
 def test_a_review_needs_its_proposal_in_the_same_tenant(store: Store) -> None:
