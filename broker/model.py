@@ -42,6 +42,10 @@ class Label(StrEnum):
     UNTRUSTED = "untrusted"
 
 
+OWN_ISSUER = "gate"
+"""Stands as the issuer of the gate's own workload; a configured issuer is a URL, or a trust domain."""
+
+
 @dataclass(frozen=True, slots=True)
 class Party:
     """One identity: ``id`` is ``<issuer profile>:<sub>``, unique in the gate; roles as its issuer states them."""

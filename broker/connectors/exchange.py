@@ -3,7 +3,8 @@
 Nothing of the caller's leaves the gate. What the server is shown as ``subject_token`` (and, for an agent that acts for a
 person, as ``actor_token``) is a statement of the gate's own about the principal: a JWT under the gate's own key, for this
 server alone, a minute long, in the form of RFC 7523. The server decides by it which token the system gets to see. What the
-gate looks up for itself, the state before an effect and what became of it, is asked with a token of its own client.
+gate asks for itself, the state before an effect, what became of it, what a remedy changed and its undoing, is asked with a
+token of its own client.
 
 A token is remembered for one subject, actor and tenant, at most ``token_seconds_max`` and never into its last tenth. One
 that the server refuses is a refusal before anything was sent.
@@ -65,7 +66,7 @@ class ExchangeSettings:
     scopes: tuple[str, ...] = ()
     subjects: str = ""
     """Name of an `[[identity.issuers]]`: its principals alone are exchanged, each under the `sub` that it gave them. Empty:
-    every principal, under its party id, which no two share."""
+    every principal, under its party id, which no two share. The gate's own measuring and undoing go by its own client."""
     token_seconds_max: int = 300
     allow_networks: tuple[str, ...] = ()
     ca_file: str = ""

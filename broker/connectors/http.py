@@ -21,7 +21,7 @@ from broker.connectors.http_template import Probe, Transport, Wire, compile_tran
 from broker.connectors.server import ServerSettings
 from broker.egress import Answer, Egress
 from broker.errors import BadRequest, BrokerError, UpstreamFailed
-from broker.model import ActionRequest, Effect, Grant, Json, Plan, Principal, Result, ResultStatus
+from broker.model import OWN_ISSUER, ActionRequest, Effect, Grant, Json, Plan, Principal, Result, ResultStatus
 
 _SHOWN_STATUSES: Final = frozenset(range(400, 600))
 
@@ -115,12 +115,13 @@ class HttpConnector:
         return known[1]
 
     async def _send(self, wire: Wire, principal: Principal | None = None) -> Answer:
-        """One exchange, for ``principal`` where the server tells them apart; what the gate looks up itself is for nobody."""
-        own = self._credential if self._exchange is None else await self._exchange.headers(principal)
+        """One exchange, for ``principal`` where the server tells them apart; what the gate itself asks is for its client."""
+        whose = None if principal is None or principal.issuer == OWN_ISSUER else principal
+        own = self._credential if self._exchange is None else await self._exchange.headers(whose)
         headers = {**wire.headers, **own}
         answer = await self._upstream.request(wire.method, wire.target, headers=headers, body=wire.body)
         if answer.status == 401 and self._exchange is not None:
-            self._exchange.forget(principal)
+            self._exchange.forget(whose)
         return answer
 
     async def _state(self, target: str) -> tuple[Json, bytes]:

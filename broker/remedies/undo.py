@@ -6,10 +6,8 @@ from collections.abc import Mapping
 import orjson
 
 from broker.clock import Clock, seconds
-from broker.model import Json, Party, PartyKind, Principal
+from broker.model import OWN_ISSUER, Json, Party, PartyKind, Principal
 
-OWN_ISSUER = "gate"
-"""No configured issuer can be called so."""
 VERIFIER = "gate:verifier"
 _SECONDS = 600
 

@@ -17,7 +17,8 @@ from broker.connectors.http import HttpConnector, HttpSettings
 from broker.connectors.registry import read_settings
 from broker.egress import Egress
 from broker.errors import BadRequest, BrokerError, UpstreamFailed
-from broker.model import Party, PartyKind, Principal, Resource, Result
+from broker.model import Party, PartyKind, Principal, Resource, Result, ResultStatus
+from broker.remedies import verifier
 from tests.sim.exchange_server import AUDIENCE, CLIENT_ID, GATE, SECRET, ExchangeServer
 from tests.sim.served import until
 from tests.sim.upstream import UpstreamSim, whole
@@ -44,6 +45,7 @@ actions:
     reversibility: reversible
     idempotent: true
     arguments: {replicas: {type: integer, required: true}}
+    rollback: {action: crm.scale.set, arguments: {replicas: "{before.spec.replicas}"}}
     transport: {method: PUT, path: /scale, state: /scale, body: {replicas: "{replicas}"}, status_of: {path: "/a/{action_id}", field: sub, done: [client:wicketgate], not_done: [404]}}
 """
 
@@ -122,6 +124,30 @@ def test_what_the_gate_looks_up_itself_is_asked_as_its_own_client(run: Run, aske
             assert plan.before["sub"] == "client:wicketgate"
             assert (await it.crm.status_of("act_1", action)).status == "done"
             assert [form["grant_type"] for form in it.server.forms] == ["client_credentials"]
+
+    run(main())
+
+
+def test_the_gate_measures_and_undoes_as_its_own_client_whichever_issuers_people_are_served(
+    run: Run, asked: Any, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with place(tmp_path, asked, subjects="corp") as it:
+            grant, action = it.asked.grant("crm.scale.set", SERVER, {"replicas": 3})
+            undo = (await it.crm.plan(grant.request, action)).rollback
+            assert undo is not None
+            done = await it.crm.execute(replace(grant, principal=ALICE), action)
+            assert done.value["sub"] == "alice"
+            gate = verifier("default", it.clock)
+            undoing, action = it.asked.grant(undo["action"], SERVER, undo["arguments"], "act_2")
+            undone = await it.crm.execute(replace(undoing, principal=gate), action)
+            assert (undone.status, undone.value["sub"]) == (ResultStatus.OK, "client:wicketgate")
+            assert json.loads(it.tools.seen[-1].body) == {"replicas": 2}, "as it was before"
+            assert (await it.who(gate)).value["sub"] == "client:wicketgate"
+            await it.refused(replace(gate, issuer="https://id.example"))
+            # A token that the system refuses is forgotten for the gate, too.
+            it.server.key = ECKey.generate_key("P-256", {"kid": "as-2"})
+            assert [(await it.who(gate)).status for _ in range(2)] == [ResultStatus.ERROR, ResultStatus.OK]
 
     run(main())
 
