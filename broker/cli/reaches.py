@@ -1,17 +1,21 @@
 """What the doctor tries to reach: issuers, targets, and the gate as its clients do."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from broker.cli import local
 from broker.cli.exits import Stop
 from broker.cli.looks import Doubtful, Skipped, apart
 
 if TYPE_CHECKING:
     from broker.config import Settings
     from broker.egress import Egress, UpstreamSettings
+    from broker.identity import IssuerProfile
     from broker.sections import IssuerSettings
 
 NETWORKS = "name its network in allow_networks, its authority in ca_file, and open the way to it"
@@ -33,29 +37,73 @@ def issuers(chosen: "Settings") -> str:
 
 
 async def _issuer(one: "IssuerSettings", egress: "Egress") -> str:
-    """One issuer's document over the gate's own egress; raises ``Stop`` or ``Doubtful`` with its name."""
-    from broker.clock import SystemClock
+    """One issuer's keys, from where the gate has them; raises ``Stop`` or ``Doubtful`` with its name."""
+    from broker.identity import issuer_profile
+
+    try:
+        profile = issuer_profile(one.model_dump(exclude=set(local.NOT_OF_THE_PROFILE)))
+        if profile.jwks_file:
+            document = await asyncio.to_thread(Path(profile.jwks_file).read_bytes)
+        else:
+            url = profile.jwks_uri or profile.issuer.rstrip("/") + "/.well-known/openid-configuration"
+            document = await _answer(one, url, egress)
+    except (OSError, ValueError) as error:
+        raise Stop(f"issuer {one.name}: {error}", "identity.issuers: see docs/settings.md") from None
+    if (profile.jwks_file or profile.jwks_uri) and not _keys(document, profile):
+        raise Stop(
+            f"issuer {one.name}: no usable key is there", "check jwks_file or jwks_uri: no token of it is believed"
+        )
+    return f"{one.name} is there, in its file" if profile.jwks_file else f"{one.name} answers"
+
+
+def _keys(document: bytes, profile: "IssuerProfile") -> Collection[str]:
+    """Names of the keys in a set that the gate could use; none where it is no set."""
+    from broker.errors import BrokerError
+    from broker.identity.keys import import_jwks
+
+    try:
+        return import_jwks(document, profile.algorithms, profile.key_use)
+    except BrokerError:
+        return ()
+
+
+async def _answer(one: "IssuerSettings", url: str, egress: "Egress") -> bytes:
+    """What is at ``url`` over the gate's own egress, shown the token that the gate shows there."""
     from broker.egress import UpstreamSettings
     from broker.errors import BrokerError
 
-    url = one.jwks_uri or one.issuer.rstrip("/") + "/.well-known/openid-configuration"
+    token = await asyncio.to_thread(Path(one.token_file).read_text, "ascii") if one.token_file else ""
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     settings = UpstreamSettings(
         name=one.name, base_url=origin, allow_networks=one.allow_networks, ca_file=one.ca_file, timeout_seconds=10
     )
     upstream = egress.upstream(settings)
     try:
-        answer = await upstream.request("GET", url)
+        answer = await upstream.request(
+            "GET", url, headers={"Authorization": f"Bearer {token.strip()}"} if token else {}
+        )
     except BrokerError as error:
         why = await _why(settings) or error.detail
         raise Stop(f"issuer {one.name}: {why}", f"identity.issuers: {NETWORKS}") from None
     finally:
         await upstream.aclose()
     if answer.status != OK or not answer.body.lstrip().startswith(b"{"):
-        raise Stop(f"issuer {one.name} answers {answer.status}", "check jwks_uri: no token of it is believed")
-    if dated := answer.headers.get("Date"):
-        apart(parsedate_to_datetime(dated).timestamp() - SystemClock().now_ns() / 1e9, f"issuer {one.name}")
-    return f"{one.name} answers"
+        shown = "jwks_uri, and token_file, which is shown there" if token else "jwks_uri"
+        raise Stop(f"issuer {one.name} answers {answer.status}", f"check {shown}: no token of it is believed")
+    _same_time(answer.headers.get("Date", ""), one.name)
+    return answer.body
+
+
+def _same_time(dated: str, name: str) -> None:
+    """An issuer's clock against ours; one that does not say the time in RFC 9110's form says nothing."""
+    from broker.clock import SystemClock
+
+    try:
+        theirs = parsedate_to_datetime(dated)
+        said = (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return
+    apart(said - SystemClock().now_ns() / 1e9, f"issuer {name}")
 
 
 def targets(chosen: "Settings") -> str:

@@ -23,6 +23,7 @@ from broker.clock import SystemClock
 from tests.parts import ROOT, fresh_database, require
 from tests.sim.certificate import SERVER, Authority
 from tests.sim.issuer import Issuer
+from tests.sim.real_issuers import Spiffe
 from tests.sim.world import world
 from tests.unit.cli.test_host_commands import wicketgate
 
@@ -185,15 +186,22 @@ def test_a_certificate_is_told_before_it_ends(tmp_path: Path, days: float, state
 
 
 @contextmanager
-def answering(answers: Mapping[str, tuple[int, bytes]], certificate: Path | None = None) -> Iterator[str]:
-    """A real server on loopback; its address."""
+def answering(
+    answers: Mapping[str, tuple[int, bytes]], certificate: Path | None = None, *, token: str = "", date: str = ""
+) -> Iterator[str]:
+    """A real server on loopback, for whoever shows ``token``; its address. It says ``date``, or the time."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, body = answers.get(self.path, (404, b""))
+            if token and self.headers["Authorization"] != f"Bearer {token}":
+                status, body = 401, b"{}"
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return date or super().date_time_string(timestamp)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -235,10 +243,65 @@ def test_an_issuer_is_asked_for_its_keys_as_the_gate_does(tmp_path: Path) -> Non
         ):
             state, detail = said(findings(data, toml, tmp_path)["issuers"])
             assert (state, why in detail) == ("FAIL", True), detail
-        answers["/jwks"] = (503, b"")
-        assert said(findings(data, issuer_toml(url, tmp_path / "ca.pem"), tmp_path)["issuers"])[0] == "FAIL"
+        for status, body in ((503, b""), (200, b"<html>"), (200, b'{"keys": []}'), (200, b'{"error": "moved"}')):
+            answers["/jwks"] = (status, body)
+            assert said(findings(data, issuer_toml(url, tmp_path / "ca.pem"), tmp_path)["issuers"])[0] == "FAIL", body
     state, detail = said(findings(data, issuer_toml(url, tmp_path / "ca.pem"), tmp_path)["issuers"])
     assert (state, "refused" in detail) == ("FAIL", True), detail
+
+
+def test_an_issuer_whose_keys_are_in_a_file_is_looked_at_there(tmp_path: Path) -> None:
+    keys = tmp_path / "bundle.json"
+    toml = (
+        '[[identity.issuers]]\nname = "mesh"\nprofile = "spiffe"\nissuer = "spiffe://ops.example"\n'
+        f'jwks_file = "{keys}"\naudiences = ["a"]\ntenant = "default"\n'
+        '[[identity.issuers.bound]]\nname = "triage"\nroles = ["agent"]\nclaims = {sub = ["spiffe://ops.example/a"]}\n'
+    )
+    bundle = Spiffe(SystemClock()).jwks()
+    keys.write_bytes(bundle)
+    found = findings(tmp_path / "data", toml, tmp_path)
+    assert said(found["issuers"]) == ("ok", "mesh is there, in its file"), found
+    for wrong in (bundle[:40], b'{"keys": []}'):
+        keys.write_bytes(wrong)
+        assert said(findings(tmp_path / "data", toml, tmp_path)["issuers"])[0] == "FAIL"
+    keys.unlink()
+    state, detail = said(findings(tmp_path / "data", toml, tmp_path)["issuers"])
+    assert (state, "bundle.json" in detail) == ("FAIL", True), detail
+
+
+def test_an_issuer_that_wants_the_gates_own_token_is_shown_it(tmp_path: Path) -> None:
+    authority, token = Authority("cluster"), tmp_path / "token"
+    (tmp_path / "ca.pem").write_bytes(authority.own.pem)
+    token.write_text("of-the-pod\n")
+    token.chmod(0o600)
+    server = authority.issue("api", use=SERVER).save(tmp_path / "api.pem")
+    with answering({"/jwks": (200, Issuer(SystemClock()).jwks())}, server, token="of-the-pod") as url:
+        toml = issuer_toml(url, tmp_path / "ca.pem") + f'token_file = "{token}"\n'
+        assert said(findings(tmp_path / "data", toml, tmp_path)["issuers"]) == ("ok", "corp answers")
+        token.write_text("of-another")
+        found = findings(tmp_path / "data", toml, tmp_path)["issuers"]
+        assert (found["state"], "token_file" in found["remedy"]) == ("FAIL", True)
+        assert "of-another" not in json.dumps(found)
+        token.unlink()
+        assert said(findings(tmp_path / "data", toml, tmp_path)["issuers"])[0] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("date", "state"),
+    [
+        ("yesterday", "ok"),
+        ("Sat, 99 Nov 2026 21:00:00 GMT", "ok"),
+        ("Sat, 21 Nov 2026 21:00:00 +99999999999", "ok"),
+        ("Sat, 21 Nov 2020 21:00:00 GMT", "FAIL"),
+        ("Sat, 21 Nov 2020 21:00:00 -0000", "FAIL"),
+    ],
+)
+def test_a_time_that_an_issuer_says_in_no_known_form_is_none(tmp_path: Path, date: str, state: str) -> None:
+    authority = Authority("ops")
+    (tmp_path / "ca.pem").write_bytes(authority.own.pem)
+    server = authority.issue("sso", use=SERVER).save(tmp_path / "sso.pem")
+    with answering({"/jwks": (200, Issuer(SystemClock()).jwks())}, server, date=date) as url:
+        assert said(findings(tmp_path / "data", issuer_toml(url, tmp_path / "ca.pem"), tmp_path)["issuers"])[0] == state
 
 
 def target_toml(url: str) -> str:
