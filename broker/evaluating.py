@@ -8,6 +8,7 @@ The words are those of the OpenID AuthZEN Authorization API 1.0; duties are told
 (2026-07-03), has them.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,12 +35,15 @@ Inventory = Callable[[str], Sequence[Resource]]
 """Everything that a tenant sees."""
 LOOKED_AT = 200
 """Candidates that one search decides about; its token leads to the next ones."""
+AT_ONCE = 2
+"""Searches and lists of questions that are answered at the same time in one process; the next ones wait, single ones do not."""
 AT_A_SEARCH_MAX = 1_000
 """Records that a search for subjects takes up into the index first."""
 REASON = "asked by an enforcement point"
 """What whoever really asks will say; that, and the session in which they do, is taken for granted here."""
 CUSTOM = "custom"
 """The type of our duties in the Obligations profile: it has none of its own for limits, redaction, bounds or caps."""
+_WHOLE: Mapping[str, tuple[str, ...]] = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
 _STOPS_AT: Mapping[str, bool | None] = {
     "execute_all": None,
     "deny_on_first_deny": False,
@@ -113,25 +117,39 @@ class Evaluating:
         self._inventory = inventory
         self._connectors = connectors
         self._clock = clock
+        self.turns = asyncio.Semaphore(AT_ONCE)
         self.acts: Mapping[str, Act] = {
             "gate.decision.evaluate": self._evaluate,
             "gate.decision.search": self._search,
             "gate.decision.own": self._own,
         }
 
+    def is_own(self, principal: Principal, asked: Mapping[str, Any]) -> bool:
+        """Whether a question is about the asker itself: by type and id together, as policy's words read them."""
+        subject = asked.get("subject", {})
+        if "type" not in subject or "id" not in subject:
+            return False
+        who = _party(self._words(), subject)
+        return who == (principal.acting.id, principal.acting.kind)
+
     async def _own(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """What the asker itself may do, with all that its token says."""
-        for asked in said["asked"]:
-            if asked.get("subject", {}).get("id", principal.acting.id) != principal.acting.id:
-                raise Denied(
-                    "this act answers about the one who asks",
-                    code="decision.not_own",
-                    remedy="ask with gate.decision.evaluate about others; it needs a grant of its own",
-                )
+        if any(not _lacking(asked, said["find"]) and not self.is_own(principal, asked) for asked in said["asked"]):
+            raise Denied(
+                "this act answers about the one who asks",
+                code="decision.not_own",
+                remedy="ask with gate.decision.evaluate about others; it needs a grant of its own",
+            )
         return await (self._search if said["find"] else self._evaluate)(principal, said)
 
     async def _evaluate(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """Answers in the order of the questions, up to the one that the semantic ends at."""
+        if len(said["asked"]) == 1:
+            return await self._answers(principal, said)
+        async with self.turns:
+            return await self._answers(principal, said)
+
+    async def _answers(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         stop, properties = _STOPS_AT[said["semantic"]], said["properties"]
         answers: list[Json] = []
         for number, asked in enumerate(said["asked"]):
@@ -146,14 +164,24 @@ class Evaluating:
         self, principal: Principal, asked: Mapping[str, Any], given: Mapping[str, Any], able: Sequence[str] | None
     ) -> Verdict:
         """One question; one that is not whole is answered with no."""
-        lacking = [part for part in ("subject", "action", "resource") if part not in asked]
-        if problem := asked.get("problem") or (f"field `{lacking[0]}` is required" if lacking else ""):
+        lacking = _lacking(asked)
+        if problem := asked.get("problem") or (f"field `{lacking}` is required" if lacking else ""):
             return Verdict(yes=False, context={"error": {"status": 400, "message": problem}})
         return await self._decided(principal, asked, given, able, exact=True)
 
     async def _search(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        """Those of the candidates about which the answer is yes; at most ``LOOKED_AT`` are looked at."""
-        [asked], find = said["asked"], said["find"]
+        """Those of the candidates about which the answer is yes. Raises ``BadRequest`` for a search that is not whole."""
+        find = said["find"]
+        if len(said["asked"]) != 1:
+            raise _unfit("field `asked`: a search is one question", "send one search at a time")
+        [asked] = said["asked"]
+        if lacking := _lacking(asked, find):
+            raise _unfit(f"field `{lacking}` is required", "say all but what is looked for")
+        async with self.turns:
+            return await self._page(principal, find, asked, said)
+
+    async def _page(self, principal: Principal, find: str, asked: Mapping[str, Any], said: Mapping[str, Any]) -> Json:
+        """One page of a search; at most ``LOOKED_AT`` candidates are looked at."""
         given = said["properties"][0] if said["properties"] else {}
         mark = _mark(find, asked)
         after = _after(said["after"], mark)
@@ -300,12 +328,12 @@ class Evaluating:
         self, principal: Principal, words: Words, subject: Mapping[str, str], given: Mapping[str, Json]
     ) -> Principal | None:
         """The asker as its token says, or somebody of its tenant with the roles last seen and those that are believed."""
-        kind, type_ = words.kind(subject["type"]), subject["type"]
-        if kind is None or not subject["id"]:
+        party, kind = _party(words, subject)
+        if kind is None or not subject["id"] or "\x00" in party:
             return None
-        party, tenant = words.prefix(type_) + subject["id"], principal.tenant
         if (party, kind) == (principal.acting.id, principal.acting.kind):
             return principal
+        type_, tenant = subject["type"], principal.tenant
         known = await self._store.glance(lambda c: parties.roles_of(c, tenant, [party]))
         roles = known.get(party, frozenset()) | words.said_roles(type_, given)
         return Principal(
@@ -333,6 +361,27 @@ class Evaluating:
         believed = words.resources.get(type_, {}).get("labels", ())
         labels = {name: one for name in believed if isinstance(one := given.get(name), str)}
         return Resource(known.type, known.id, known.env, known.region, {**known.labels, **labels})
+
+
+def _party(words: Words, subject: Mapping[str, str]) -> tuple[str, PartyKind | None]:
+    """Whom a type and an id name: the party's id and kind."""
+    return words.prefix(subject["type"]) + subject["id"], words.kind(subject["type"])
+
+
+def _lacking(asked: Mapping[str, Any], find: str = "") -> str:
+    """The first member that a question lacks, empty where it is whole; of what a search looks for the type alone is said."""
+    for part, whole in _WHOLE.items():
+        members = whole if part != find else ("type",) if "type" in whole else ()
+        if members and part not in asked:
+            return part
+        for member in members:
+            if member not in asked[part]:
+                return f"{part}.{member}"
+    return ""
+
+
+def _unfit(detail: str, remedy: str) -> BadRequest:
+    return BadRequest(detail, code="request.field", remedy=remedy)
 
 
 def _told(decision: Decision) -> list[Json]:
@@ -368,10 +417,14 @@ def _after(token: str, mark: str) -> str:
     if not token:
         return ""
     place, _, of = token.partition("-")
-    if of != mark:
+    try:
+        after = bytes.fromhex(place).decode()
+    except ValueError:
+        after = "\x00"
+    if of != mark or "\x00" in after:
         raise BadRequest(
             "field `page.token` belongs to another search",
             code="request.page_token",
             remedy="send the token with the search that gave it, or leave `page` out",
         )
-    return bytes.fromhex(place).decode(errors="replace")
+    return after

@@ -199,7 +199,7 @@ def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object
         lifetime_s=settings.sessions.seconds_max,
     )
     return api, (
-        authzen.AuthzenApi(api=api, identity=gate.identity, settings=settings),
+        authzen.AuthzenApi(api=api, identity=gate.identity, settings=settings, is_own=gate.evaluating.is_own),
         BreakglassApi(api),
         Health(gate.missing, gate.clock, gate.telemetry),
         resource,

@@ -5,7 +5,7 @@ policy's word, and asking is on record. A no is an answer (200); 401 and 403 are
 are told as the Obligations profile, draft 1 (2026-07-03), has them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from broker.config import Settings
 from broker.errors import BadRequest, BrokerError
 from broker.evaluating import CUSTOM
 from broker.identity import Verifier
-from broker.model import Json
+from broker.model import Json, Principal
 from broker.web import schemas
 from broker.web.api import Api, json_response
 from broker.web.problem import problem
@@ -34,11 +34,19 @@ _REQUEST_ID_MAX = 256
 class AuthzenApi:
     """Reads the questions, and gives the answers in the protocol's form."""
 
-    def __init__(self, *, api: Api, identity: Verifier, settings: Settings) -> None:
-        """``settings.url`` is the decision point's identifier."""
+    def __init__(
+        self,
+        *,
+        api: Api,
+        identity: Verifier,
+        settings: Settings,
+        is_own: Callable[[Principal, Mapping[str, Any]], bool],
+    ) -> None:
+        """``settings.url`` is the decision point's identifier; ``is_own`` tells a question about the asker itself."""
         self._api = api
         self._identity = identity
         self._settings = settings
+        self._is_own = is_own
         url = settings.url
         self._metadata = orjson.dumps(
             {
@@ -118,8 +126,8 @@ class AuthzenApi:
         if able is not None:
             arguments["obligations"] = [one for one in able if one == CUSTOM]
         principal = await self._identity.recognise(self._api.credential(request))
-        about = {one.get("subject", {}).get("id") for one in arguments["asked"] if "problem" not in one}
-        if about == {principal.acting.id}:
+        about = [one for one in arguments["asked"] if "problem" not in one]
+        if about and all(self._is_own(principal, one) for one in about):
             action = "gate.decision.own"
         return await self._api.own_act(request, action, arguments)
 

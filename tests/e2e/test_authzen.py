@@ -135,6 +135,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     people = {"alice": Persona("alice", ("oncall",)), "bob": Persona("bob", ("auditor",))}
+    people |= {name: Persona(name, ("oncall",)) for name in ("dana", "eve", "finn")}
     with pytest.MonkeyPatch.context() as changed, asyncio.Runner() as runner:
         changed.setattr(sim, "PEOPLE", {**sim.PEOPLE, **people})
         made = fixture(tmp_path_factory.mktemp("authzen"))
@@ -386,6 +387,99 @@ def test_what_a_pep_says_counts_only_where_policy_believes_it(scene: Scene) -> N
         answer = await _ask(it, pep, "evaluation", soft)
         assert (answer.status_code, answer.json()["decision"]) == (200, False)
         assert answer.json()["context"]["reasons"][0]["code"] == "request.arguments"
+
+    scene.runner.run(main())
+
+
+def test_a_question_that_is_not_whole_gets_an_answer_and_never_an_outcome_that_nobody_knows(scene: Scene) -> None:
+    it, pep = scene.it, scene.pep
+    me, read = {"type": "human", "id": "dev:dana"}, {"name": "read"}
+    whole = {"subject": me, "action": read, "resource": RECORD}
+
+    async def own(who: Mapping[str, str], **arguments: Any) -> httpx.Response:
+        gate = {"type": "gate", "id": "gate", "env": "prod"}
+        body = {"session": "", "action": "gate.decision.own", "resource": gate, "arguments": arguments}
+        return await it.client.post("/v1/actions", json=body, headers={**who, **it.key()})
+
+    async def main() -> None:
+        dana = await it.person("dana")
+        for part, lost in (("subject", "id"), ("resource", "id"), ("subject", ""), ("action", ""), ("resource", "")):
+            short = {name: dict(one) for name, one in whole.items() if lost or name != part}
+            short.get(part, {}).pop(lost, None)
+            answer = await own(dana, asked=[short])
+            assert answer.status_code == 200, answer.text
+            [said] = answer.json()["result"]["value"]["evaluations"]
+            wanted = {"status": 400, "message": f"field `{part}{'.' * bool(lost)}{lost}` is required"}
+            assert (said["decision"], said["context"]["error"]) == (False, wanted)
+        for find, asked in (
+            ("action", [{"resource": RECORD}]),
+            ("action", [{"subject": me, "resource": {"type": "record"}}]),
+            ("action", [whole, whole]),
+            ("resource", [{"subject": me, "action": read}]),
+        ):
+            refused = await own(dana, find=find, asked=asked)
+            assert (refused.status_code, refused.json()["code"]) == (400, "request.field"), asked
+        search = {"subject": me, "resource": RECORD}
+        mark = (await _ask(it, dana, "search/action", {**search, "page": {"limit": 1}})).json()["page"]["next_token"]
+        for place in (mark[1:17], "00", "ff"):
+            page = {"token": f"{place}-{mark[-16:]}"}
+            assert (await _ask(it, dana, "search/action", {**search, "page": page})).status_code == 400, place
+        nul = {**whole, "subject": {"type": "user", "id": "a\x00b"}}
+        assert (await _ask(it, pep, "evaluation", nul)).json()["decision"] is False
+
+    scene.runner.run(main())
+
+
+def test_the_act_about_oneself_answers_about_nobody_else_whatever_their_id(scene: Scene) -> None:
+    it = scene.it
+
+    async def main() -> None:
+        dana, read = await it.person("dana"), {"action": {"name": "read"}, "resource": RECORD}
+        gate = {"type": "gate", "id": "gate", "env": "prod"}
+        for type_, id_, status in (
+            ("human", "dev:dana", 200),
+            ("user", "dana", 200),
+            ("user", "dev:dana", 403),
+            ("agent", "dev:dana", 403),
+            ("spaceship", "dev:dana", 403),
+        ):
+            subject = {"type": type_, "id": id_, "properties": {"role": "auditor"}}
+            answer = await _ask(it, dana, "evaluation", {**read, "subject": subject})
+            assert answer.status_code == status, subject
+            arguments = {"asked": [{**read, "subject": {"type": type_, "id": id_}}]}
+            body = {"session": "", "action": "gate.decision.own", "resource": gate, "arguments": arguments}
+            straight = await it.client.post("/v1/actions", json=body, headers={**dana, **it.key()})
+            assert straight.status_code == status, subject
+            assert status == 200 or straight.json()["code"] == "decision.not_own"
+
+    scene.runner.run(main())
+
+
+def test_a_search_costs_more_than_a_look(scene: Scene) -> None:
+    it = scene.it
+
+    async def main() -> list[int]:
+        eve = await it.person("eve")
+        asked = {"subject": {"type": "human", "id": "dev:eve"}, "resource": RECORD}
+        return [(await _ask(it, eve, "search/action", asked)).status_code for _ in range(31)]
+
+    assert scene.runner.run(main()) == [200] * 30 + [429]
+
+
+def test_searches_take_turns_and_a_single_question_waits_for_none(scene: Scene) -> None:
+    it = scene.it
+
+    async def main() -> None:
+        own = {"subject": {"type": "human", "id": "dev:finn"}, "resource": RECORD}
+        finn, turns = await it.person("finn"), it.gate.evaluating.turns
+        async with turns, turns:
+            search = asyncio.create_task(_ask(it, finn, "search/action", own))
+            one = await _ask(it, finn, "evaluation", {**own, "action": {"name": "read"}})
+            assert one.status_code == 200
+            while not turns._waiters:  # noqa: ASYNC110 - a semaphore tells of nobody who comes to wait
+                await asyncio.sleep(0)
+            assert not search.done()
+        assert (await search).status_code == 200
 
     scene.runner.run(main())
 
