@@ -6,7 +6,7 @@ As notices of incidents are (`notices.py`): one message a receiver (`messages.py
 from collections.abc import Sequence
 
 from broker.breakglass import BreakGlass, Breakglass
-from broker.errors import BrokerError, LimitExceeded, Unavailable, UpstreamFailed
+from broker.errors import BrokerError
 from broker.messages import Messages
 from broker.model import Json
 from broker.work import Claimed, Work
@@ -39,9 +39,8 @@ class Alarms:
                     action=ACTION,
                     event=claimed.subject,
                     reason=f"break-glass {stands.id}",
-                    tries=claimed.attempts,
                 )
-            except (Unavailable, UpstreamFailed, LimitExceeded) as error:
+            except BrokerError as error:  # whatever keeps one receiver from it, the others are told
                 failed = error
         if failed is not None:
             raise failed

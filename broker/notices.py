@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.errors import BrokerError, LimitExceeded, Unavailable, UpstreamFailed
+from broker.errors import BrokerError
 from broker.evidence import Diagnosis, Evidence
 from broker.incidents import Event, Incident, Incidents
 from broker.kept import KeptInLog
@@ -60,10 +60,9 @@ class Notices:
                     action=ACTION,
                     event=claimed.subject,
                     reason=f"incident {stands.id}",
-                    tries=claimed.attempts,
                 )
                 told.append(receiver)
-            except (Unavailable, UpstreamFailed, LimitExceeded) as error:
+            except BrokerError as error:  # whatever keeps one receiver from it, the others are told
                 failed = error
         if told:
             body: dict[str, Json] = {"told": list(told), "about": claimed.subject}

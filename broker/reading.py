@@ -182,6 +182,10 @@ class Reader:
         shown: Redacted[Json] = await self._redactor.redact(dict(arguments), profile=PROFILE, scope=scope)
         return Place(principal, request, shown, scope, gathered, problem=absent or problem, asking=RESUMED)
 
+    async def past(self, principal: Principal, key: str) -> Past | None:
+        """What came of what ``principal`` began under this idempotency key, whatever it asked for; None if nothing did."""
+        return await self._records.past(principal.tenant, self._action_id(principal, key))
+
     async def _gather(
         self, principal: Principal, session: str, action: str, action_id: str, *, resumed: bool = False
     ) -> tuple[Gathered, NotFound | None]:

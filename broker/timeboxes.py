@@ -74,13 +74,13 @@ class TimeBoxes:
         except NotFound:
             await self._work.done(claimed)
             return
-        delay = await self._next(found, claimed)
+        delay = await self._next(found)
         if delay is None:
             await self._work.done(claimed)
         else:
             await self._work.postpone(claimed, delay)
 
-    async def _next(self, found: Proposal, claimed: Claimed) -> int | None:
+    async def _next(self, found: Proposal) -> int | None:
         """Seconds after which to look again; None once there is nothing more to do."""
         box, now = found.box, seconds(self._clock)
         if box is None or box.state == "void":
@@ -92,7 +92,7 @@ class TimeBoxes:
         if found.state != "waiting":
             return None
         if not box.told_at:
-            return await self._begin(found, box, claimed)
+            return await self._begin(found, box)
         if now < box.due:
             return box.due - now
         await self._end(found, box)
@@ -100,7 +100,7 @@ class TimeBoxes:
 
     # -- the beginning ------------------------------------------------------------------------------------------------
 
-    async def _begin(self, found: Proposal, box: TimeBoxRow, claimed: Claimed) -> int | None:
+    async def _begin(self, found: Proposal, box: TimeBoxRow) -> int | None:
         """Tell every receiver; one that does not take it is told again later, and until then nothing has begun."""
         if await self._records.told(found.tenant, f"{found.id}.proposal") is None:
             return UNRECORDED_S
@@ -115,7 +115,7 @@ class TimeBoxes:
         said = "runs by itself unless somebody denies it; somebody must acknowledge this first"
         for receiver in waiting:
             message = self._message(found, stands, said, runs_at=now + box.seconds)
-            await self._send(found, receiver, message, f"{found.id}.box.{claimed.fence}")
+            await self._send(found, receiver, message, f"{found.id}.box")
             await self._boxes.told(found, receiver, last=receiver == waiting[-1])
         await self._note(found, {"state": "begun", "runs_at": now + box.seconds, "told": list(self._receivers)})
         return box.seconds

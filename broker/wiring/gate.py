@@ -290,7 +290,7 @@ class Wiring(Rooms):
     @cached_property
     def messages(self) -> Messages:
         """Sending one."""
-        return Messages(pipeline=self.pipeline, clock=self.clock)
+        return Messages(pipeline=self.pipeline, reader=self.reader, clock=self.clock)
 
     @cached_property
     def notices(self) -> Notices:

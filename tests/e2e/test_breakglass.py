@@ -344,6 +344,32 @@ def test_a_receiver_that_was_down_when_it_opened_is_told_later_under_the_same_id
     asyncio.run(main())
 
 
+def test_a_receiver_that_was_down_is_told_although_somebody_ended_it_meanwhile(tmp_path: Path) -> None:
+    """What is told then is another message than the one that did not arrive; and it does not arrive twice."""
+
+    async def main() -> None:
+        statuses = [503, 204]
+
+        async def answer(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(statuses.pop(0) if len(statuses) > 1 else statuses[0]))
+
+        async with UpstreamSim(answer) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            glass = await opened(it)
+            await it.work_off()
+            it.clock.advance(10)
+            assert code(await step(it, await it.person("oncall"), glass, "end")) == (200, "over")
+            await it.work_off()
+            it.clock.advance(300)
+            await it.work_off()
+            first, second, _ = told = [one.json["data"] for one in sim.seen]
+            assert [one["kind"] for one in told] == ["opened", "opened", "ended"]
+            assert first["review_due"] != second["review_due"]
+            assert first["event"] == second["event"]
+            assert {one.state for one in await it.gate.work.page("default") if one.kind == "breakglass"} <= {"done"}
+
+    asyncio.run(main())
+
+
 def test_an_action_that_does_not_exist_or_half_a_target_is_refused(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:

@@ -12,7 +12,7 @@ import pytest
 
 from broker.background import HOLD_SECONDS
 from broker.connectors.notify import signed
-from broker.errors import LimitExceeded
+from broker.errors import LimitExceeded, Unavailable
 from tests.e2e.test_incidents import claim, finish, opened, read
 from tests.sim.troubled import Counters, Troubled
 from tests.sim.upstream import Seen, UpstreamSim, whole
@@ -150,6 +150,59 @@ def test_a_receiver_that_is_down_is_told_later(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_what_changed_since_the_try_that_failed_is_told_and_who_was_told_before_is_not_told_again(
+    tmp_path: Path,
+) -> None:
+    """A receiver took it, but that was not noted; the other was down; then somebody rules a cause out: another message."""
+
+    async def main() -> None:
+        statuses = iter((503, 204))
+
+        async def answer(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(next(statuses)))
+
+        async with (
+            UpstreamSim.fixed(whole(204)) as pager,
+            UpstreamSim(answer) as chat,
+            world(tmp_path, extra=both(receiver(tmp_path, pager), pager.url, chat.url)) as it,
+        ):
+            incident = await escalated(it)
+            note = it.gate.incidents.note
+
+            async def lost(*_: Any, **__: Any) -> Any:
+                raise Unavailable("the replica died", code="gate.failed")
+
+            it.gate.incidents.note = lost  # type: ignore[method-assign]
+            await it.work_off()
+            it.gate.incidents.note = note  # type: ignore[method-assign]
+            ruled = {"component": "payments", "fault": "bad-deploy"}
+            await note("default", incident, kind="rule_out", by="dev:oncall", body=ruled)
+            await it.gate.incident_acts.record("default", incident)
+            it.clock.advance(60)
+            await it.work_off()
+            first, second = chat.seen
+            assert first.json["data"]["ruled_out"] != second.json["data"]["ruled_out"]
+            assert first.headers["webhook-id"] == second.headers["webhook-id"]
+            assert len(pager.seen) == 1
+            [noted] = await notified(it, incident)
+            assert set(noted.body["told"]) == {"pager", "chat"}
+
+    asyncio.run(main())
+
+
+def both(extra: str, pager: str, chat: str) -> str:
+    """The configuration ``extra`` with a second receiver, ``chat``, behind the first one."""
+    extra = extra.replace('["pager"]', '["pager", "chat"]')
+    entry, hook = (
+        part.replace('"pager"', '"chat"').replace("hooks.pager", "hooks.chat").replace(pager, chat)
+        for part in (
+            extra[extra.index("[[inventory]]") : extra.index("[[connectors]]")],
+            extra[extra.index("[connectors.settings") :],
+        )
+    )
+    return extra + hook + entry
+
+
 def test_who_was_told_is_not_told_again_because_another_cannot_be_reached(tmp_path: Path) -> None:
     async def main() -> None:
         statuses = iter((503, 503, 204))
@@ -157,22 +210,17 @@ def test_who_was_told_is_not_told_again_because_another_cannot_be_reached(tmp_pa
         async def answer(_: Seen, writer: asyncio.StreamWriter) -> None:
             writer.write(whole(next(statuses)))
 
-        async with UpstreamSim.fixed(whole(204)) as pager, UpstreamSim(answer) as chat:
-            extra = receiver(tmp_path, pager).replace('["pager"]', '["pager", "chat"]')
-            entry, hook = (
-                part.replace('"pager"', '"chat"').replace("hooks.pager", "hooks.chat").replace(pager.url, chat.url)
-                for part in (
-                    extra[extra.index("[[inventory]]") : extra.index("[[connectors]]")],
-                    extra[extra.index("[connectors.settings") :],
-                )
-            )
-            async with world(tmp_path, extra=extra + hook + entry) as it:
-                await escalated(it)
-                for _ in range(4):
-                    await it.work_off()
-                    it.clock.advance(60)
-                assert len(chat.seen) == 3
-                assert len(pager.seen) == 1
+        async with (
+            UpstreamSim.fixed(whole(204)) as pager,
+            UpstreamSim(answer) as chat,
+            world(tmp_path, extra=both(receiver(tmp_path, pager), pager.url, chat.url)) as it,
+        ):
+            await escalated(it)
+            for _ in range(4):
+                await it.work_off()
+                it.clock.advance(60)
+            assert len(chat.seen) == 3
+            assert len(pager.seen) == 1
 
     asyncio.run(main())
 

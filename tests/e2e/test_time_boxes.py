@@ -339,6 +339,9 @@ def test_a_box_begins_only_when_the_notice_was_taken(tmp_path: Path) -> None:
         box = await it.box()
         assert box["due"] == it.trouble.now + BOX_S
         assert len(it.pager.seen) == 2
+        assert len({one.headers["webhook-id"] for one in it.pager.seen}) == 1, (
+            "the receiver knows that it is one notice"
+        )
         await it.acknowledge()
         await it.later(BOX_S - 1)
         assert not it.cleared
