@@ -87,6 +87,7 @@ class Acts:
         self._signing = signing
         self.changed = asyncio.Condition()
         """Notified when an action of this process changed its state."""
+        self._leaving = False
         self._acts: Mapping[str, Act] = {
             "gate.session.open": self._open,
             "gate.session.close": self._close,
@@ -145,7 +146,7 @@ class Acts:
         if wait and body["status"] in ("waiting", "running"):
             try:
                 async with asyncio.timeout(wait):
-                    while body["status"] in ("waiting", "running"):
+                    while body["status"] in ("waiting", "running") and not self._leaving:
                         await self._some_change()
                         body = await self._own(principal, action_id)
             except TimeoutError:
@@ -185,6 +186,10 @@ class Acts:
         """Wake everybody who waits for an action."""
         async with self.changed:
             self.changed.notify_all()
+
+    def let_go(self) -> None:
+        """The process ends: who waits for an action is told within a second how it stands."""
+        self._leaving = True
 
     async def stage(self, archive: bytes, signature: str) -> tuple[str, str]:
         """Keep a bundle whose signature holds; (digest, revision). It decides nothing until it is activated."""

@@ -43,6 +43,32 @@ ABANDONED_SECONDS = 1800
 RESUMES_AT_ONCE = 4
 HOLD_SECONDS = 120
 POSTPONED_SECONDS = 5
+MARK_SECONDS = 5.0
+"""What is cut off at the end still gets its outcome on record, however late it is."""
+
+
+class Stopping:
+    """Whether this process was told to end, and when what is under way has to be done: one moment for all of it."""
+
+    def __init__(self, clock: Clock, *, notice_seconds: float, seconds_max: float) -> None:
+        """Told to end, it says so for ``notice_seconds``; then all together has ``seconds_max``."""
+        self._clock = clock
+        self._notice = notice_seconds
+        self._most = seconds_max
+        self._by: float | None = None
+
+    def set(self) -> None:
+        """It was told; again changes nothing."""
+        if self._by is None:
+            self._by = self._clock.monotonic() + self._notice + self._most
+
+    def is_set(self) -> bool:
+        """Whether it was told."""
+        return self._by is not None
+
+    def left(self) -> float:
+        """Seconds that what is under way still has; all of them where nobody told the process yet."""
+        return self._most if self._by is None else min(self._most, max(0.0, self._by - self._clock.monotonic()))
 
 
 class Background:
@@ -72,7 +98,7 @@ class Background:
         steps: Mapping[str, Callable[[Claimed], Awaitable[None]]],
         index: Callable[[], Awaitable[None]],
         counts: Callable[[], Awaitable[None]],
-        stop_seconds: float,
+        stopping: Stopping,
         tools: Callable[[], Awaitable[None]],
         reviews: Reviews,
     ) -> None:
@@ -102,7 +128,7 @@ class Background:
         self._steps = steps
         self._index = index
         self._counts = counts
-        self._stop_seconds = stop_seconds
+        self._stopping = stopping
         self._tools = tools
         self._reviews = reviews
         self._holder = f"gate:{secrets.token_hex(8)}"
@@ -116,7 +142,6 @@ class Background:
         await self._quietly("recovery", self._look_back)
         await self._quietly("recovery", self.recover)
         await self._quietly("settle", partial(self.settle, GRANT_SECONDS if self._shared else 0))
-        await self._quietly("reviews", self._reviews.catch_up)
         await self.publish()
         loops: Sequence[tuple[str, float, Callable[[], Awaitable[None]]]] = (
             ("publish", self._publish_seconds, self.publish),
@@ -133,11 +158,17 @@ class Background:
         self._tasks += [asyncio.create_task(self._resume_approved()) for _ in range(RESUMES_AT_ONCE)]
 
     async def aclose(self) -> None:
-        """Stop the loops, let effects under way finish or call them unknown, publish the last checkpoint."""
+        """Stop the loops, let effects under way finish or call them unknown, publish the last checkpoint.
+
+        An outcome that the log does not take in time stays owed: the next start closes its intent.
+        """
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._pipeline.drain(self._stop_seconds)
+        left = self._stopping.left()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left + MARK_SECONDS):
+                await self._pipeline.drain(left)
         await self._quietly("publish", self.publish)
 
     async def publish(self) -> None:
@@ -158,7 +189,7 @@ class Background:
         """Store expiries, put on record what people answered, and take up approvals that no process resumed."""
         if await self._approvals.expire():
             await self._acts.notify()
-        await self._reviews.catch_up()
+        await self._quietly("reviews", self._reviews.catch_up)
         for tenant in await self._records.tenants():
             page = await self._approvals.page(tenant, ("approved",))
             for proposal in page.items:
@@ -181,8 +212,9 @@ class Background:
         """Take one approved request down the pipeline again; a refusal closes it, an outage leaves it for later.
 
         A requester whose sign-in is too old leaves it, too: until it expires, their own fresh request resumes it.
+        A process that ends begins nothing: the next one, or another replica, takes it up.
         """
-        if proposal.action_id in self._resuming:
+        if proposal.action_id in self._resuming or self._stopping.is_set():
             return
         self._resuming.add(proposal.action_id)
         try:
@@ -253,8 +285,10 @@ class Background:
         return self._policy.catalog
 
     async def work_off(self) -> None:
-        """Take up the gate's own steps that are due, in the order of their turn, until none is left."""
-        while claimed := await self._work.claim(EVERY_TENANT, self._steps, self._holder, HOLD_SECONDS):
+        """Take up the gate's own steps that are due, in the order of their turn, until none is left or the process ends."""
+        while not self._stopping.is_set() and (
+            claimed := await self._work.claim(EVERY_TENANT, self._steps, self._holder, HOLD_SECONDS)
+        ):
             await self._quietly(f"work.{claimed.kind}", partial(self._do, claimed))
             await self._quietly("events", partial(self._incident_acts.record, claimed.tenant, claimed.incident))
 

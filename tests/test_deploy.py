@@ -19,8 +19,10 @@ import yaml
 from click.testing import CliRunner
 
 from broker import config
+from broker.background import MARK_SECONDS
 from broker.cli import main
 from broker.policy import keys
+from broker.wiring.watching import SEND_SECONDS
 from tests.parts import ROOT, require
 from tests.sim.certificate import SERVER, Authority
 
@@ -113,7 +115,7 @@ def test_the_real_haproxy_takes_its_file_with_the_environment_of_compose(tmp_pat
 def test_a_container_that_is_told_to_end_has_time_to_finish() -> None:
     told = config.load(DEPLOY / "wicketgate.toml", {}).gate
     grace = float(SERVICES["gate"]["stop_grace_period"].removesuffix("s"))
-    assert grace >= told.stop_notice_seconds + told.stop_seconds_max + 10
+    assert grace >= told.stop_notice_seconds + told.stop_seconds_max + MARK_SECONDS + SEND_SECONDS
 
 
 def test_every_container_has_a_read_only_root_and_gains_no_rights() -> None:

@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from broker import config
+from broker.background import MARK_SECONDS
+from broker.wiring.watching import SEND_SECONDS
 from tests.parts import ROOT, missing, require
 
 CHART = ROOT / "deploy" / "helm" / "wicketgate"
@@ -189,12 +191,32 @@ def test_a_pod_that_ends_has_time_to_finish_what_it_began() -> None:
     grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     told = read("least").gate
     assert told.stop_notice_seconds == 5, "the gate itself waits until nobody sends here"
-    assert grace >= told.stop_notice_seconds + told.stop_seconds_max + 10
-    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert grace >= told.stop_notice_seconds + told.stop_seconds_max + MARK_SECONDS + SEND_SECONDS
     assert [one["kind"] for one in rendered("single") if one["kind"] == "PodDisruptionBudget"] == []
     (budget,) = kinds("least", "PodDisruptionBudget")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "how"),
+    [
+        ("least", (), "RollingUpdate"),
+        ("whole", (), "RollingUpdate"),
+        ("single", (), "Recreate"),
+        ("single", ("data.accessModes={ReadWriteOncePod}",), "Recreate"),
+        ("single", ("data.accessModes={ReadWriteOnce,ReadWriteMany}",), "RollingUpdate"),
+        ("single", ("data.accessModes={ReadWriteMany}", "data.claim=kept-by-us"), "Recreate"),
+    ],
+)
+def test_one_replica_lets_go_of_its_volume_before_the_next_one_starts(
+    values: str, more: tuple[str, ...], how: str
+) -> None:
+    sets = [word for one in more for word in ("--set", one)]
+    done = helm("template", "gate", str(CHART), "--show-only", "templates/deployment.yaml", *given(values), *sets)
+    strategy = yaml.safe_load(done.stdout)["spec"]["strategy"]
+    assert strategy["type"] == how
+    assert strategy.get("rollingUpdate") == ({"maxUnavailable": 0, "maxSurge": 1} if how == "RollingUpdate" else None)
 
 
 def test_the_job_migrates_with_what_it_is_given_and_before_the_gate_starts() -> None:
@@ -208,21 +230,51 @@ def test_the_job_migrates_with_what_it_is_given_and_before_the_gate_starts() -> 
     assert kinds("single", "Job") == []
 
 
-def test_the_gates_pods_reach_what_is_named_and_nothing_else() -> None:
-    for values in SETS:
-        policy = kinds(values, "NetworkPolicy")[0]
-        (deployment,) = kinds(values, "Deployment")
-        assert policy["spec"]["podSelector"]["matchLabels"].items() <= (
-            deployment["spec"]["template"]["metadata"]["labels"].items()
-        )
-        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-        assert all(rule["to"] and rule["ports"] for rule in policy["spec"]["egress"])
-    assert kinds("least", "NetworkPolicy")[0]["spec"]["ingress"] == []
-    assert len(kinds("least", "NetworkPolicy")[0]["spec"]["egress"]) == 1, "DNS alone"
+MAKERS = {"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"}
+
+
+def selected(pod: Object, values: str) -> Iterator[Object]:
+    """What the chart's network policies in the release's own namespace say of a pod of these labels."""
+    for one in kinds(values, "NetworkPolicy"):
+        chosen = one["spec"]["podSelector"]
+        assert set(chosen) <= {"matchLabels"}, "nothing here reads expressions"
+        if "namespace" not in one["metadata"] and chosen.get("matchLabels", {}).items() <= pod["labels"].items():
+            yield one
+
+
+@pytest.mark.parametrize("values", SETS)
+def test_every_pod_reaches_what_is_named_and_nothing_else(values: str) -> None:
+    made = {one["metadata"]["name"]: one for one in rendered(values) if one["kind"] in MAKERS}
+    for name, one in made.items():
+        assert one["kind"] in {"Deployment", "Job"}, "its template stands elsewhere"
+        (policy,) = selected(one["spec"]["template"]["metadata"], values)
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"], name
+        assert all(rule["to"] and rule["ports"] for rule in policy["spec"]["egress"]), name
+    assert set(made) == {"gate-wicketgate"} | ({"gate-wicketgate-migrate"} if values != "single" else set())
+    own = next(selected(made["gate-wicketgate"]["spec"]["template"]["metadata"], values))["spec"]
+    assert (own["ingress"] == []) is (values == "least")
+    assert len(own["egress"]) == {"least": 2, "whole": 3, "single": 2}[values], (
+        "DNS and the database, and what is named"
+    )
+
+
+@pytest.mark.parametrize("values", ["least", "whole"])
+def test_the_migration_reaches_dns_and_the_database_alone_from_its_first_moment(values: str) -> None:
+    (job,) = kinds(values, "Job")
+    (policy,) = selected(job["spec"]["template"]["metadata"], values)
+    assert policy["spec"]["ingress"] == []
+    dns, database = policy["spec"]["egress"]
+    assert {one["port"] for one in dns["ports"]} == {53}
+    assert [one["port"] for one in database["ports"]] == [5432]
+    hooks = policy["metadata"]["annotations"]
+    assert hooks["helm.sh/hook"] == job["metadata"]["annotations"]["helm.sh/hook"]
+    assert int(hooks["helm.sh/hook-weight"]) < int(job["metadata"]["annotations"].get("helm.sh/hook-weight", 0))
+    assert hooks["helm.sh/hook-delete-policy"] == "before-hook-creation", "a Job that helm gave up on may go on"
 
 
 def test_the_gate_is_the_only_way_out_of_the_agents_namespaces() -> None:
-    closed = {one["metadata"]["namespace"]: one["spec"] for one in kinds("whole", "NetworkPolicy")[1:]}
+    policies = [one for one in kinds("whole", "NetworkPolicy") if "namespace" in one["metadata"]]
+    closed = {one["metadata"]["namespace"]: one["spec"] for one in policies}
     assert set(closed) == {"agents", "coding-agents"}
     (deployment,) = kinds("whole", "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -259,6 +311,8 @@ def test_no_value_of_a_secret_is_rendered() -> None:
         ("nonsense=1", "nonsense"),
         ("secrets.name=", "secrets"),
         ("data.accessModes={ReadWriteOnce}", "ReadWriteMany"),
+        ("networkPolicy.database=null", "networkPolicy.database"),
+        ("networkPolicy.database[0].to=null", "networkPolicy"),
     ],
 )
 def test_values_that_would_not_hold_are_refused_by_name(wrong: str, named: str) -> None:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from broker import config
+from broker.background import MARK_SECONDS
 from broker.cli import main
+from broker.wiring.watching import SEND_SECONDS
 from tests.parts import ROOT, require
 
 UNITS = ROOT / "deploy" / "systemd"
@@ -70,7 +72,7 @@ def test_every_secret_of_the_example_is_a_credential_of_the_unit(tmp_path: Path)
     read = config.load(tmp_path / "gate.toml", environment)
     assert str(read.gate.data) == "/var/lib/" + lines("wicketgate", "StateDirectory")[0]
     stops = float(lines("wicketgate", "TimeoutStopSec")[0])
-    assert stops > read.gate.stop_notice_seconds + read.gate.stop_seconds_max
+    assert stops >= read.gate.stop_notice_seconds + read.gate.stop_seconds_max + MARK_SECONDS + SEND_SECONDS
 
 
 def test_the_commands_of_the_unit_are_the_gates_own() -> None:

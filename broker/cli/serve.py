@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import math
 import os
 import resource
 import signal
@@ -157,6 +158,8 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
             for let_go in gate.leaving:
                 let_go()
             await gate.feed.aclose()
+            # What is under way has until one moment, whether a client waits for it or not.
+            self.config.timeout_graceful_shutdown = math.ceil(gate.stopping.left())
             await super().shutdown(sockets)
             self.looking.cancel()
 
@@ -172,7 +175,6 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=settings.gate.stop_seconds_max,
     )
     _quiet_libraries(gate)
     _until_told(Server(config), listener, failed)

@@ -33,6 +33,12 @@ class BundleShelf:
     def __init__(self) -> None:
         self._bundle: Bundle | None = None
         self._changed = asyncio.Event()
+        self._leaving = False
+
+    def let_go(self) -> None:
+        """The process ends: answer whoever waits, and let nobody wait any more."""
+        self._leaving = True
+        self._changed.set()
 
     def publish(self, bundle: Bundle | None) -> None:
         """Put ``bundle`` in place of the one before, and wake everybody who waits."""
@@ -43,7 +49,7 @@ class BundleShelf:
     async def answer(self, if_none_match: str = "", prefer: str = "") -> BundleResponse:
         """Answer one request; waits as ``prefer`` asks while the caller already has what is here."""
         wanted = _WAIT.search(prefer)
-        if wanted and self._etag() in {"", if_none_match}:
+        if wanted and not self._leaving and self._etag() in {"", if_none_match}:
             changed = self._changed
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), min(int(wanted.group(1)), WAIT_SECONDS_MAX))

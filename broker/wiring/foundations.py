@@ -18,6 +18,7 @@ from audit.signer import FileSigner
 from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
 from broker.approvals import Due
+from broker.background import Stopping
 from broker.clock import Clock, seconds
 from broker.config import Settings
 from broker.datafolder import Keys
@@ -76,8 +77,9 @@ class Foundations:
         self.shared = bool(settings.store.url)
         """Several replicas on one database; else one process owns the data folder."""
         self.telemetry = Telemetry(clock.monotonic)
-        self.stopping = asyncio.Event()
-        """Set when the process was told to end."""
+        self.stopping = Stopping(
+            clock, notice_seconds=settings.gate.stop_notice_seconds, seconds_max=settings.gate.stop_seconds_max
+        )
         marked = settings.telemetry.hand_on_to if settings.telemetry.traces_url else ()
         self.egress = Egress(marked=marked, mark=self.telemetry.traceparent)
         self.shelf = BundleShelf()

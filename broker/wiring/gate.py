@@ -362,7 +362,7 @@ class Wiring(Rooms):
             index=self._log_upkeep,
             tools=self.quarantine.look,
             counts=partial(watching.count, self),
-            stop_seconds=self.settings.gate.stop_seconds_max,
+            stopping=self.stopping,
             steps={
                 "baseline": self.aftermath.baseline,
                 "follow": self.aftermath.follow,
@@ -379,7 +379,7 @@ class Wiring(Rooms):
     @cached_property
     def leaving(self) -> list[Callable[[], None]]:
         """Called once when the process is about to end: what would hold answers back lets them go."""
-        return []
+        return [self.acts.let_go, self.shelf.let_go]
 
     # -- life -----------------------------------------------------------------------------------------------------------
 

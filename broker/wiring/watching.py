@@ -3,7 +3,7 @@
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -89,7 +89,10 @@ async def traced(gate: "Wiring") -> AsyncIterator[None]:
     finally:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        await tracing.flush(post)
+        with suppress(TimeoutError):
+            # A slow collector does not hold the end up.
+            async with asyncio.timeout(SEND_SECONDS):
+                await tracing.flush(post)
 
 
 async def count(gate: "Wiring") -> None:
