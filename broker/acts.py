@@ -307,8 +307,10 @@ class Acts:
             proven=groups,
             redeem=signed.redeem,
         )
-        proposal = await self._reviews.give(principal, arguments["approval"], answer, self._rebind)
-        await self.notify()
+        try:
+            proposal = await self._reviews.give(principal, arguments["approval"], answer, self._rebind)
+        finally:
+            await self.notify()  # also of a denial that holds and is not on record yet
         return {"approval": brief(proposal)}
 
     def _rebind(self, proposal: Proposal, arguments: Mapping[str, Json]) -> str:

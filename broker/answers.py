@@ -186,6 +186,7 @@ def full(proposal: Proposal) -> dict[str, Json]:
             "reason": one.reason,
             "at": one.at,
             "counts": one.digest == proposal.digest and one.counts,
+            "recorded": one.counts,
         }
         for one in proposal.reviews
     ]

@@ -16,6 +16,7 @@
     ├── UpstreamFailed        the outside system failed or answered outside its contract
     └── Unavailable           we could not decide, record or scan: nothing was done
         ├── OutcomeOwed       but for this one: it was sent, and its outcome is not on record yet
+        ├── ReviewOwed        and this one: a person's answer is kept, and is not on record yet
         ├── PolicyUnavailable
         ├── AuditUnavailable
         ├── StoreUnavailable
@@ -196,6 +197,16 @@ class OutcomeOwed(Unavailable):
     code = "outcome.unrecorded"
     title = "the action was sent, but its outcome is not on record yet"
     remedy = "do not repeat it: ask GET /v1/actions/{id} until its outcome is there"
+
+
+class ReviewOwed(Unavailable):
+    """A person's answer is kept; its record is tried again until it is durable."""
+
+    code = "approval.unrecorded"
+    title = (
+        "your answer is kept, but not on record yet: a denial holds already, an approval counts once it is on record"
+    )
+    remedy = "do not answer again: read the request until your answer is on record; tell the operator if it lasts"
 
 
 class PolicyUnavailable(Unavailable):

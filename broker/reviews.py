@@ -5,12 +5,14 @@ that is owed to the log and counts for nothing. Whoever finds it puts it on reco
 stands there once.
 """
 
-from broker.approvals import Answer, Approvals, Due, Proposal, Rebind, Review, principal_of
-from broker.errors import BrokerError
+from broker.approvals import NO_ANSWER, Answer, Approvals, Due, Proposal, Rebind, Review, principal_of
+from broker.errors import AuditUnavailable, BrokerError, ReviewOwed
 from broker.model import Principal
 from broker.records import Records
 from broker.store.rows import unpack
 from broker.telemetry import Telemetry
+
+RETRY_SECONDS = 5
 
 
 class Reviews:
@@ -22,29 +24,36 @@ class Reviews:
         self._records = records
         self._approved = approved
         self._telemetry = telemetry
+        self._seen = NO_ANSWER
 
     async def give(self, reviewer: Principal, approval: str, answer: Answer, rebind: Rebind) -> Proposal:
-        """Store an answer, put it on record, let it count; raises as ``Approvals.review`` and ``count``."""
+        """Store an answer, put it on record, let it count; raises as ``Approvals.review``, and ``ReviewOwed``."""
         found = await self._approvals.review(reviewer, approval, answer, rebind=rebind)
-        for one in found.reviews:
-            if one.reviewer == reviewer.subject.id and not one.counts:
-                found = await self.count(found, one)
+        try:
+            for one in found.reviews:
+                if one.reviewer == reviewer.subject.id and not one.counts:
+                    found = await self.count(found, one)
+        except AuditUnavailable as error:
+            raise ReviewOwed(retry_after=RETRY_SECONDS) from error
         return found
 
     async def count(self, found: Proposal, answer: Review) -> Proposal:
         """Put ``answer`` on record and let it count; again changes nothing.
 
-        Raises ``AuditUnavailable``: then it stays owed, and ``catch_up`` comes back to it.
+        Raises ``AuditUnavailable``: then it stays owed, and ``catch_up`` comes back to it. So it does, with the code
+        ``audit.no_proposal``, while the log does not have what was answered.
         """
+        asked = f"{found.id}.proposal"
+        if await self._records.told(found.tenant, asked) is None:
+            raise AuditUnavailable("the request that was answered is not on record yet", code="audit.no_proposal")
         said = unpack(answer.owed)
-        given = [one for one in found.reviews if one.verdict == "approve" and one.digest == answer.digest]
         await self._records.review(
             principal_of(found.tenant, said["principal"], 0),
             approval=found.id,
-            about=f"{found.id}.proposal",
+            about=asked,
             digest=answer.digest,
             verdict=answer.verdict,
-            given=sum(1 for one in given if one.counts or one == answer),
+            given=said["given"],
             quorum=found.quorum,
             session=found.session,
             reason=answer.reason,
@@ -56,12 +65,22 @@ class Reviews:
         return after
 
     async def catch_up(self) -> None:
-        """Put on record what a crash, or a log that was away, left owed."""
-        for found in await self._approvals.owed():
+        """Put on record what a crash, or a log that was away, left owed: a round goes on where the last one ended."""
+        owed = await self._approvals.owed(self._seen) or await self._approvals.owed()
+        for self._seen in owed:
+            if not await self._tried(*self._seen):
+                return
+
+    async def _tried(self, tenant: str, approval: str, *name: str) -> bool:
+        """Try one owed answer, which ``name`` tells from others; False where the log is away, for all of them."""
+        try:
+            found = await self._approvals.get(tenant, approval)
             for answer in found.reviews:
-                if answer.counts:
-                    continue
-                try:
+                if (answer.reviewer, answer.digest, answer.verdict) == name and not answer.counts:
                     await self.count(found, answer)
-                except BrokerError as error:
-                    self._telemetry.warning("review.owed", approval=found.id, code=error.error_code)
+        except BrokerError as error:
+            self._telemetry.warning("review.owed", approval=approval, code=error.error_code)
+            return error.error_code != AuditUnavailable.code
+        except Exception as error:  # noqa: BLE001 - an answer that cannot be read or recorded holds up no other
+            self._telemetry.crash("reviews.owed", error)
+        return True

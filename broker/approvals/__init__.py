@@ -2,7 +2,7 @@
 
 from broker.approvals.boxes import Boxes
 from broker.approvals.checks import Answer
-from broker.approvals.desk import Approvals, Rebind
+from broker.approvals.desk import NO_ANSWER, Approvals, Rebind
 from broker.approvals.due import Due
 from broker.approvals.narrowing import bounds_of, narrowed
 from broker.approvals.snapshot import principal_of, stored_principal
@@ -10,6 +10,7 @@ from broker.store.approvals import Proposal, Review
 from broker.store.tables import TRANSITIONS
 
 __all__ = [
+    "NO_ANSWER",
     "TRANSITIONS",
     "Answer",
     "Approvals",

@@ -135,14 +135,17 @@ class Boxes:
         return await self._store.write(count)
 
     async def approve(self, proposal: Proposal) -> Proposal:
-        """Let silence that counted, and is on record, be the approval; a denial that came between wins. Again is the same."""
+        """Let silence that counted, and is on record for ``proposal``'s digest, be the approval; again is the same.
+
+        A denial that came between wins.
+        """
         now = seconds(self._clock)
 
         def approve(connection: Connection) -> Proposal:
             found = rows.find(connection, proposal.tenant, proposal.id, lock=True)
             if found is None:
                 raise NotFound("there is no such proposal", code="approval.not_found")
-            silent = found.box is not None and found.box.state == "counted"
+            silent = found.box is not None and found.box.state == "counted" and found.digest == proposal.digest
             if (
                 silent
                 and found.at(now).state == "waiting"

@@ -103,6 +103,9 @@ def approvers(found: Proposal, digest: str) -> set[str]:
 def review_of(found: Proposal, reviewer: Principal, answer: Answer, digest: str, now: int) -> Review:
     """Shape the stored answer, with what its record will say."""
     person = reviewer.subject
+    alike = [one for one in found.reviews if one.verdict == "approve" and one.digest == digest]
+    given = len(alike) + (answer.verdict == "approve")
+    said = {"principal": snapshot.kept(reviewer), "proven": dict(answer.proven), "given": given}
     return Review(
         reviewer=person.id,
         kind=person.kind.value,
@@ -115,7 +118,7 @@ def review_of(found: Proposal, reviewer: Principal, answer: Answer, digest: str,
         same_actor=person.id == found.requester,
         same_subject=person.id == found.subject,
         at=now,
-        owed=pack({"principal": snapshot.kept(reviewer), "proven": dict(answer.proven)}),
+        owed=pack(said),
     )
 
 

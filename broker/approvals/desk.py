@@ -15,12 +15,14 @@ from broker.errors import BadRequest, BrokerError, Conflict, NotFound
 from broker.model import ActionRequest, Decision, Json, Plan, Principal, RequireApproval
 from broker.store import Connection, Store
 from broker.store import approvals as rows
-from broker.store.approvals import Proposal, Review
+from broker.store.approvals import OwedKey, Proposal, Review
 from broker.store.rows import Page, lock
 
 SKEW_S = 60
 """Replicas' clocks may differ by this much; a clock further back than a proposal's making cannot redeem it."""
 LONGEST_PAGE = 200
+NO_ANSWER: OwedKey = ("",) * 5
+"""Before the name of every answer."""
 Rebind = Callable[[Proposal, Mapping[str, Json]], str]
 """Digest that the proposal's request has with other arguments; the caller knows the catalog."""
 
@@ -162,9 +164,9 @@ class Approvals:
 
         return await self._store.write(count)
 
-    async def owed(self, most: int = 100) -> tuple[Proposal, ...]:
-        """Return proposals with answers that the log does not have."""
-        return await self._store.read(lambda c: rows.owed(c, most))
+    async def owed(self, after: OwedKey = NO_ANSWER, most: int = 100) -> tuple[OwedKey, ...]:
+        """Return the names of answers that the log does not have, in their order, behind ``after``."""
+        return await self._store.read(lambda c: rows.owed(c, after, most))
 
     def facts(self, proposal: Proposal, principal: Principal) -> list[dict[str, Json]]:
         """Return ``context.approvals`` of the policy input: what people answered to exactly this request.
@@ -281,6 +283,12 @@ def _narrow(connection: Connection, found: Proposal, answer: Answer, rebind: Reb
     digest = rebind(found, arguments)
     if digest == found.digest:
         return digest
+    if found.box is not None and found.box.state == "counted":
+        raise Conflict(
+            "silence has counted for the request as it stands",
+            code="approval.box_over",
+            remedy="approve it as it stands, or deny it and say how it should be smaller",
+        )
     if not rows.narrow(
         connection, found.tenant, found.id, old=found.digest, new=digest, arguments=arguments, now_s=now
     ):

@@ -115,6 +115,11 @@ def add(connection: Connection, draft: Proposal) -> None:
     )
 
 
+OwedKey = tuple[str, ...]
+"""Names an answer: tenant, proposal, reviewer, digest, verdict."""
+_OWED = tuple(review_owed.primary_key.columns)
+
+
 def find(connection: Connection, tenant: str, proposal_id: str, *, lock: bool = False) -> Proposal | None:
     """Return the proposal with its reviews; ``lock`` holds its row until the transaction ends."""
     statement = select(proposal).where(proposal.c.tenant == tenant, proposal.c.id == proposal_id)
@@ -131,12 +136,12 @@ _OF_ACTION = (
 _IS_ACTION = Hot(
     select(proposal.c.id).where(proposal.c.tenant == bindparam("t"), proposal.c.action_id == bindparam("a")).limit(1)
 )
-_SAME_ANSWER = and_(
+SAME_ANSWER = and_(
     *(review.c[name] == review_owed.c[name] for name in ("tenant", "proposal", "reviewer", "digest", "verdict"))
 )
 _REVIEWS = (
     select(review, review_owed.c.said)
-    .outerjoin(review_owed, _SAME_ANSWER)
+    .outerjoin(review_owed, SAME_ANSWER)
     .where(review.c.tenant == bindparam("t"), review.c.proposal == bindparam("p"))
     .order_by(review.c.at, review.c.reviewer, review.c.verdict)
 )
@@ -179,11 +184,11 @@ def recorded(connection: Connection, tenant: str, proposal_id: str, answer: Revi
     return done.rowcount == 1
 
 
-def owed(connection: Connection, most: int) -> tuple[Proposal, ...]:
-    """Return proposals of any tenant with an answer that is not on record."""
-    which = select(review_owed.c.tenant, review_owed.c.proposal).distinct().limit(most)
-    found = (find(connection, row.tenant, row.proposal) for row in connection.execute(which).all())
-    return tuple(one for one in found if one is not None)
+def owed(connection: Connection, after: OwedKey, most: int) -> tuple[OwedKey, ...]:
+    """Return the names of answers of any tenant that are not on record, in their order, behind ``after``."""
+    behind = tuple_(*_OWED) > tuple_(*map(literal, after))
+    rows = connection.execute(select(*_OWED).where(behind).order_by(*_OWED).limit(most))
+    return tuple(tuple(row) for row in rows)
 
 
 def _key_of(tenant: str, proposal_id: str, answer: Review) -> dict[str, str]:

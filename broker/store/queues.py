@@ -4,7 +4,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from broker.store.tables import LIVE_INCIDENT_STATES, incident, kill_switch, login, proposal, work
+from broker.store.approvals import SAME_ANSWER
+from broker.store.tables import (
+    LIVE_INCIDENT_STATES,
+    incident,
+    kill_switch,
+    login,
+    proposal,
+    review,
+    review_owed,
+    work,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,9 @@ def totals(connection: Connection, now_s: int) -> dict[tuple[str, str], Queue]:
     for about, state, since, which in asked:
         length, oldest = connection.execute(select(func.count(), func.min(since)).where(which)).one()
         found[about, state] = Queue(about, int(length), int(oldest or 0))
+    owed = select(func.count(), func.min(review.c.at)).select_from(review_owed).join(review, SAME_ANSWER)
+    length, oldest = connection.execute(owed).one()
+    found["approvals", "unrecorded"] = Queue("approvals", int(length), int(oldest or 0))
     for about, by, which in (
         ("incidents", incident.c.state, incident.c.state.in_(LIVE_INCIDENT_STATES)),
         ("kill_switches", kill_switch.c.scope, kill_switch.c.active),

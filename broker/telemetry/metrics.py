@@ -67,7 +67,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("queue_refusals_total", "counter", "What a full or slow queue turned away", ("queue",), (), pulled=True),
     Metric("tools_quarantined", "gauge", "Pinned tools that are not what was pinned", ("connector",), (), pulled=True),
     Metric("event_streams", "gauge", "Streams of events that are open"),
-    Metric("approvals", "gauge", "Requests by state: waiting for people, approved and not begun", ("state",)),
+    Metric(
+        "approvals",
+        "gauge",
+        "Requests by state: waiting for people, approved and not begun; `unrecorded`: answers that the log lacks",
+        ("state",),
+    ),
     Metric("approvals_oldest_timestamp_seconds", "gauge", "Since when the oldest waits; 0 for none", ("state",)),
     Metric("incidents", "gauge", "Incidents that are not over, by state", ("state",)),
     Metric("work", "gauge", "Steps by state: due, held, set aside after too many tries", ("state",)),

@@ -50,11 +50,14 @@ def test_a_signed_approval_without_its_record_runs_nothing_and_runs_once_when_it
             options = await asked(it, security, approval)
             with without(it, "review"):
                 done = await it.review(security, approval, assertion=key.get(options))
-                assert code(done) == UNRECORDED
+                assert code(done) == (503, "approval.unrecorded"), "it is kept, and nobody is told to answer again"
+                assert "kept" in done.json()["detail"]
                 await it.gate.background.sweep()
                 stands = await it.gate.approvals.get("default", approval["id"])
                 assert (stands.state, [one.counts for one in stands.reviews]) == ("waiting", [False])
                 assert it.restarts("payments") == 0
+                again = key.get(await asked(it, security, approval))
+                assert code(await it.review(security, approval, assertion=again)) == (409, "approval.reviewed")
             await it.gate.background.sweep()
             requester = await it.person("oncall")
             assert (await it.outcome(requester, wants["action_id"])).json()["status"] == "done"

@@ -1,27 +1,30 @@
 """A gate that dies at any point of an answer leaves none that counts and is not in the log; on both databases."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from audit.errors import LogUnavailable, PayloadCorrupt
 from audit.postgres import PostgresStore
 from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
 from broker.approvals import Answer, Approvals, Boxes, Due, Proposal
 from broker.clock import SeededClock
-from broker.errors import Conflict
+from broker.errors import Conflict, ReviewOwed
+from broker.model import Json, Redacted
 from broker.records import Records
 from broker.remedies.silence import box_facts
 from broker.reviews import Reviews
-from broker.store import Store
+from broker.store import Store, queues
 from broker.telemetry import Telemetry
 from broker.timebox_acts import TimeBoxActs
 from tests.desks import Desk
-from tests.stores import KINDS, digest_of, fresh_tenant, fresh_url, human
+from tests.stores import KINDS, PLAN, SHRINK, decision_of, digest_of, fresh_tenant, fresh_url, human, request_of
 from tests.unit.audit.room import open_log
 from tests.unit.test_time_box_rows import BOX
 
@@ -74,6 +77,16 @@ class Process:
 
     async def approve(self, made: Proposal, who: Any) -> Proposal:
         return await self.reviews.give(who, made.id, Answer("approve", made.digest), rebind)
+
+    async def asked(self, desk: Desk, **duty: Any) -> Proposal:
+        """A request that waits, as it stands in the rows and in the log."""
+        request = request_of(self.tenant, amount=50, targets=["a", "b", "c"], text="x")
+        made = await asyncio.to_thread(desk.propose, request=request, **duty)
+        told = {"id": made.id, "digest": made.digest, "quorum": made.quorum, "expires_at": made.expires_at}
+        clean: Redacted[Json] = Redacted({}, "standard", {})
+        decision = decision_of(SHRINK)
+        await self.records.proposal(desk.agent, request, decision, approval=told, plan=PLAN, redacted=clean)
+        return made
 
     async def now(self, made: Proposal) -> Proposal:
         return await self.approvals.get(made.tenant, made.id)
@@ -140,7 +153,7 @@ def test_whatever_kills_a_gate_an_answer_counts_from_its_record_on_and_is_on_rec
     async def dying(points: int) -> bool:
         async with house.process() as process:
             desk = Desk(process.approvals, house.clock, house.tenant)
-            made = await asyncio.to_thread(desk.propose, quorum=2)
+            made = await process.asked(desk, quorum=2)
             before = await process.told("approve")
             whole = await lived(lambda: both(process.dies_after(points), made))
         async with house.process() as process:
@@ -175,7 +188,7 @@ def test_a_no_holds_at_once_and_its_record_follows(house: House) -> None:
     async def main() -> None:
         async with house.process() as process:
             desk = Desk(process.approvals, house.clock, house.tenant)
-            made = await asyncio.to_thread(desk.propose)
+            made = await process.asked(desk)
             await process.approve(made, house.people[0])
             no = Answer("deny", made.digest, "not today")
             assert not await lived(lambda: process.dies_after(2).reviews.give(house.people[1], made.id, no, rebind))
@@ -233,5 +246,127 @@ def test_silence_that_counted_is_no_approval_before_it_is_on_record(house: House
             facts = await process.store.read(lambda c: box_facts(c, tenant, made.action_id, now, silent=False))
             assert facts["counts"] is True
             await process.approvals.begin_execution(tenant, made.id, made.digest, now)
+
+    asyncio.run(main())
+
+
+@contextmanager
+def refusing(process: Process, error: Exception, *kinds: str, only: int | None = None) -> Iterator[list[str]]:
+    """The log raises ``error`` for these kinds, or only so often; gives the events that it was asked for."""
+    real, tries = process.log.append, []
+
+    async def append(tenant: str, draft: Any, **more: Any) -> Any:
+        if draft.kind in kinds:
+            tries.append(draft.id)
+            if only is None or len(tries) <= only:
+                raise error
+        return await real(tenant, draft, **more)
+
+    process.log.append = append
+    try:
+        yield tries
+    finally:
+        process.log.append = real
+
+
+async def owing(process: Process, desk: Desk, person: Any, **duty: Any) -> Proposal:
+    """A request with an answer that the log did not take."""
+    made = await process.asked(desk, **duty)
+    with refusing(process, LogUnavailable("away"), "review"), pytest.raises(ReviewOwed):
+        await process.approve(made, person)
+    return made
+
+
+def test_one_answer_that_cannot_be_recorded_holds_up_no_other(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = [await owing(process, desk, house.people[0]) for _ in range(3)]
+            with refusing(process, PayloadCorrupt("not ours"), "review", only=1) as tries:
+                await process.reviews.catch_up()
+            assert len(tries) == len(made)
+            states = sorted([(await process.now(one)).state for one in made])
+            assert states == ["approved", "approved", "waiting"]
+            await process.reviews.catch_up()
+            assert [(await process.now(one)).state for one in made] == ["approved"] * 3
+
+    asyncio.run(main())
+
+
+def test_a_log_that_is_away_is_asked_once_a_round_and_each_round_for_another_answer(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = [await owing(process, desk, house.people[0]) for _ in range(2)]
+            with refusing(process, LogUnavailable("away"), "review") as tries:
+                for _ in range(3):
+                    await process.reviews.catch_up()
+            assert len(tries) == 3
+            assert tries[0] != tries[1]
+            assert tries[0] == tries[2]
+            await process.reviews.catch_up()
+            await process.reviews.catch_up()
+            assert [(await process.now(one)).state for one in made] == ["approved"] * 2
+
+    asyncio.run(main())
+
+
+def test_how_much_is_owed_and_since_when_is_counted(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            await owing(process, desk, house.people[0])
+            rows = await process.store.read(lambda c: queues.totals(c, desk.now))
+            assert rows["approvals", "unrecorded"] == queues.Queue("approvals", 1, desk.now)
+            await process.reviews.catch_up()
+            rows = await process.store.read(lambda c: queues.totals(c, desk.now))
+            assert rows["approvals", "unrecorded"].length == 0
+
+    asyncio.run(main())
+
+
+def test_each_record_of_an_answer_says_which_of_the_quorum_it_was(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await owing(process, desk, house.people[0], quorum=2)
+            await process.approve(made, house.people[1])
+            await process.reviews.catch_up()
+            entries = await process.log.read(house.tenant, after=-1, limit=100, kinds=["review"])
+            said = {one.id.split(".")[2]: one.body["approval"]["given"] for one in entries}
+            ann, bob = (process.records.ref(house.tenant, "per", one.subject.id) for one in house.people)
+            assert said == {ann: 1, bob: 2}
+
+    asyncio.run(main())
+
+
+def test_an_answer_to_a_request_that_is_not_on_record_counts_for_nothing(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await asyncio.to_thread(desk.propose)
+            with pytest.raises(ReviewOwed):
+                await process.approve(made, house.people[0])
+            await process.reviews.catch_up()
+            assert ((await process.now(made)).state, await process.told("approve")) == ("waiting", 0)
+
+    asyncio.run(main())
+
+
+def test_silence_that_counted_for_a_request_approves_no_narrower_one(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await process.asked(desk, time_box=BOX, roles=("oncall",), quorum=2)
+            await process.boxes.told(made, "pager", last=True)
+            await process.boxes.acknowledge(house.people[0], made.id, made.digest)
+            house.clock.advance(BOX.seconds)
+            assert await process.boxes.count(made, BOX.per_day) == ""
+            less = Answer("approve", made.digest, narrow={"amount": 20})
+            with pytest.raises(Conflict) as refused:
+                await process.reviews.give(house.people[1], made.id, less, rebind)
+            assert refused.value.error_code == "approval.box_over"
+            assert (await process.boxes.approve(replace(made, digest="0" * 64))).state == "waiting"
+            assert (await process.boxes.approve(made)).state == "approved"
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.errors import BadRequest, BrokerError, StepUpRequired
+from broker.errors import BadRequest, BrokerError, ReviewOwed, StepUpRequired
 from broker.model import Json
 from broker.web.console import words
 from broker.web.console.desk import Desk, Told
@@ -69,6 +69,7 @@ class Answered:
     reason: str
     at: int
     counts: bool
+    recorded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +170,11 @@ class ApprovalPage:
             presence = isinstance(error, StepUpRequired) and error.error_code != "approval.signature"
             if presence or not error.error_code.startswith(ON_THE_PAGE) or error.error_code == "approval.not_found":
                 raise
-            return await self._show(request, error)
-        told = words.approval.approved if verdict == "approve" else words.approval.denied
+            if error.error_code != ReviewOwed.code:
+                return await self._show(request, error)
+            told = words.approval.kept
+        else:
+            told = words.approval.approved if verdict == "approve" else words.approval.denied
         return self._desk.see_other(f"{PAGE}/{request.path_params['id']}", told=told)
 
     async def console_acknowledge(self, request: Request) -> Response:
@@ -217,8 +221,12 @@ def _keyless(value: Mapping[str, Any]) -> bool:
 
 
 def _answered(reviews: Sequence[Answered], me: str) -> str:
-    mine = any(one.reviewer == me and one.verdict == "approve" and one.counts for one in reviews)
-    return words.approval.approved if mine else ""
+    mine = [
+        one for one in reviews if one.reviewer == me and one.verdict == "approve" and (one.counts or not one.recorded)
+    ]
+    if not mine:
+        return ""
+    return words.approval.approved if mine[-1].recorded else words.approval.kept
 
 
 def _diagnosis(found: Mapping[str, Any]) -> DiagnosisView:

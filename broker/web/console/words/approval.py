@@ -74,6 +74,7 @@ class Approval:
     reviews = "Answers so far"
     no_reviews = "Nobody answered yet."
     other_digest = "for another version, does not count"
+    unrecorded = "not on record yet: a denial holds already, an approval counts from its record on"
     decide = "Decide"
     closed = "Nobody can answer any more: the request is {state}."
     approve = "Approve"
@@ -98,6 +99,9 @@ class Approval:
     number_remedy = "give a whole number, or leave it as it was"
     number = "field `narrow.{name}` is not a number"
     not_recorded = "Your answer was not taken"
+    kept = (
+        "Your answer is kept, but not on record yet. A denial holds already; an approval counts once it is on record."
+    )
     approved = "Your approval is on record."
     denied = "Your denial is on record."
     back = "Inbox"
