@@ -7,6 +7,11 @@ app.kubernetes.io/name: wicketgate
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- define "wicketgate.migration" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: migrate
+{{- end }}
+
 {{- define "wicketgate.labels" -}}
 {{ include "wicketgate.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
