@@ -29,6 +29,11 @@ WAIT_SECONDS = 20
 """For a person's answer, in one go."""
 OWN = "mcp__wicketgate__"
 """The gate's own tools: it decides about them when they are called."""
+OWN_LONGEST = 46
+"""A name of ours is no longer and has no ``__``: what has belongs to another server, whose name begins like ours."""
+SESSIONS_MAX = 64
+"""So many sessions one run may have, one after another."""
+SHELLS = {"Bash", "PowerShell"}
 READS = {"Read": "file_path", "Glob": "path", "Grep": "path", "LS": "path", "NotebookRead": "notebook_path"}
 WRITES = {"Edit": "file_path", "Write": "file_path", "MultiEdit": "file_path", "NotebookEdit": "notebook_path"}
 WEB = {"WebFetch": "url", "WebSearch": "query"}
@@ -47,16 +52,24 @@ def options(arguments: Sequence[str]) -> dict[str, str]:
     )
 
 
+def is_own(tool: str) -> bool:
+    """Whether it is a tool of the gate itself."""
+    rest = tool.removeprefix(OWN)
+    return tool.startswith(OWN) and 0 < len(rest) <= OWN_LONGEST and "__" not in rest and not rest.startswith("_")
+
+
 def asked(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The action of the catalog that a tool's use is, and its arguments."""
     import hashlib
     import json
 
     tool, given = event["tool_name"], event["tool_input"]
-    whole = json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    # What the model says of a command changes nothing that runs; everything else of it does.
+    runs = {name: one for name, one in given.items() if name != "description"} if tool in SHELLS else given
+    whole = json.dumps(runs, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     named = {"tool": tool, "sha256": hashlib.sha256(whole).hexdigest()}
-    if tool in {"Bash", "PowerShell"}:
-        return "workstation.command.run", {"command": given["command"], "cwd": event.get("cwd", "")}
+    if tool in SHELLS:
+        return "workstation.command.run", named | {"command": given["command"], "cwd": event.get("cwd", "")}
     if tool in READS:
         return "workstation.file.read", named | {"path": given.get(READS[tool], "")}
     if tool in WRITES:
@@ -129,35 +142,54 @@ def refusal(said: Mapping[str, Any]) -> str:
 def permitted(event: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
     """Return where the gate permits the use; raises ``Blocked`` everywhere else."""
     import hashlib
-    from pathlib import Path
 
     place = reached(chosen["url"])
     action, arguments = asked(event)
     token = bearer(chosen["token-command"])
-    base = place.path.rstrip("/")
     run = hashlib.sha256(event["session_id"].encode()).hexdigest()[:40]
-    intent = [{"kind": "task", "text": "a run of Claude Code", "source": "claude-code"}]
-    status, said = exchange(place, token, "POST", f"{base}/v1/sessions", {"intent": intent}, f"hook-{run}")
-    if status != 201:
-        raise Blocked(refusal(said))
-    body = {
-        "session": said["session"],
+    ask = {
         "action": action,
         "resource": {"type": "workstation", "id": chosen["resource"], "env": chosen["env"]},
         "arguments": arguments,
         "reason": f"Claude Code asks to use {event['tool_name']}",
     }
+    for number in range(SESSIONS_MAX):
+        session = opened(place, token, f"hook-{run}-{number}" if number else f"hook-{run}")
+        if decided(place, token, {"session": session, **ask}, f"{run} {event['tool_use_id']}", chosen):
+            return
+    raise Blocked("the sessions of this run are used up; begin a new one")
+
+
+def opened(place: SplitResult, token: str, key: str) -> str:
+    """The session of a key: a new one, or the one that was opened with it, which may have ended since."""
+    intent = [{"kind": "task", "text": "a run of Claude Code", "source": "claude-code"}]
+    status, said = exchange(place, token, "POST", f"{place.path.rstrip('/')}/v1/sessions", {"intent": intent}, key)
+    if status != 201:
+        raise Blocked(refusal(said))
+    return str(said["session"])
+
+
+def decided(place: SplitResult, token: str, body: Mapping[str, Any], use: str, chosen: Mapping[str, str]) -> bool:
+    """True where the gate permits it, False where the session has ended; raises ``Blocked`` everywhere else."""
+    import hashlib
+    from pathlib import Path
+
+    actions = f"{place.path.rstrip('/')}/v1/actions"
+    run, _, _ = use.partition(" ")
     same = hashlib.sha256(f"{run} {body}".encode()).hexdigest()[:40]
-    fresh = "hook-" + hashlib.sha256(f"{same} {event['tool_use_id']}".encode()).hexdigest()[:40]
+    fresh = "hook-" + hashlib.sha256(f"{same} {use}".encode()).hexdigest()[:40]
     file = Path(chosen["waiting"], same)
     key = remembered(file)
-    status, said = exchange(place, token, "POST", f"{base}/v1/actions", body, key or fresh)
+    status, said = exchange(place, token, "POST", actions, body, key or fresh)
+    if status == 404 and said.get("code") == "session.not_found":
+        forget(file)
+        return False
     waited = bool(key) or status == 202
     if status == 202:
         wait = int(chosen["wait"])
         approval, action_id = said.get("approval", {}).get("id", ""), said["action_id"]
         remember(file, fresh)
-        status, said = exchange(place, token, "GET", f"{base}/v1/actions/{action_id}?wait={wait}")
+        status, said = exchange(place, token, "GET", f"{actions}/{action_id}?wait={wait}")
         if status == 202:
             raise Blocked(
                 f"a person has to approve this first: {approval}; ask them, then use the tool again as it was"
@@ -167,6 +199,7 @@ def permitted(event: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
         raise Blocked(refusal(said))
     if not taken:
         raise Blocked("what was approved was used meanwhile; use the tool again")
+    return True
 
 
 def remembered(file: Path) -> str:
@@ -211,7 +244,7 @@ def main() -> int:
         signal.signal(signal.SIGALRM, late)
         signal.alarm(max(1, int(chosen["seconds"])))
         event = json.loads(sys.stdin.read())
-        if not event["tool_name"].startswith(OWN):
+        if not is_own(event["tool_name"]):
             permitted(event, chosen)
     except Blocked as blocked:
         sys.stderr.write(f"wicketgate: {blocked}\n")

@@ -100,6 +100,40 @@ def test_an_approval_counts_for_the_same_use_once(tmp_path: Path, gate: RunningG
 def test_the_gates_own_tools_are_left_to_the_gate(tmp_path: Path) -> None:
     own = use("mcp__wicketgate__local_process_status", {})
     assert ask(tmp_path, "http://127.0.0.1:1", own).returncode == 0
+    for other in ("files__x", "_files__x", "_x", "x" * 47, ""):
+        done = ask(tmp_path, "http://127.0.0.1:1", use(f"mcp__wicketgate__{other}", {}))
+        assert done.returncode == 2, f"a server whose name begins like ours: {other}"
+
+
+def test_what_else_a_command_is_given_is_another_use_and_its_description_is_not() -> None:
+    def digest(**given: Any) -> str:
+        _, arguments = claude_code_hook.asked(use(given={"command": "make", **given}))
+        return str(arguments["sha256"])
+
+    plain = digest(description="build it")
+    assert plain == digest(description="build it again") == digest()
+    others = [digest(run_in_background=True), digest(dangerouslyDisableSandbox=True), digest(timeout=1)]
+    assert len({plain, *others}) == 4
+    assert claude_code_hook.asked(use("PowerShell", {"command": "make"}))[1]["tool"] == "PowerShell"
+
+
+def test_a_run_whose_session_has_ended_goes_on_in_another(tmp_path: Path, gate: RunningGate, token: str) -> None:
+    def command(number: int) -> int:
+        event = use(tool_use_id=f"toolu_e{number}", session_id="long")
+        return ask(tmp_path, gate.url, event, command=f"echo {token}").returncode
+
+    ended: list[str] = []
+    for number in range(3):
+        assert command(number) == 0
+        with gate.client("auditor") as client:
+            entries = client.get("/v1/audit/entries", params={"kinds": "intent", "limit": 400}).json()["entries"]
+        bodies = [one["record"]["body"] for one in entries]
+        session = [one["session"] for one in bodies if one["action"]["name"] == "workstation.command.run"][-1]
+        assert session not in ended
+        ended.append(session)
+        with gate.client("agent") as client:
+            closed = client.delete(f"/v1/sessions/{session}", headers={"Idempotency-Key": f"close-{number}"})
+            assert closed.status_code == 200, closed.text
 
 
 def test_nobody_there_no_token_or_a_foreign_one_blocks(tmp_path: Path, gate: RunningGate) -> None:

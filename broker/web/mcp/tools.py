@@ -25,9 +25,10 @@ ACTS = frozenset(
     {STATUS, "gate.incidents.diagnose", "gate.incidents.note", "gate.incidents.read", "gate.observation.read"}
 )
 """The gate's own acts that are tools. Reviews, switches, policy, keys and the log are people's, never a model's."""
-WITHOUT = frozenset({"llm"})
-"""Connectors whose actions are no tools: a model call has a body, and its own endpoint."""
-_PLAIN = re.compile(r"[^a-z0-9_-]")
+WITHOUT = frozenset({"llm", "workstation"})
+"""Connectors whose actions are no tools: a model call has a body, and its own endpoint; what an agent does on its own
+machine is asked for by its hook, and calling it here would do nothing."""
+_PLAIN = re.compile(r"[^a-z0-9-]+")
 
 
 def is_tool(action: Action) -> bool:
@@ -38,13 +39,14 @@ def is_tool(action: Action) -> bool:
 def names(catalog: Catalog) -> dict[str, str]:
     """Tool name -> action name, for every action that is a tool; the same for one bundle on every replica.
 
-    Clients and providers take letters, digits, ``_`` and ``-``, so dots become ``_``. Two actions that would meet, and a
+    Clients and providers take letters, digits, ``_`` and ``-``, so dots become ``_``; never two together, which is how
+    clients part a server's name from a tool's. Two actions that would meet, and a
     name that is too long, get the beginning of their hash.
     """
     short: dict[str, list[str]] = {}
     for action in catalog.actions():
         if is_tool(action):
-            short.setdefault(_PLAIN.sub("_", action.name), []).append(action.name)
+            short.setdefault(_PLAIN.sub("_", action.name).strip("_"), []).append(action.name)
     found: dict[str, str] = {}
     for name, actions in short.items():
         for action_name in actions:
@@ -53,7 +55,7 @@ def names(catalog: Catalog) -> dict[str, str]:
 
 
 def _marked(name: str, action: str) -> str:
-    return f"{name[: NAME_MAX - 9]}_{hashlib.sha256(action.encode()).hexdigest()[:8]}"
+    return f"{name[: NAME_MAX - 9].rstrip('_')}_{hashlib.sha256(action.encode()).hexdigest()[:8]}"
 
 
 def tool(name: str, action: Action, offer: Offer, targets: Iterable[Resource]) -> types.Tool:

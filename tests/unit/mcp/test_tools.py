@@ -41,9 +41,19 @@ def test_two_actions_never_share_a_name() -> None:
     assert found == tools.names(Catalog([action(name) for name in reversed(pair)]))
 
 
-def test_peoples_own_acts_and_model_calls_are_no_tools() -> None:
+def test_no_name_could_be_another_servers() -> None:
+    long = "a." + "b" * 34 + "." + "c" * 40
+    found = tools.names(Catalog([action("a.b_.c"), action("a.b__c.d"), action("_e.b.c_"), action(long)]))
+    assert {"a_b_c", "a_b_c_d", "e_b_c"} < set(found)
+    assert all("__" not in name and not name.startswith("_") for name in found)
+
+
+def test_peoples_own_acts_model_calls_and_what_the_gate_does_not_do_itself_are_no_tools() -> None:
     catalog = Catalog(
-        [action("gate.review.create"), action("gate.kill.resume"), action("llm.messages.create"), action(tools.STATUS)]
+        [
+            *(action("gate.review.create"), action("gate.kill.resume"), action("llm.messages.create")),
+            *(action("workstation.command.run"), action(tools.STATUS)),
+        ]
     )
     assert list(tools.names(catalog).values()) == [tools.STATUS]
 
