@@ -6,6 +6,7 @@ here, and a tool whose definition is not the pinned one any more is quarantined 
 go on. Everything that a tool answers is somebody else's text.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -67,9 +68,9 @@ class McpConnector:
     async def plan(self, request: ActionRequest, action: Action) -> Plan:
         """The exact call. Raises ``Conflict`` for a tool in quarantine: nobody approves what may be another thing."""
         pin = self._compiled(action).pin
-        arguments = pin.render(request.arguments, request.resource, request.id)
+        arguments = await asyncio.to_thread(pin.render, request.arguments, request.resource, request.id)
         await self._present(pin)
-        unlabelled = pin.render(request.arguments, request.resource, "")
+        unlabelled = await asyncio.to_thread(pin.render, request.arguments, request.resource, "")
         bound = [pin.digest, orjson.dumps(unlabelled, option=orjson.OPT_SORT_KEYS).decode()]
         return Plan(
             summary=f"call {pin.tool} of {self.name}",
@@ -128,7 +129,7 @@ class McpConnector:
         await self._link.aclose()
 
     async def _call(self, pin: Pin, arguments: Mapping[str, Json], resource: Resource, action_id: str) -> Result:
-        told = pin.render(arguments, resource, action_id)
+        told = await asyncio.to_thread(pin.render, arguments, resource, action_id)
         await self._present(pin)
         try:
             answer = await self._link.call(pin.tool, told)
@@ -136,7 +137,7 @@ class McpConnector:
             said = f"the server refused the call with JSON-RPC error {refused.code}"
             return Result(ResultStatus.ERROR, {"code": refused.code}, said)
         if not answer.is_error:
-            pin.check(answer.structured_content)
+            await asyncio.to_thread(pin.check, answer.structured_content)
         return shaped(answer, self._sizes)
 
     async def _present(self, pin: Pin) -> None:

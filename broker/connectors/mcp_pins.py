@@ -3,10 +3,8 @@
 A definition is the part of a ``tools/list`` entry that a model or a person reads or that shapes a call: name, title,
 description, input and output schema, annotations. Its digest is the hex SHA-256 of the canonical JSON (keys sorted, no
 white space, UTF-8). The text of a definition is the server's, so anybody's: characters that nobody sees (controls,
-bidirectional marks, zero-width and unassigned ones) are refused wherever they stand.
-
-Schemas are the server's, too: a ``$ref`` leads nowhere outside of its own schema, patterns run in linear time (RE2), and
-what cannot be checked so is refused at pinning, not at a call.
+bidirectional marks, zero-width, blank and unassigned ones, variation selectors, line and paragraph separators) are refused
+wherever they stand. Schemas are the server's, too: ``mcp_schema.py`` bounds what they may ask for.
 """
 
 import hashlib
@@ -17,13 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-import re2
-from jsonschema import Draft202012Validator, SchemaError, ValidationError, validators
 from jsonschema.protocols import Validator
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from broker.catalog import Action
+from broker.connectors import mcp_schema
 from broker.connectors.http_template import fill, placeholders
 from broker.errors import BadRequest, UpstreamFailed
 from broker.model import Json, Resource
@@ -31,11 +26,14 @@ from broker.model import Json, Resource
 DEFINES: Final = ("annotations", "description", "inputSchema", "name", "outputSchema", "title")
 TOOL: Final = re.compile(r"[A-Za-z0-9_./-]{1,128}", re.ASCII)
 """Names of the specification (2025-11-25, "Tool Names"): no letter that looks like another."""
-PATTERN_MAX: Final = 500
 _KEYS: Final = frozenset({"tool", "digest", "definition", "arguments", "numbers", "status_of"})
 _STATUS_KEYS: Final = frozenset({"tool", "digest", "definition", "arguments", "field", "done", "not_done"})
 _BESIDE: Final = frozenset({"resource.id", "resource.env", "resource.region", "action_id"})
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_IGNORABLE: Final = re.compile(
+    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u2065\\u3164\\ufe00-\\ufe0f\\uffa0\\ufff0-\\ufff8\\U000e0000-\\U000e0fff]"
+)
+"""Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties) outside of those categories: shown as nothing."""
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,9})?", re.ASCII)
 
 
@@ -84,7 +82,7 @@ class Pin:
             "action_id": action_id,
         }
         filled = fill(self.arguments, ours, {**ours, **beside})
-        wrong = _first(self.accepts, filled)
+        wrong = mcp_schema.broken(self.accepts, filled)
         if wrong:
             raise BadRequest(
                 f"the arguments break the rule `{wrong}` of tool `{self.tool}` as it was pinned",
@@ -96,7 +94,7 @@ class Pin:
 
     def check(self, structured: Json) -> None:
         """Raise ``UpstreamFailed`` (``upstream.contract``) where an answer is not what the pinned schema says."""
-        if self.gives is not None and _first(self.gives, structured):
+        if self.gives is not None and mcp_schema.broken(self.gives, structured):
             raise UpstreamFailed(
                 f"tool `{self.tool}` answered something else than its pinned output schema says",
                 code="upstream.contract",
@@ -168,8 +166,8 @@ def _pin(action: str, raw: Mapping[str, Any], names: set[str]) -> Pin:
         digest=definition.digest,
         arguments=template,
         numbers=numbers,
-        accepts=_validator(parts["inputSchema"]),
-        gives=None if given is None else _validator(given),
+        accepts=mcp_schema.compiled(parts["inputSchema"]),
+        gives=None if given is None else mcp_schema.compiled(given),
     )
 
 
@@ -182,16 +180,22 @@ def faults_of(definition: Definition) -> list[str]:
     ]
     for key in ("inputSchema", "outputSchema"):
         if key in parts:
-            faults += [f"`{key}`: {fault}" for fault in _schema_faults(parts[key])]
+            faults += [f"`{key}`: {fault}" for fault in mcp_schema.faults(parts[key])]
     return faults if "inputSchema" in parts else [*faults, "has no input schema"]
 
 
 def _hidden(parts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where a character stands that is not shown; line feeds and tabs are."""
     for where, part in parts.items():
-        found = next((c for t in _texts(part) for c in t if unicodedata.category(c) in _HIDDEN and c not in "\n\t"), "")
+        found = next((c for text in _texts(part) for c in text if _unseen(c)), "")
         if found:
             yield where, found
+
+
+def _unseen(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    return unicodedata.category(character) in _HIDDEN or _IGNORABLE.fullmatch(character) is not None
 
 
 def _texts(value: Json) -> Iterator[str]:
@@ -204,71 +208,6 @@ def _texts(value: Json) -> Iterator[str]:
     elif isinstance(value, list):
         for below in value:
             yield from _texts(below)
-
-
-def _schema_faults(schema: Json) -> list[str]:
-    """What keeps a schema of somebody else's from being checked in bounded time and without leaving it."""
-    faults: list[str] = []
-    for key, value in _members(schema):
-        if key in {"$ref", "$dynamicRef"} and not str(value).startswith("#"):
-            faults.append(f"`{key}` leads out of the schema")
-        elif key == "patternProperties":
-            faults.append("`patternProperties` cannot be checked in linear time")
-        elif key == "pattern" and isinstance(value, str) and not _linear(value):
-            faults.append("a `pattern` is longer than 500 characters or is none of RE2")
-    if not faults:
-        try:
-            validator_class = validators.validator_for(schema, default=Draft202012Validator)
-            validator_class.check_schema(schema)
-        except (SchemaError, Unresolvable) as error:
-            faults.append(f"is no JSON Schema ({type(error).__name__})")
-    return faults
-
-
-def _members(value: Json) -> Iterator[tuple[str, Json]]:
-    below = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    if isinstance(value, Mapping):
-        yield from value.items()
-    for item in below:
-        yield from _members(item)
-
-
-def _linear(pattern: str) -> bool:
-    return len(pattern) <= PATTERN_MAX and _compiled(pattern) is not None
-
-
-def _compiled(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error:
-        return None
-
-
-def _matches(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not _compiled(pattern).search(instance):
-        yield ValidationError("does not match")
-
-
-def _validator(schema: Mapping[str, Any]) -> Validator:
-    dialect = validators.validator_for(schema, default=Draft202012Validator)
-    checked: Validator = validators.extend(dialect, {"pattern": _matches})(schema, registry=Registry())  # type: ignore[no-untyped-call]
-    return checked
-
-
-def _first(validator: Validator, value: Json) -> str:
-    """The first broken rule with its place, never with a value; empty where all hold."""
-    try:
-        error = next(iter(validator.iter_errors(value)), None)
-    except Unresolvable:
-        return "$ref"
-    if error is None:
-        return ""
-    where = "".join(
-        f".{part}" if isinstance(part, str) and part.isidentifier() else "[*]" for part in error.absolute_path
-    )
-    return f"{error.validator} at ${where}"
 
 
 def _number(value: Json) -> Json:

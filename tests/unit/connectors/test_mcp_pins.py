@@ -16,6 +16,8 @@ from tests.sim import mcp_tools
 from tests.unit.connectors.mcp_cases import TICKETS, actions, spec
 
 TOOL = {"name": "t", "description": "d", "inputSchema": {"type": "object"}}
+DOUBLING = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)} | {"d40": {}}
+"""2^40 steps."""
 
 
 def compiled(takes: dict[str, Any] | None = None, tool: dict[str, Any] | None = None, **transport: Any) -> Action:
@@ -34,7 +36,24 @@ def test_a_digest_is_of_the_definition_whatever_the_order_and_whatever_stands_be
 
 
 @pytest.mark.parametrize(
-    "text", ["\u202egnp.exe", "a\u200bb", "\u2066x\u2069", "\x1b[2J", "\x07", "\ufeff", "\ue000", "\U000e0041"]
+    "text",
+    [
+        "\u202egnp.exe",
+        "a\u200bb",
+        "\u2066x\u2069",
+        "\x1b[2J",
+        "\x07",
+        "\ufeff",
+        "\ue000",
+        "\U000e0041",
+        "x\U000e0101",
+        "\u3164",
+        "a\u2028b",
+        "\u2029",
+        "x\ufe0f",
+        "\u034f",
+        "\uffa0",
+    ],
 )
 @pytest.mark.parametrize("place", [
     lambda text: {"description": text}, lambda text: {"title": text}, lambda text: {"annotations": {"title": text}},
@@ -61,6 +80,9 @@ def test_a_tool_whose_name_looks_like_another_is_pinned_nowhere(name: str) -> No
     {"$ref": "http://169.254.169.254/schema"}, {"properties": {"a": {"$ref": "file:///etc/passwd"}}},
     {"properties": {"a": {"type": "string", "pattern": "(?=x)y"}}}, {"patternProperties": {"(a+)+$": {}}},
     {"properties": {"a": {"type": "string", "pattern": "x" * 501}}}, {"type": "no such type"}, {"minimum": "one"},
+    {"$ref": "#"}, {"$ref": "#/$defs/d0", "$defs": DOUBLING}, {"unevaluatedProperties": False}, {"$ref": "#/required", "required": ["a"]},
+    {"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, {"$schema": 7},
+    {"$schema": "http://json-schema.org/draft-04/schema#"}, {"properties": {"a": {"$id": "https://json-schema.org/schema"}}},
 ])  # fmt: skip
 def test_a_schema_that_leads_elsewhere_or_cannot_be_checked_in_bounded_time_is_pinned_nowhere(
     schema: dict[str, Any],
@@ -100,6 +122,50 @@ def test_an_answer_that_its_schema_does_not_know_is_refused_without_its_content(
             pin.check(wrong)
         assert caught.value.error_code == "upstream.contract"
         assert "alice" not in caught.value.detail
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"c": value}
+    return value
+
+
+@pytest.mark.parametrize(("schema", "answer"), [
+    ({"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": DOUBLING}, {"a": 1}),
+    ({"properties": {"c": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}, nested(50)),
+    ({"properties": {"c": {"$ref": "#"}}}, nested(65)), ({"properties": {"c": {"$ref": "#"}}}, nested(900)),
+    ({"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"$ref": "#/$defs/x"}}}, {"a": 1}),
+    ({"properties": {"a": {"anyOf": [{"allOf": [{"type": "string"}] * 2_000}, {}]}}}, {"a": [1] * 400_000}),
+    ({"properties": {"a": {"$ref": "#/required"}}, "required": ["a"]}, {"a": 1}),
+], ids=["doubling", "doubling by level", "deep", "deeper", "circle", "long errors", "no schema"])  # fmt: skip
+def test_an_answer_that_cannot_be_checked_in_bounded_time_is_refused(
+    schema: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    pin = compile_pin(compiled(tool={**TOOL, "outputSchema": {"type": "object", **schema}})).pin
+    with pytest.raises(UpstreamFailed) as caught:
+        pin.check(answer)
+    assert caught.value.error_code == "upstream.contract"
+
+
+def test_items_are_compared_by_value_and_not_each_with_each() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
+    pin = compile_pin(compiled(tool={**TOOL, "outputSchema": schema})).pin
+    pin.check({"a": [{"n": n} for n in range(150_000)]})
+    pin.check({"a": [1, True, "1", [1], {"n": 1}, {"n": True}, 0, False, None]})
+    for equal in ([1, 1.0], [{"a": 1, "b": [2]}, {"b": [2.0], "a": 1}], ["x", 1, "x"]):
+        with pytest.raises(UpstreamFailed):
+            pin.check({"a": equal})
+
+
+def test_a_schema_that_says_its_dialect_and_refers_to_itself_is_checked_by_our_keywords_all_the_same() -> None:
+    """The library would run the pattern by backtracking there: this would not end."""
+    properties = {"a": {"type": "string", "pattern": "^(a+)+$"}, "c": {"$ref": "#"}}
+    slow = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "properties": properties}
+    pin = compile_pin(compiled(tool={**TOOL, "outputSchema": slow})).pin
+    pin.check({"c": {"a": "a" * 5_000}})
+    with pytest.raises(UpstreamFailed):
+        pin.check({"c": {"a": "a" * 5_000 + "!"}})
 
 
 # -- the manifest that is written -------------------------------------------------------------------------------------------
