@@ -13,6 +13,7 @@ import pytest
 
 from broker.identity.dev import Persona
 from tests.e2e.test_bad_days_approvals import policies_with_a_bound
+from tests.e2e.test_on_record_first import without
 from tests.sim.visitor import Visitor, signed_in
 from tests.sim.world import PEOPLE, World, world
 
@@ -61,6 +62,32 @@ def test_the_inbox_groups_what_is_alike_and_leads_to_each(tmp_path: Path) -> Non
             assert "<html" not in part.text
             it.clock.advance(901)
             assert "<article" not in (await ann.open(INBOX)).text, "what expired waits no more"
+            await ann.client.aclose()
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_is_not_on_record_yet_is_called_so_and_is_not_asked_for_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            ann = await signed_in(it, "security")
+            yes, no = await proposed(it), await proposed(it, id_="inventory")
+            kept, later = "Your answer is kept, but not on record yet", "not on record yet: a denial holds already"
+            with without(it, "review"):
+                for waiting, verdict in ((yes, "approve"), (no, "deny")):
+                    here = f"{INBOX}/{waiting['approval']['id']}"
+                    sent = await answer(ann, waiting, verdict)
+                    assert (sent.status_code, sent.headers["location"]) == (303, here)
+                    page = (await ann.open(here)).text
+                    assert kept in page
+                    assert later in page
+                    assert "for another version" not in page
+                    assert 'value="approve"' not in page
+            assert "denied" in page, "a denial holds at once"
+            for _ in range(2):
+                await it.gate.background.sweep()
+            page = (await ann.open(f"{INBOX}/{yes['approval']['id']}")).text
+            assert later not in page
             await ann.client.aclose()
 
     asyncio.run(main())
