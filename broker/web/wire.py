@@ -56,6 +56,8 @@ class GateProtocol(HttpToolsProtocol):
     _awaited_since: float | None = None
     """Since when a request's headers are awaited; None while a request is under way, or the last one's end is the server's to time."""
     _full_since: float | None = None
+    """Since when the reader has taken nothing of what waits for it."""
+    _unread: int = 0
     _shown: dict[str, Any]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,9 +102,11 @@ class GateProtocol(HttpToolsProtocol):
         if self._awaited_since is not None and now - self._awaited_since >= self.bounds.header_seconds:
             self.end("headers")
             return
-        if not self.transport.get_write_buffer_size():
+        unread, before = self.transport.get_write_buffer_size(), self._unread
+        self._unread = unread
+        if not unread:
             self._full_since = None
-        elif self._full_since is None:
+        elif self._full_since is None or unread < before:
             self._full_since = now
         elif now - self._full_since >= self.bounds.answer_seconds:
             self.end("reader")

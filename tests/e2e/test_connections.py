@@ -103,6 +103,36 @@ def test_a_reader_that_takes_nothing_of_a_big_answer_is_cut_off() -> None:
     asyncio.run(main())
 
 
+def test_a_reader_that_is_slow_but_goes_on_is_not_cut_off() -> None:
+    async def main() -> None:
+        watched, asked = Watched(), []
+
+        async def app(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+            asked.append(scope["extensions"][GONE].__self__)
+            await answers(200, bytes(64 * 2**20))(scope, receive, send)
+
+        async with served(app, watched.bounds) as port, connected(port, request(b"GET", b"/big")) as slow:
+            await until(lambda: bool(asked))
+            [one] = asked
+            unread = one.transport.get_write_buffer_size
+            await until(lambda: unread() > 0)
+            one.look()
+            for _ in range(4):
+                before = unread()
+                while unread() >= before:
+                    assert await some(slow)
+                watched.clock.advance(50)
+                one.look()
+                assert (watched.closed, unread() > 0) == ([], True)
+            while not watched.closed:
+                watched.clock.advance(61)
+                one.look()
+                await asyncio.sleep(0)
+            assert watched.closed == ["reader"]
+
+    asyncio.run(main())
+
+
 def test_a_connection_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None:
     async def main() -> None:
         watched = Watched(connections=3)
