@@ -95,11 +95,11 @@ class WebSettings(Section):
     waiting_seconds_max: float = Field(default=1, gt=0)
     """And for how long; then they are told to come again."""
     bodies_bytes_max: int = Field(default=268_435_456, ge=1_048_576)
-    """Bodies under way, by what they announce."""
+    """Bodies under way, by what has arrived of them; those of the controls are never turned away by it."""
     header_seconds_max: float = Field(default=10, gt=0)
     """From the first byte of a request, or of a new connection, to the end of its headers."""
     answer_seconds_max: float = Field(default=60, gt=0)
-    """A reader whose socket is full for so long is cut off."""
+    """A reader that takes nothing of what waits for it for so long is cut off."""
     wait_seconds_max: float = 50
     attempts_per_minute_max: int = Field(default=1200, ge=1)
     """What one party may ask of one replica, permitted or not, in the long run."""

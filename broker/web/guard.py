@@ -18,6 +18,7 @@ from broker.config import WebSettings
 from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailable
 from broker.patience import Patience, bound
 from broker.telemetry import Telemetry
+from broker.web.bodies import Body, Room
 from broker.web.lanes import Lane, Lanes, Name, overloaded
 from broker.web.problem import REFERENCE, failed
 from broker.web.routes import Route, Table
@@ -52,6 +53,7 @@ _ONCE = frozenset(
 _BAD_PATH = re.compile(
     rb"%2e|%2f|%5c|%[01]|%7f|//|\\|[\x00-\x20\x7f-\xff]|(?:^|/)\.{1,2}(?:/|$)|%(?![0-9a-fA-F]{2})", re.IGNORECASE
 )
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"cookie", b"client-cert"})
 _BODYLESS = frozenset({"GET", "DELETE"})
 _JSON = b"application/json"
 _FORM = b"application/x-www-form-urlencoded"
@@ -107,8 +109,8 @@ class Guard:
         self._telemetry = telemetry
         self._reads = reads
         self._busy = 0
-        self._bytes = 0
         self._refused = 0
+        self.bodies = Room(settings.web.bodies_bytes_max)
         self.lanes = Lanes(settings.web)
         self._stopping = stopping
         self._tenants: dict[int, str] = {}
@@ -152,20 +154,22 @@ class Guard:
     def _full(self, route: Route, scope: Scope) -> Lane | None:
         """The lane in which this request would not even wait; judged before anything of it is checked, to cost little.
 
-        Whose it is is a guess by the credential's bytes: it says at most whose turn it is.
+        Whose it is is a guess by the credentials' bytes: it says at most whose turn it is. Who is not known yet goes on, and so
+        does what may take another lane that has room.
         """
-        name = self._lane(route, b"")
-        if not self.lanes.lanes[name].full:
+        names: tuple[Name, ...] = ("write", "read") if route.action == "*" else (self._lane(route, b""),)
+        if not all(self.lanes.lanes[name].full for name in names):
             return None
-        shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        tenant = self._tenants.get(hash(shown), "")
-        return None if self.lanes.lanes[name].room_for(tenant) else self.lanes.lanes[name]
+        tenant = "" if route.access in _WITHOUT_CALLER else self._tenants.get(_shown(scope))
+        if tenant is None or any(self.lanes.takes(name, tenant) for name in names):
+            return None
+        return self.lanes.lanes[names[0]]
 
     async def _shed(self, lane: Lane, route: Route, scope: Scope, sender: "_Sender") -> None:
-        """Turn away with an answer that is made once, for it is given when there is no time."""
+        """Turn away with an answer that is made once, for it is given when there is no time; but not where it is the asker's own."""
         error = overloaded(lane)
         self._telemetry.refused(error.error_code)
-        if route.access == "console":
+        if route.access == "console" or route.wire == "authzen":
             await sender.refuse(scope, await self._refuse(route, error, scope))
             return
         if route.wire not in self._prepared:
@@ -175,43 +179,42 @@ class Guard:
     async def _known(self, scope: Scope) -> str:
         """The caller's tenant, remembered for ``_full``."""
         tenant = await self._authenticate(scope)
-        shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         if len(self._tenants) >= _TENANTS_MAX:
             self._tenants.clear()
-        self._tenants[hash(shown)] = tenant
+        self._tenants[_shown(scope)] = tenant
         return tenant
 
     async def _taken(self, scope: Scope, route: Route, limit: int, caller: tuple[str, Receive, "_Sender"]) -> None:
         """Read the body, within what all bodies together may take, and serve the request in its turn."""
         tenant, receive, sender = caller
-        if self._bytes + limit > self._settings.web.bodies_bytes_max:
-            raise self._overloaded("the bodies under way are too large together")
-        self._bytes += limit
+        body = Body(self.bodies, always=route.lane == "control")
         try:
-            body = await self._body(receive, limit) if limit else b""
+            if limit:
+                await self._read(body, receive, limit)
             patience = self._patience(scope, route)
-            name = self._lane(route, body)
+            name = self._lane(route, body.content)
             place = await self.lanes.enter(name, tenant)
             try:
                 patience.check()
                 patience.leave, patience.take = place.step_out, place.step_in
                 if _streams(route):
-                    sender.on_begin = place.leave
+                    sender.on_begin = (place.leave, body.drop)
                 with bound(patience):
-                    await self._serve(scope, route, body, receive, sender)
+                    # What is asked for on a stream may be held for as long as its asker stays: its body counts until it is read.
+                    await self._serve(scope, route, body.replayed(receive, dropped=route.stream), sender)
             finally:
                 place.leave()
         finally:
-            self._bytes -= limit
+            body.drop()
 
-    async def _serve(self, scope: Scope, route: Route, body: bytes, receive: Receive, sender: "_Sender") -> None:
+    async def _serve(self, scope: Scope, route: Route, receive: Receive, sender: "_Sender") -> None:
         """Run the application under the request's deadline; a stream has its own."""
         if _streams(route):
-            await self._app(scope, _replay(body, receive), sender)
+            await self._app(scope, receive, sender)
             return
         try:
             async with asyncio.timeout(self._seconds(scope, self._settings.web.request_seconds_max)):
-                await self._app(scope, _replay(body, receive), sender)
+                await self._app(scope, receive, sender)
         except TimeoutError:
             raise Unavailable(
                 "the request took too long; an effect under way still gets its record", code="http.deadline"
@@ -251,6 +254,7 @@ class Guard:
     def depths(self) -> Iterator[tuple[str, int, int, int]]:
         """Name, depth, limit and refusals of the way in and of each lane."""
         yield "requests", self._busy, self._settings.web.concurrent_requests_max, self._refused
+        yield "bodies", self.bodies.taken, self.bodies.most, self.bodies.refused
         yield from self.lanes.depths()
 
     def _routed(self, route: Route | None, methods: tuple[str, ...]) -> Route:
@@ -270,11 +274,8 @@ class Guard:
         if self._stopping():
             raise Unavailable("the gate is stopping", code="gate.stopping", remedy="ask another replica", retry_after=1)
         if self._busy > self._settings.web.concurrent_requests_max:
-            raise self._overloaded("too many requests are under way")
-
-    def _overloaded(self, detail: str) -> Unavailable:
-        self._refused += 1
-        return Unavailable(detail, code="gate.overloaded", retry_after=1)
+            self._refused += 1
+            raise Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
 
     def _check(self, scope: Scope) -> None:
         """Everything that can be judged before the body."""
@@ -350,11 +351,11 @@ class Guard:
             raise TooLarge(f"the body is larger than {limit} bytes", code="request.too_large")
         return limit
 
-    async def _body(self, receive: Receive, limit: int) -> bytes:
+    async def _read(self, body: Body, receive: Receive, limit: int) -> None:
         """The whole body, bounded in size and time."""
         try:
             async with asyncio.timeout(self._settings.web.body_seconds_max):
-                return await _read(receive, limit)
+                await body.read(receive, limit)
         except TimeoutError:
             raise BadRequest(
                 "the body did not arrive in time", code="http.body_timeout", remedy="send the body at once"
@@ -367,13 +368,13 @@ class _Sender:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._begun = False
-        self.on_begin: Callable[[], None] | None = None
+        self.on_begin: tuple[Callable[[], None], ...] = ()
         """Called when the answer begins."""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self.on_begin is not None and not self._begun:
-                self.on_begin()
+            for told in () if self._begun else self.on_begin:
+                told()
             self._begun = True
             names = {name for name, _ in message.get("headers", [])}
             message["headers"] = [
@@ -400,6 +401,12 @@ def _streams(route: Route) -> bool:
     return route.stream or route.wire == "provider"
 
 
+def _shown(scope: Scope) -> int:
+    """What a request shows of whose it is, whichever of it counts on its route."""
+    certificates = (scope.get("extensions") or {}).get("tls", {}).get("client_cert_chain", ())
+    return hash((*certificates, *((name, value) for name, value in scope["headers"] if name in _CREDENTIALS)))
+
+
 def _here() -> bool:
     """Where nobody tells whether a connection has ended, it has not."""
     return False
@@ -407,34 +414,3 @@ def _here() -> bool:
 
 async def _nothing() -> Message:
     return {"type": "http.disconnect"}
-
-
-async def _read(receive: Receive, limit: int) -> bytes:
-    """Collect the body; one byte over the limit ends it."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("the connection closed before the body was complete", code="http.body_cut")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise TooLarge(f"the body is larger than {limit} bytes", code="request.too_large")
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the read body once, then the connection's own events."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if not given:
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return replay

@@ -128,6 +128,11 @@ class Lanes:
             raise
         return Place(self, lane)
 
+    def takes(self, name: Name, tenant: str) -> bool:
+        """Whether one of ``tenant`` would get a place, or may wait for one."""
+        lane = self.lanes[name]
+        return not lane.full or (not lane.waiting and self._free(lane)) or lane.room_for(tenant)
+
     def leave(self, lane: Lane) -> None:
         """Give a place back; whoever is next gets it."""
         lane.running -= 1

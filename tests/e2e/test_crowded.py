@@ -1,0 +1,209 @@
+"""A gate with too much to do: bodies take the room of what has arrived, controls always get in, tenants have their turns."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sim.mcp_client import Mcp
+from tests.sim.model_server import Turn
+from tests.sim.served import exchange, request, served, status_of, until
+from tests.sim.world import MODEL, World, world
+
+JSON_TYPE = b"Content-Type: application/json"
+KILL = {"scope": "agent", "target": "dev:agent-1", "reason": "a loop"}
+FORM = b"Content-Type: application/x-www-form-urlencoded"
+PATIENT = "waiting_seconds_max = 90\n"
+
+
+def test_bodies_that_are_announced_but_not_sent_take_no_room(tmp_path: Path) -> None:
+    async def main() -> None:
+        extra = "[web]\nbodies_bytes_max = 1048576\nbody_seconds_max = 90\n"
+        async with world(tmp_path, extra=extra) as it, served(it.app) as port:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            lengths = (b"Content-Length: 1", b"Content-Length: 1048576", b"Transfer-Encoding: chunked")
+            sent = [request(b"POST", b"/console/backchannel", FORM, length) for length in lengths]
+            held = [asyncio.create_task(exchange(port, one, wait=90)) for one in sent * 4]
+            await until(lambda: it.app._busy == 12)  # type: ignore[attr-defined]
+            assert await it.session(agent)
+            assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
+            await left(held)
+
+    asyncio.run(main())
+
+
+def test_bodies_that_fill_all_room_keep_no_control_out(tmp_path: Path) -> None:
+    async def main() -> None:
+        extra = "[web]\nbodies_bytes_max = 1048576\nbody_seconds_max = 90\n"
+        async with world(tmp_path, extra=extra) as it, served(it.app) as port:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            most = request(b"POST", b"/console/backchannel", FORM, b"Content-Length: 1048576", body=bytes(1_048_570))
+            held = [asyncio.create_task(exchange(port, most, wait=90))]
+            bodies = it.app.bodies  # type: ignore[attr-defined]
+            await until(lambda: bodies.taken == 1_048_570)
+            refused = await it.client.post("/v1/sessions", json={"intent": []}, headers={**agent, **it.key()})
+            assert (refused.status_code, refused.json()["code"]) == (503, "gate.overloaded")
+            assert b'queue_refusals_total{queue="bodies"} 1' in it.gate.telemetry.exposition()
+            assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
+            assert bodies.taken == 1_048_570, "what was refused or answered takes no room"
+            await left(held)
+            await until(lambda: bodies.taken == 0)
+
+    asyncio.run(main())
+
+
+def test_open_model_streams_take_no_room_of_bodies_and_keep_no_control_out(tmp_path: Path) -> None:
+    async def main() -> None:
+        hold = asyncio.Event()
+        async with world(tmp_path, turns=[Turn("look at it " * 20, hold=hold)]) as it, served(it.app) as port:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            session = await it.session(agent)
+            asked = {
+                "model": MODEL,
+                "max_tokens": 10,
+                "stream": True,
+                "messages": [{"role": "user", "content": "now?"}],
+            }
+            body = json.dumps(asked).encode()
+            lines = [
+                b"Authorization: " + agent["Authorization"].encode(),
+                JSON_TYPE,
+                b"Content-Length: %d" % len(body),
+                b"Wicketgate-Session: " + session.encode(),
+            ]
+            ask = request(b"POST", b"/llm/anthropic/v1/messages", *lines, body=body)
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(8):
+                    assert status_of(await stack.enter_async_context(begun(port, ask))) == 200
+                assert it.app._busy == 8  # type: ignore[attr-defined]
+                assert it.app.bodies.taken == 0  # type: ignore[attr-defined]
+                assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
+                hold.set()
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_held_for_people_holds_no_place_and_no_room_of_bodies(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra="[mcp]\nhold_seconds = 300\n") as it:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            call = asyncio.create_task(Mcp(it, agent).restart())
+            lane, bodies = it.app.lanes.lanes["write"], it.app.bodies  # type: ignore[attr-defined]
+            waiting: list[Any] = []
+            while not waiting:
+                waiting = (await it.client.get("/v1/approvals", headers=oncall)).json()["approvals"]
+            await until(lambda: lane.running == 0)
+            assert (it.app._busy, bodies.taken) == (1, 0)  # type: ignore[attr-defined]
+            await it.review(oncall, waiting[0])
+            assert (await call)["structuredContent"]["status"] == "done"
+
+    asyncio.run(main())
+
+
+async def left(held: list["asyncio.Task[bytes]"]) -> None:
+    """Their clients hang up."""
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def begun(port: int, sent: bytes) -> AsyncIterator[bytes]:
+    """The head of an answer that goes on for as long as its reader stays."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(sent)
+        async with asyncio.timeout(90):
+            yield await reader.readuntil(b"\r\n\r\n")
+    finally:
+        writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def crowded(it: World, tenant: str, *lanes: str) -> AsyncIterator[None]:
+    """Every place is taken, and ``tenant`` fills the queues of ``lanes``."""
+    web, queues = it.gate.settings.web, it.app.lanes  # type: ignore[attr-defined]
+    places = [await queues.enter("write", tenant) for _ in range(web.work_places)]
+    loud = [asyncio.create_task(queues.enter(name, tenant)) for name in lanes for _ in range(web.waiting_max)]
+    await until(lambda: all(queues.lanes[name].full for name in lanes))
+    try:
+        yield
+    finally:
+        for one in loud:
+            one.cancel()
+        await asyncio.gather(*loud, return_exceptions=True)
+        for place in places:
+            place.leave()
+
+
+@pytest.mark.parametrize("credential", ["authorization", "x-api-key"])
+def test_in_a_full_lane_another_tenant_gets_its_turn_whatever_it_shows_itself_by(
+    tmp_path: Path, credential: str
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra=f"[web]\nwaiting_max = 3\n{PATIENT}") as it:
+            loud, quiet = [
+                {credential: who["Authorization"].removeprefix("" if credential == "authorization" else "Bearer ")}
+                for who in (await it.person("oncall"), await it.person("stranger"))
+            ]
+            for who in (quiet, loud):
+                assert (await it.client.get("/v1/actions", headers=who)).status_code == 200
+            write = it.app.lanes.lanes["write"]  # type: ignore[attr-defined]
+            body = {"intent": [{"kind": "task", "text": "look", "source": "test"}]}
+            async with crowded(it, "default", "write"):
+                # A body of the wrong type would be told so, if anybody looked at it.
+                shed = await it.client.post("/v1/sessions", content=b"", headers=loud)
+                assert (shed.status_code, shed.json()["code"]) == (503, "gate.overloaded")
+                heard = asyncio.create_task(it.client.post("/v1/sessions", json=body, headers={**quiet, **it.key()}))
+                await until(lambda: "acme" in write.queues or heard.done())
+                assert not heard.done()
+            assert (await heard).status_code != 503
+
+    asyncio.run(main())
+
+
+def test_an_action_that_only_reads_waits_among_reads_where_the_lane_of_writes_is_full(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra=f"[web]\nwaiting_max = 3\n{PATIENT}") as it:
+            agent = await it.agent()
+            session = await it.session(agent)
+            read = it.app.lanes.lanes["read"]  # type: ignore[attr-defined]
+            async with crowded(it, "default", "write"):
+                asked = asyncio.create_task(it.act(agent, "local.process.status", session))
+                await until(lambda: read.waiting == 1 or asked.done())
+                assert not asked.done()
+                assert (await it.act(agent, "local.process.restart", session)).status_code == 503
+            assert (await asked).status_code == 200
+            async with crowded(it, "default", "write", "read"):
+                shed = await it.client.post("/v1/actions", content=b"", headers=agent)
+                assert (shed.status_code, shed.json()["code"]) == (503, "gate.overloaded")
+
+    asyncio.run(main())
+
+
+def test_where_nobody_may_wait_a_free_place_is_still_given(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra="[web]\nwaiting_max = 0\n") as it:
+            agent = await it.agent()
+            assert (await it.client.get("/v1/actions", headers=agent)).status_code == 200
+            async with crowded(it, "default"):
+                assert (await it.client.get("/v1/actions", headers=agent)).status_code == 503
+
+    asyncio.run(main())
+
+
+def test_who_is_turned_away_gets_the_request_id_back_that_they_sent(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra=f"[web]\nwaiting_max = 1\n{PATIENT}") as it:
+            oncall = await it.person("oncall")
+            assert (await it.client.get("/v1/actions", headers=oncall)).status_code == 200
+            async with crowded(it, "default", "write"):
+                for sent in ({"X-Request-ID": "one"}, {"X-Request-ID": "two"}, {}):
+                    answer = await it.client.post("/access/v1/evaluation", json={}, headers={**oncall, **sent})
+                    assert (answer.status_code, answer.headers.get("x-request-id")) == (503, sent.get("X-Request-ID"))
+
+    asyncio.run(main())
