@@ -22,7 +22,7 @@ from broker.authenticators import UNSIGNED
 from broker.catalog import Action
 from broker.clock import Clock, seconds
 from broker.connectors.base import EffectStatus
-from broker.errors import BadRequest, Denied, NotFound, Reason, Receipt, StoreUnavailable
+from broker.errors import BadRequest, Conflict, Denied, NotFound, Reason, Receipt, StoreUnavailable
 from broker.kept import result_status
 from broker.killswitch import KillSwitch
 from broker.leaves import receipt_of
@@ -357,12 +357,16 @@ class Acts:
         return {"digest": done.digest, "revision": done.revision, "seq": done.seq, "record": receipt_body(receipt)}
 
     async def _resume(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
-        scope, target, event = arguments["scope"], arguments.get("target", ""), f"resume.{secrets.token_hex(13)}"
-        self._kills.check_resume(principal, scope, target)
+        scope, target = arguments["scope"], arguments.get("target", "")
+        event = await self._kills.resuming(principal, scope, target)
         told = {"scope": scope, "target": target or scope, "reason": arguments["reason"]}
         # On record before anything runs again: nothing goes on off the record.
         await self._records.kill(principal, "resume", event=event, **told)
-        changed = await self._kills.resume(principal, scope, target)
+        try:
+            changed = await self._kills.resume(principal, scope, target, event)
+        except Conflict as error:
+            await self._records.kill(principal, "refusal", event=f"{event}.refusal", error=error.error_code, **told)
+            raise
         return {"scope": scope, "target": target, "changed": changed}
 
 

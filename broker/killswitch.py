@@ -3,15 +3,16 @@
 It is read from the database with every request, again before a write begins, and while a stream runs, so it needs no
 message between replicas and survives a restart. Pulling needs a human with a role that the configuration names, and no
 policy answer; the caller writes the record first. Resuming is an ordinary decided action, never by the one that is
-stopped. Everything at once is stopped and resumed by people of the operator's tenant only.
+stopped, and whoever pulls the switch while that is under way wins. Everything at once is stopped and resumed by people of the operator's tenant only.
 """
 
+import secrets
 from collections.abc import Collection
 
 from broker.clock import Clock, seconds
-from broker.errors import BadRequest, Denied, StoreUnavailable
+from broker.errors import BadRequest, Conflict, Denied, StoreUnavailable
 from broker.model import PartyKind, Principal, Session
-from broker.store import Store, kills
+from broker.store import Connection, Store, kills
 from broker.store.kills import Kill
 from broker.store.rows import EVERY_TENANT
 
@@ -55,8 +56,7 @@ class KillSwitch:
         Raises as ``check`` does, and ``StoreUnavailable`` (``kill.not_pulled``).
         """
         self.check(principal, scope, target)
-        tenant = EVERY_TENANT if scope == "all" else principal.tenant
-        kill = Kill(tenant, scope, target, principal.acting.id, seconds(self._clock), reason)
+        kill = Kill(_tenant(principal, scope), scope, target, principal.acting.id, seconds(self._clock), reason)
         try:
             return await self._store.write(lambda c: kills.pull(c, kill))
         except StoreUnavailable:
@@ -69,7 +69,7 @@ class KillSwitch:
 
     async def since(self, principal: Principal, scope: str, target: str, at: int) -> bool | None:
         """What came of a pull that was put on record at ``at``: still stopped, or let go since; none if it never took hold."""
-        tenant = EVERY_TENANT if scope == "all" else principal.tenant
+        tenant = _tenant(principal, scope)
         found = await self._store.read(lambda c: kills.state(c, tenant, scope, target))
         if found is None or not (found[0] or found[1] >= at):
             return None
@@ -87,15 +87,36 @@ class KillSwitch:
         if scope == "all":
             self._check_all(principal)
 
-    async def resume(self, principal: Principal, scope: str, target: str) -> bool:
-        """Let ``target`` run again, after policy permitted it and the log has it; True if it was stopped until now.
+    async def resuming(self, principal: Principal, scope: str, target: str) -> str:
+        """Begin to let ``target`` go; the mark that ``resume`` wants. Whoever pulls the switch before that wins.
 
         Raises as ``check_resume`` does.
         """
         self.check_resume(principal, scope, target)
-        tenant = EVERY_TENANT if scope == "all" else principal.tenant
-        by, now = principal.acting.id, seconds(self._clock)
-        return await self._store.write(lambda c: kills.resume(c, tenant, scope, target, by=by, now_s=now))
+        tenant, mark = _tenant(principal, scope), f"resume.{secrets.token_hex(13)}"
+        await self._store.write(lambda c: kills.resuming(c, tenant, scope, target, mark))
+        return mark
+
+    async def resume(self, principal: Principal, scope: str, target: str, mark: str) -> bool:
+        """Let ``target`` run again, after policy permitted it and the log has it; True if it was stopped until now.
+
+        Raises as ``check_resume`` does, and ``Conflict`` (``kill.pulled_again``).
+        """
+        self.check_resume(principal, scope, target)
+        tenant, by, now = _tenant(principal, scope), principal.acting.id, seconds(self._clock)
+
+        def change(connection: Connection) -> tuple[bool, tuple[bool, int] | None]:
+            changed = kills.resume(connection, tenant, scope, target, mark, by=by, now_s=now)
+            return changed, kills.state(connection, tenant, scope, target)
+
+        changed, stands = await self._store.write(change)
+        if not changed and stands is not None and stands[0]:
+            raise Conflict(
+                "somebody pulled the switch, or began to let it go, meanwhile: it stays pulled",
+                code="kill.pulled_again",
+                remedy="look who stopped it and why, then resume again",
+            )
+        return changed
 
     async def is_killed(self, principal: Principal, connector: str, session: Session | None = None) -> bool:
         """Say whether a party of this request, the opener of its session, its connector or its tenant is stopped now."""
@@ -163,6 +184,11 @@ class Watch:
                 code="kill.pulled",
                 remedy="wait until a person resumes; wicketgate agents list shows what is stopped",
             )
+
+
+def _tenant(principal: Principal, scope: str) -> str:
+    """Whose row it is."""
+    return EVERY_TENANT if scope == "all" else principal.tenant
 
 
 def _check_form(scope: str, target: str) -> None:

@@ -61,7 +61,7 @@ def is_killed(connection: Connection, tenant: str, parties: tuple[str, str, str]
 
 
 def pull(connection: Connection, kill: Kill) -> bool:
-    """Pull the switch; False where it was pulled already, and then the first puller's row stays."""
+    """Pull the switch; False where it was pulled already, and then the first puller's row stays, but nobody's resume."""
     on = {
         "active": True,
         "pulled_by": kill.pulled_by,
@@ -76,22 +76,33 @@ def pull(connection: Connection, kill: Kill) -> bool:
             index_elements=["tenant", "scope", "target"], set_=on, where=kill_switch.c.active != true()
         ).returning(kill_switch.c.scope)
     )
-    return changed.one_or_none() is not None
+    if changed.one_or_none() is not None:
+        return True
+    connection.execute(update(kill_switch).where(_pulled(kill.tenant, kill.scope, kill.target)).values(resumed_by=""))
+    return False
 
 
-def resume(connection: Connection, tenant: str, scope: str, target: str, *, by: str, now_s: int) -> bool:  # noqa: PLR0913 - one argument a column
-    """Let the switch go; False where it was not pulled."""
+def resuming(connection: Connection, tenant: str, scope: str, target: str, mark: str) -> bool:
+    """Mark a pulled switch as one that ``mark`` is about to let go; who pulls it takes that away. False where it is not pulled."""
+    marked = connection.execute(update(kill_switch).where(_pulled(tenant, scope, target)).values(resumed_by=mark))
+    return marked.rowcount == 1
+
+
+def resume(  # noqa: PLR0913 - one argument a column
+    connection: Connection, tenant: str, scope: str, target: str, mark: str, *, by: str, now_s: int
+) -> bool:
+    """Let the switch go if it bears ``mark``; False where it does not, or was not pulled."""
     changed = connection.execute(
         update(kill_switch)
-        .where(
-            kill_switch.c.tenant == tenant,
-            kill_switch.c.scope == scope,
-            kill_switch.c.target == target,
-            kill_switch.c.active == true(),
-        )
+        .where(_pulled(tenant, scope, target), kill_switch.c.resumed_by == mark)
         .values(active=False, resumed_by=by, resumed_at=now_s)
     )
     return changed.rowcount == 1
+
+
+def _pulled(tenant: str, scope: str, target: str) -> ColumnElement[bool]:
+    table = kill_switch.c
+    return and_(table.tenant == tenant, table.scope == scope, table.target == target, table.active == true())
 
 
 def state(connection: Connection, tenant: str, scope: str, target: str) -> tuple[bool, int] | None:

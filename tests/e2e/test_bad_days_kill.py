@@ -78,6 +78,35 @@ def test_everything_is_stopped_and_resumed_by_the_operators_people_with_the_role
     asyncio.run(main())
 
 
+def test_who_pulls_while_a_resume_is_being_put_on_record_wins_and_the_record_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent, oncall, security = await it.agent(), await it.person("oncall"), await it.person("security")
+            assert (await kill(it, oncall)).status_code == 200
+            on_record = it.gate.records.kill
+
+            async def meanwhile(principal: Any, verb: str, **told: Any) -> Any:
+                done = await on_record(principal, verb, **told)
+                if verb == "resume":
+                    again = (await kill(it, oncall)).json()
+                    assert (again["changed"], again["stopped"]) == (False, True)
+                return done
+
+            monkeypatch.setattr(it.gate.records, "kill", meanwhile)
+            assert code(await resume(it, security, "agent", "dev:agent-1")) == (409, "kill.pulled_again")
+            monkeypatch.undo()
+            assert [one.target for one in await it.gate.kills.pulled("default")] == ["dev:agent-1"]
+            assert code(await it.act(agent, STATUS)) == (403, "kill.stopped")
+            kinds = [one["kind"] for one in await it.records() if "kill" in one["body"]]
+            assert kinds == ["kill", "resume", "kill", "refusal"]
+            assert (await resume(it, security, "agent", "dev:agent-1")).status_code == 200
+            assert await it.gate.kills.pulled("default") == ()
+
+    asyncio.run(main())
+
+
 def test_a_pull_is_on_record_before_it_stops_and_a_refused_pull_is_on_record_too(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:

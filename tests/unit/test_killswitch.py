@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.clock import SeededClock
-from broker.errors import BadRequest, Denied, StoreUnavailable
+from broker.errors import BadRequest, Conflict, Denied, StoreUnavailable
 from broker.killswitch import POLL_SECONDS, KillSwitch
 from broker.model import Principal
 from broker.store import Store
@@ -31,6 +31,10 @@ def killed(switch: KillSwitch, tenant: str, acting: str = "dev:agent-1", connect
 
 def pull(switch: KillSwitch, principal: Principal, scope: str, target: str = "") -> bool:
     return asyncio.run(switch.pull(principal, scope, target, "it misbehaves \x00"))
+
+
+def resume(switch: KillSwitch, principal: Principal, scope: str, target: str = "") -> bool:
+    return asyncio.run(switch.resume(principal, scope, target, asyncio.run(switch.resuming(principal, scope, target))))
 
 
 def test_a_stopped_agent_is_stopped_alone(switch: KillSwitch, tenant: str) -> None:
@@ -82,9 +86,9 @@ def test_the_switch_for_all_stops_every_tenant_and_needs_the_role_for_all(
     assert pull(switch, human("sec", "security"), "all")
     assert killed(switch, "default")
     assert killed(switch, "another", acting="", connector="")
-    nobody_else(lambda principal: asyncio.run(switch.resume(principal, "all", "")))
+    nobody_else(lambda principal: resume(switch, principal, "all"))
     assert killed(switch, "default")
-    assert asyncio.run(switch.resume(human("sec", "security"), "all", ""))
+    assert resume(switch, human("sec", "security"), "all")
     assert not killed(switch, "another")
     store.close()
 
@@ -107,11 +111,28 @@ def test_pulling_twice_changes_nothing_and_keeps_who_pulled_first(
 def test_a_resumed_agent_runs_and_can_be_stopped_again(switch: KillSwitch, tenant: str) -> None:
     ann = human("ann", "oncall", tenant=tenant)
     pull(switch, ann, "agent", "dev:agent-1")
-    assert asyncio.run(switch.resume(ann, "agent", "dev:agent-1"))
+    assert resume(switch, ann, "agent", "dev:agent-1")
     assert not killed(switch, tenant)
-    assert not asyncio.run(switch.resume(ann, "agent", "dev:agent-1"))
+    assert not resume(switch, ann, "agent", "dev:agent-1")
     assert pull(switch, ann, "agent", "dev:agent-1")
     assert killed(switch, tenant)
+
+
+def test_who_pulls_it_while_it_is_about_to_be_let_go_wins(switch: KillSwitch, tenant: str) -> None:
+    ann, bob = human("ann", "oncall", tenant=tenant), human("bob", "security", tenant=tenant)
+    pull(switch, ann, "agent", "dev:agent-1")
+    mark = asyncio.run(switch.resuming(bob, "agent", "dev:agent-1"))
+    assert not pull(switch, ann, "agent", "dev:agent-1"), "it was pulled already"
+    with pytest.raises(Conflict) as refused:
+        asyncio.run(switch.resume(bob, "agent", "dev:agent-1", mark))
+    assert refused.value.error_code == "kill.pulled_again"
+    assert killed(switch, tenant)
+    mark = asyncio.run(switch.resuming(bob, "agent", "dev:agent-1"))
+    assert resume(switch, ann, "agent", "dev:agent-1")
+    pull(switch, ann, "agent", "dev:agent-1")
+    with pytest.raises(Conflict):
+        asyncio.run(switch.resume(bob, "agent", "dev:agent-1", mark))
+    assert killed(switch, tenant), "also who pulled it anew after another let it go"
 
 
 def test_the_stopped_one_does_not_resume_itself_alone_or_behind_another(switch: KillSwitch, tenant: str) -> None:
@@ -124,7 +145,7 @@ def test_the_stopped_one_does_not_resume_itself_alone_or_behind_another(switch: 
         (agent("agent-2", tenant, behalf=human("bob", tenant=tenant)), "dev:bob"),
     ):
         with pytest.raises(Denied) as refused:
-            asyncio.run(switch.resume(principal, "agent", target))
+            resume(switch, principal, "agent", target)
         assert refused.value.error_code == "kill.own"
     assert killed(switch, tenant)
 
@@ -150,7 +171,7 @@ def test_a_person_stops_only_their_own_tenant(switch: KillSwitch, tenant: str) -
     pull(switch, stranger, "agent", "dev:agent-1")
     assert not killed(switch, tenant)
     pull(switch, human("ann", "oncall", tenant=tenant), "agent", "dev:agent-1")
-    asyncio.run(switch.resume(stranger, "agent", "dev:agent-1"))
+    resume(switch, stranger, "agent", "dev:agent-1")
     assert killed(switch, tenant)
 
 
