@@ -2,16 +2,23 @@
 
 A connector whose system can change what an action is (``connectors.base.Drifting``) compares before each call by itself.
 Here it is found out without a call, for people: shown by ``gate.health.read`` and the metrics, told in telemetry, and put
-on record once for each definition that a tool had beside the pinned one.
+on record: once until it is released, and at most once in an hour of the clock for a tool, a pin and a reason, because
+a server that changes its tools all the time writes neither our log nor our telemetry.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from broker.catalog import Action, Catalog
+from broker.clock import Clock, seconds
 from broker.connectors.base import Connector, Drift, Drifting
 from broker.records import Records
 from broker.telemetry import Telemetry
+
+HOUR_SECONDS: Final = 3600
+_Reason = tuple[str, str, str, str]
+"""Connector, action, code, pinned digest: what is told of; whatever else the server says is not in it."""
 
 
 class Quarantine:
@@ -26,25 +33,32 @@ class Quarantine:
         records: Records,
         telemetry: Telemetry,
         tenant: str,
+        clock: Clock,
     ) -> None:
         """``tenant`` is the operator's: how the gate is set up stands in its log."""
         self._connectors, self._catalog, self._revision = connectors, catalog, revision
         self._records, self._telemetry, self._tenant = records, telemetry, tenant
-        self._told: frozenset[Drift] = frozenset()
+        self._clock = clock
+        self._told: frozenset[_Reason] = frozenset()
+        self._hours: dict[_Reason, int] = {}
         self.found: tuple[Drift, ...] = ()
 
     async def look(self) -> None:
         """Compare all; what is new is put on record before it is told."""
         self.found = tuple(one for name, watched in self._watched() for one in watched.drift(self._actions(name)))
-        for drift in self.found:
-            if drift not in self._told:
-                await self._record(drift)
-                self._telemetry.warning(
-                    "tool.quarantined", connector=drift.connector, action=drift.action, code=drift.code
-                )
-        for drift in self._told.difference(self.found):
-            self._telemetry.event("tool.released", connector=drift.connector, action=drift.action)
-        self._told = frozenset(self.found)
+        now = {(one.connector, one.action, one.code, one.pinned): one for one in self.found}
+        hour = seconds(self._clock) // HOUR_SECONDS
+        for reason in self._told.difference(now):
+            self._telemetry.event("tool.released", connector=reason[0], action=reason[1])
+        self._told = self._told.intersection(now)
+        self._hours = {reason: told for reason, told in self._hours.items() if told == hour}
+        for reason, drift in now.items():
+            if reason in self._told or reason in self._hours:
+                continue
+            await self._record(drift, hour)
+            self._telemetry.warning("tool.quarantined", connector=drift.connector, action=drift.action, code=drift.code)
+            self._hours[reason] = hour
+            self._told |= {reason}
 
     def start(self) -> None:
         """Have every watched connector look at its system."""
@@ -65,11 +79,9 @@ class Quarantine:
     def _actions(self, connector: str) -> tuple[Action, ...]:
         return tuple(one for one in self._catalog().actions() if one.connector == connector)
 
-    async def _record(self, drift: Drift) -> None:
+    async def _record(self, drift: Drift, hour: int) -> None:
         """A record of kind ``policy``: what the policy pinned is not there. Replicas and restarts find it made already."""
-        told = hashlib.sha256(
-            f"{drift.connector}\n{drift.action}\n{drift.code}\n{drift.pinned}\n{drift.found}".encode()
-        )
+        told = hashlib.sha256(f"{drift.connector}\n{drift.action}\n{drift.code}\n{drift.pinned}\n{hour}".encode())
         await self._records.policy(
             self._tenant,
             verb=f"quarantine.{drift.action}",

@@ -69,6 +69,7 @@ class Wiring(Rooms):
             records=self.records,
             telemetry=self.telemetry,
             tenant=self.settings.gate.operator_tenant or self.settings.gate.default_tenant,
+            clock=self.clock,
         )
 
     @cached_property
