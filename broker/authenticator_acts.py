@@ -22,9 +22,11 @@ Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 class AuthenticatorActs:
     """Acts by name; ``acts.Acts`` runs them beside its own."""
 
-    def __init__(self, desk: Authenticators, records: Records) -> None:
+    def __init__(self, desk: Authenticators, records: Records, settle: Callable[[str], Awaitable[None]]) -> None:
+        """``settle`` puts on record what people of a tenant answered."""
         self._desk = desk
         self._records = records
+        self._settle = settle
         self.acts: Mapping[str, Act] = {
             "gate.authenticators.read": self._read,
             "gate.authenticators.register": self._register,
@@ -58,6 +60,7 @@ class AuthenticatorActs:
 
     async def _remove(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         found = await self._desk.remove(principal, said["authenticator"])
+        await self._settle(principal.tenant)  # what it signed while it was in force comes before in the log
         await self._record(principal, "removed", found, said["reason"])
         return {"authenticator": _shown(await self._desk.get(found.tenant, found.id), principal)}
 

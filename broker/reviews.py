@@ -71,6 +71,17 @@ class Reviews:
             if not await self._tried(*self._seen):
                 return
 
+    async def settle(self, tenant: str) -> None:
+        """Put on record what is owed of a tenant now: a signature precedes the removal of the key that made it.
+
+        Raises ``AuditUnavailable`` where the log is away.
+        """
+        after = (tenant, *NO_ANSWER[1:])
+        while owed := [one for one in await self._approvals.owed(after) if one[0] == tenant]:
+            for after in owed:
+                if not await self._tried(*after):
+                    raise AuditUnavailable(retry_after=RETRY_SECONDS)
+
     async def _tried(self, tenant: str, approval: str, *name: str) -> bool:
         """Try one owed answer, which ``name`` tells from others; False where the log is away, for all of them."""
         try:

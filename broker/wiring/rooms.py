@@ -225,7 +225,7 @@ class Rooms(Foundations):
     @cached_property
     def authenticator_acts(self) -> AuthenticatorActs:
         """Registering, confirming, removing."""
-        return AuthenticatorActs(self.authenticators, self.records)
+        return AuthenticatorActs(self.authenticators, self.records, self.reviews.settle)
 
     @cached_property
     def boxes(self) -> Boxes:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from audit.errors import LogUnavailable
+from audit.signed import Signatures
 from tests.e2e.test_bad_days_kill import kill, resume
 from tests.e2e.test_breakglass import ask, step
 from tests.e2e.test_signed_approvals import asked, critical, gate_act, ready, registered, waiting
@@ -68,6 +69,41 @@ def test_a_signed_approval_without_its_record_runs_nothing_and_runs_once_when_it
             assert kinds == ["proposal", "review", "intent"]
             [review] = [one for one in await it.records() if one["kind"] == "review"]
             assert review["body"]["signature"], "it is recorded with the signature that was given then"
+
+    asyncio.run(main())
+
+
+def test_what_a_key_signed_is_in_the_log_before_the_removal_of_that_key(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with critical(tmp_path) as it:
+
+            async def signed_and_unrecorded() -> str:
+                key = SoftwareKey()
+                credential = await ready(it, "security", key)
+                approval, security = (await waiting(it))["approval"], await it.person("security")
+                with without(it, "review"):
+                    assertion = key.get(await asked(it, security, approval))
+                    done = await it.review(security, approval, assertion=assertion)
+                assert code(done) == (503, "approval.unrecorded")
+                return credential
+
+            deputy = await it.person("deputy")
+            first = await signed_and_unrecorded()
+            assert (await gate_act(it, deputy, "remove", authenticator=first)).status_code == 200
+            second = await signed_and_unrecorded()
+            with without(it, "review"):
+                refused = await gate_act(it, deputy, "remove", authenticator=second)
+                assert code(refused) == UNRECORDED, "no record of it before that of what it signed"
+                states = [one.state for one in await it.gate.authenticators.listed("default")]
+                assert states == ["removed", "removed"], "it signs nothing any more all the same"
+            await it.gate.background.sweep()
+            records = await it.records()
+            verbs = [one["body"]["authenticator"]["verb"] for one in records if one["kind"] == "authenticator"]
+            assert verbs.count("removed") == 1
+            signatures = Signatures()
+            for index, record in enumerate(records):
+                signatures.take(index, {"tenant": "default", **record})
+            assert (signatures.count, signatures.wrong) == (2, None)
 
     asyncio.run(main())
 
