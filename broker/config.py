@@ -277,8 +277,9 @@ class TelemetrySettings(Section):
     """Spans that wait to be sent; more are dropped and counted."""
     send_seconds: float = Field(default=2, gt=0)
     """Spans are sent so often."""
-    caller: Literal["ignore", "link", "parent"] = "link"
-    """What a caller's ``traceparent`` is to a trace of ours. Anybody can write one: ``parent`` is for a proxy of your own."""
+    caller: Literal["ignore", "link", "parent"] = "ignore"
+    """What a caller's ``traceparent`` is to a trace of ours. Anybody can write one, and with ``link`` or ``parent`` its 24 bytes
+    are in your traces: for callers or a proxy of your own."""
     hand_on_to: tuple[str, ...] = ()
     """Connectors whose requests carry a ``traceparent`` of ours."""
 

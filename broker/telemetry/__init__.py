@@ -1,8 +1,8 @@
 """Telemetry: a structured logger, metrics and traces for operators. Evidence lives in the audit log, never here.
 
 Nothing of a request's content, of a credential or of a person's name is ever an argument here: events carry codes,
-counts, ids and durations, and ``scrub`` is the last step before any of them is written. Errors are named by their class
-and stable code; their texts are not written, because a library's text may quote its input.
+counts, ids and durations, and ``scrub``, which judges by form, is the last step before any of them is written. Errors are
+named by their class and stable code; their texts are not written, because a library's text may quote its input.
 """
 
 import secrets
@@ -19,7 +19,7 @@ import structlog
 
 from broker.errors import BrokerError
 from broker.model import ActionRequest, Decision, Effect, Result
-from broker.telemetry.metrics import METRICS, Metric, Metrics, Sample
+from broker.telemetry.metrics import METRICS, OTHER, Metric, Metrics, Sample
 from broker.telemetry.scrub import scrubbed
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Telemetry:
         self.metrics.inc("actions_total", declared.connector, declared.effect.value, status)
         for unit, direction in (("tokens_in", "input"), ("tokens_out", "output")):
             if result is not None and result.units.get(unit):
-                self.metrics.inc("model_tokens_total", running.request.resource.id, direction, by=result.units[unit])
+                self.metrics.inc("model_tokens_total", _model(running), direction, by=result.units[unit])
 
     def gauge(self, name: str, value: float) -> None:
         """Set a gauge of the table that has no labels."""
@@ -319,13 +319,19 @@ def _call(running: Running) -> tuple[str, str, dict[str, Value]]:
     }
     if declared.name != _CHAT:
         return "execute", "client", attributes
-    model = running.request.resource.id
+    model = _model(running)
     attributes |= {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": running.endpoint.get("provider", ""),
         "gen_ai.request.model": model,
     }
     return f"chat {model}", "client", attributes
+
+
+def _model(running: Running) -> str:
+    """The inventory's name of the model; one that is not in it, and so has no region, is its caller's text."""
+    resource = running.request.resource
+    return resource.id if resource.region else OTHER
 
 
 def _usage(units: Mapping[str, int]) -> dict[str, Value]:

@@ -1,8 +1,10 @@
-"""What may stand in a log line or on a span: codes, ids, names of places, numbers. Everything else is withheld.
+"""What may stand in a log line or on a span: what has the form of a code, an id, a place in our files or a number.
 
-The last step before a value is written, whatever its caller thought: a value passes by its form, so a secret, a person's
-name or address, or a text of the caller's does not, even where a line passes it by mistake. It is no detector that could
-overlook a new kind: what is not of the few known forms is not written.
+The last step before a value is written, and the second net: the first is that no caller's text is handed to telemetry at
+all. A value passes by its form alone. So runs of letters and digits as keys, tokens and hashes are, card and phone numbers,
+mail and IP addresses, sentences and anything with an unusual character do not pass, even where a line hands them over by
+mistake. A plain word does, whatever it means: a code is one, and so are ``Alice``, ``john.smith``, ``hunter2`` and a host's
+name.
 """
 
 import re
@@ -46,8 +48,8 @@ def _plain(text: str) -> bool:
 
 
 def _word(token: str) -> bool:
-    """Whether a run of letters and digits is a word or a small number, and no key, card or hash."""
+    """Whether a run of letters and digits has the form of a word or a small number, and not of a key, card or hash."""
     digits = sum(map(str.isdigit, token))
-    if len(token) > _TOKEN_MAX or digits > _DIGITS_MAX:
+    if len(token) > (_MIXED_MAX if token.isupper() else _TOKEN_MAX) or digits > _DIGITS_MAX:
         return False
     return not digits or digits == len(token) or len(token) <= _MIXED_MAX

@@ -51,8 +51,8 @@ class TraceBounds:
 
     ratio: float = 1.0
     waiting_max: int = 4096
-    inbound: Inbound = "link"
-    """What a caller's ``traceparent`` is: nothing, a link, or the parent."""
+    inbound: Inbound = "ignore"
+    """What a caller's ``traceparent`` is: nothing, a link, or the parent; a link holds the ids that the caller wrote."""
 
 
 class Tracing:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,17 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from broker.config import TelemetrySettings
-from broker.telemetry import Telemetry
+from broker.model import ActionRequest, Effect, Resource, Result, ResultStatus
+from broker.telemetry import Declared, Telemetry
 from broker.wiring import watching
 from tests.sim.collector import Collector, attributes
 from tests.sim.served import until
 from tests.sim.world import MODEL, World, world
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+MARKED = "00-4111111111111111aaaaaaaaaaaaaaaa-4111111111111111-01"
+"""Digits are bytes of a mark: anybody's card number is one."""
+FAMILY = "claude-sonnet-"
 PLANTED = ("AKIAIOSFODNN7EXAMPLE", "alice.miller@example.org", "4111111111111111", "do-not-tell-anybody", "<script>x")
 STEPS = {"authenticate", "read", "decide", "discharge", "record_intent", "execute", "discharge_after", "record_outcome"}
 
@@ -60,9 +66,10 @@ async def everything(it: World, text: str) -> None:
     ):
         await it.client.post("/v1/actions", json=body, headers={**agent, **it.key()})
     await it.client.get("/v1/audit/entries", params={"action": text, text: text}, headers=agent)
-    await it.client.get(f"/v1/actions/{session}", headers={**agent, "traceparent": "00-x", "x-request-id": session})
+    await it.client.get(f"/v1/actions/{session}", headers={**agent, "traceparent": MARKED, "x-request-id": session})
     asked = {"model": MODEL, "max_tokens": 10, "system": text, "messages": [{"role": "user", "content": text}]}
-    for body in (asked, {**asked, "stream": True}, {**asked, "model": text}):
+    # Policy allows families of models by how their names begin.
+    for body in (asked, {**asked, "stream": True}, *({**asked, "model": f"{begins}{text}"} for begins in ("", FAMILY))):
         await it.client.post("/llm/anthropic/v1/messages", json=body, headers={**agent, "Wicketgate-Session": session})
 
 
@@ -82,8 +89,8 @@ def test_an_action_is_one_trace_of_its_steps_and_a_model_call_has_the_names_of_t
                 "http.route": "/v1/actions",
                 "http.response.status_code": 200,
             }
-            # Anybody can write a mark: it is linked, not believed.
-            assert [one.trace_id.hex() for one in server.links] == [CALLER.split("-")[1]]
+            # Anybody can write a mark.
+            assert list(server.links) == []
             assert server.trace_id.hex() != CALLER.split("-")[1]
             action = next(span for span in mine if span.name == "action")
             assert action.parent_span_id == server.span_id
@@ -148,6 +155,10 @@ def test_nothing_that_a_caller_wrote_is_in_a_span_a_line_or_a_metric(
             "lines": capfd.readouterr().err,
         }
         assert seen["spans"]
+        assert collector.named("GET /v1/actions/{id}")
+        ids = {one.hex() for span in collector.spans for one in (span.trace_id, span.span_id, span.parent_span_id)}
+        assert not [one for one in ids if "4111111111111111" in one]
+        assert not [span for span in collector.spans if span.links]
         told = {(where, text) for where, found in seen.items() for text in planted() if text in found}
         assert told == set()
 
@@ -169,6 +180,19 @@ def test_a_collector_that_is_away_costs_a_counter_and_holds_nothing_up(tmp_path:
                 assert it.gate.telemetry.tracing is not None
                 assert it.gate.telemetry.tracing.waiting <= 20
             assert collector.spans == []
+
+    asyncio.run(main())
+
+
+def test_the_mark_of_a_caller_is_linked_where_configured_and_not_believed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Collector() as collector, world(tmp_path, extra=collector.toml + 'caller = "link"\n') as it:
+            agent = await it.agent()
+            await it.act({**agent, "traceparent": CALLER}, "local.process.status", await it.session(agent))
+            await until(lambda: bool(collector.named("POST /v1/actions")))
+            (server,) = collector.named("POST /v1/actions")
+            assert [one.trace_id.hex() for one in server.links] == [CALLER.split("-")[1]]
+            assert server.trace_id.hex() != CALLER.split("-")[1]
 
     asyncio.run(main())
 
@@ -198,6 +222,52 @@ def test_without_a_collector_nothing_is_traced_and_nothing_is_handed_on(tmp_path
             await it.act({**agent, "traceparent": CALLER}, "local.process.status", await it.session(agent))
             assert it.gate.telemetry.tracing is None
             assert all("traceparent" not in seen.headers for seen in it.supervisor.server.seen)
+
+    asyncio.run(main())
+
+
+@dataclass(frozen=True)
+class Calling:
+    """A model call that some policy permitted."""
+
+    resource: Resource
+    name: str = "llm.messages.create"
+    connector: str = "llm"
+    effect: Effect = Effect.READ
+    endpoint: Mapping[str, str] = field(default_factory=lambda: {"provider": "anthropic"})
+
+    @property
+    def action(self) -> Declared:
+        return self
+
+    @property
+    def request(self) -> ActionRequest:
+        return ActionRequest("act_1", "default", "ses_1", self.name, self.resource, {}, "", "")
+
+
+def test_a_model_that_a_policy_permits_and_the_inventory_lacks_is_named_nowhere() -> None:
+    async def main() -> None:
+        telemetry, sent = Telemetry(time.monotonic), list[bytes]()
+        tracing = telemetry.trace(
+            now_ns=time.time_ns, version=watching.release(), ratio=1.0, waiting_max=64, inbound="ignore"
+        )
+
+        async def post(body: bytes) -> int:
+            sent.append(body)
+            return 200
+
+        async def answered() -> Result:
+            return Result(ResultStatus.OK, {}, units={"tokens_in": 1, "tokens_out": 2})
+
+        for name, region in ((MODEL, "eu-west-1"), (f"{FAMILY}alice-miller", "")):
+            running = Calling(Resource("model", name, "prod", region))
+            telemetry.acted(running, "done", await telemetry.executing(running, answered()))
+            telemetry.streaming(running).end({"tokens_in": 1}, "")
+        await tracing.flush(post)
+        told = b"".join(sent) + telemetry.exposition()
+        assert told.count(f"chat {MODEL}".encode()) == told.count(b"chat other") == 2
+        assert f'model="{MODEL}"'.encode() in told
+        assert b"alice" not in told
 
     asyncio.run(main())
 
