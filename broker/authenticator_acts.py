@@ -48,7 +48,8 @@ class AuthenticatorActs:
     async def _register(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         new = self._desk.proven(principal, said["until"], said["credential"])
         await self._desk.check_new(new)
-        await self._record(principal, "registered", new, said["reason"])
+        # Once, however often it is asked for: who registered it and got no answer asks again.
+        await self._record(principal, "registered", new, said["reason"], f"authenticator.registered.{_mark(new)}")
         await self._desk.add(new)
         return {"authenticator": _shown(new, principal)}
 
@@ -59,12 +60,16 @@ class AuthenticatorActs:
         return {"authenticator": _shown(await self._desk.get(found.tenant, found.id), principal)}
 
     async def _remove(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        found = await self._desk.remove(principal, said["authenticator"])
+        """It counts no more first; who removed it and got no answer asks again, and it is put on record then, if it is not."""
+        found = await self._desk.get(principal.tenant, said["authenticator"])
+        event = f"authenticator.removed.{_mark(found)}"
+        if found.removed_by != principal.subject.id or await self._records.told(found.tenant, event):
+            found = await self._desk.remove(principal, found.id)
         await self._settle(principal.tenant)  # what it signed while it was in force comes before in the log
-        await self._record(principal, "removed", found, said["reason"])
+        await self._record(principal, "removed", found, said["reason"], event)
         return {"authenticator": _shown(await self._desk.get(found.tenant, found.id), principal)}
 
-    async def _record(self, principal: Principal, verb: str, one: Authenticator, reason: str) -> None:
+    async def _record(self, principal: Principal, verb: str, one: Authenticator, reason: str, event: str = "") -> None:
         """Before it counts, and after it counts no more: the log never knows less than the rows."""
         told: dict[str, Json] = {
             "verb": verb,
@@ -73,7 +78,7 @@ class AuthenticatorActs:
             "model": word(one.aaguid),
             "owner": self._records.ref(one.tenant, "per", one.party),
         }
-        event = f"authenticator.{verb}.{hashlib.sha256(one.id.encode()).hexdigest()[:26]}.{secrets.token_hex(8)}"
+        event = event or f"authenticator.{verb}.{_mark(one)}.{secrets.token_hex(8)}"
         await self._records.of_person(principal, "authenticator", told, event=event, owner=one.party, reason=reason)
 
 
@@ -125,6 +130,11 @@ class Signing:
             "tenant": reviewer.tenant,
             "verdict": verdict,
         }
+
+
+def _mark(one: Authenticator) -> str:
+    """Of this key of this person."""
+    return hashlib.sha256(b"\x00".join((one.id.encode(), one.party.encode(), one.public_key))).hexdigest()[:26]
 
 
 def _shown(one: Authenticator, reader: Principal) -> dict[str, Json]:

@@ -7,7 +7,7 @@ from typing import Any
 from broker.breakglass import BreakGlass, Breakglass
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
-from broker.errors import BadRequest
+from broker.errors import BadRequest, Conflict
 from broker.leaves import word
 from broker.model import Json, Principal
 from broker.records import Records
@@ -61,35 +61,54 @@ class BreakglassActs:
             reason=said["reason"],
         )
         await self._desk.check_new(new)
-        await self._record(principal, "asked", new, said["reason"])
-        await self._desk.add(new)
+        await self._step(principal, "asked", new, said["reason"], self._desk.add)
         return shown(new, seconds(self._clock))
 
     async def _confirm(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """On record before it is open: it never is open off the record."""
         stands = await self._desk.get(principal.tenant, said["breakglass"])
         opened = self._desk.confirmed(principal, stands)
-        await self._record(principal, "opened", opened, said["reason"])
-        await self._desk.open(opened)
+        await self._step(principal, "opened", opened, said["reason"], self._desk.open)
         await self._work.put(principal.tenant, WORK, f"{opened.id}.opened")
         await self._work.put(principal.tenant, WORK, f"{opened.id}.ended", due=opened.until)
         return shown(opened, seconds(self._clock))
 
     async def _end(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        """It ends first, and is on record then: the log never says that it is over while somebody still acts under it."""
-        stands = await self._desk.get(principal.tenant, said["breakglass"])
-        over = await self._desk.end(principal, stands)
-        await self._record(principal, "ended" if over.state == "over" else "withdrawn", over, said["reason"])
+        """It ends first, and is on record then: the log never says that it is over while somebody still acts under it.
+
+        Who ended it and got no answer asks again: it is put on record then, if it is not.
+        """
+        over = await self._desk.get(principal.tenant, said["breakglass"])
+        if over.ended_by != principal.subject.id or await self._records.told(over.tenant, f"{over.id}.end"):
+            over = await self._desk.end(principal, over)
+        verb = "withdrawn" if over.state == "dropped" else "ended"
+        await self._record(principal, verb, over, said["reason"], f"{over.id}.end")
         return shown(over, seconds(self._clock))
 
     async def _review(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         stands = await self._desk.get(principal.tenant, said["breakglass"])
         done = self._desk.reviewed(principal, stands, said["text"])
-        await self._record(principal, "reviewed", done, said["text"])
-        await self._desk.close(done)
+        await self._step(principal, "reviewed", done, said["text"], self._desk.close)
         return shown(done, seconds(self._clock))
 
-    async def _record(self, principal: Principal, verb: str, one: Breakglass, text: str) -> None:
+    async def _step(
+        self,
+        principal: Principal,
+        verb: str,
+        one: Breakglass,
+        text: str,
+        store: Callable[[Breakglass], Awaitable[None]],
+    ) -> None:
+        """On record, then stored; where somebody was faster, the same stream says that it did not happen."""
+        event = f"{one.id}.{verb}.{secrets.token_hex(8)}"
+        await self._record(principal, verb, one, text, event)
+        try:
+            await store(one)
+        except Conflict:
+            await self._record(principal, "void", one, verb, f"{event}.void")
+            raise
+
+    async def _record(self, principal: Principal, verb: str, one: Breakglass, text: str, event: str) -> None:
         told: dict[str, Json] = {
             "id": one.id,
             "verb": verb,
@@ -100,7 +119,6 @@ class BreakglassActs:
         if one.until:
             told |= {"until_ns": str(one.until * _NS), "review_due_ns": str(one.review_due * _NS)}
         whole = shown(one, seconds(self._clock))
-        event = f"{one.id}.{verb}.{secrets.token_hex(8)}"
         await self._records.of_person(principal, "breakglass", told, event=event, reason=text, breakglass=whole)
 
 

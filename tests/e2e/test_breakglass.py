@@ -123,6 +123,38 @@ def test_one_person_alone_opens_nothing_and_no_agent_opens_or_uses_it(tmp_path: 
     asyncio.run(main())
 
 
+def test_of_two_who_look_back_at_once_one_does_and_its_stream_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            glass = await opened(it)
+            await step(it, await it.person("oncall"), glass, "end")
+            security, deputy = await it.person("security"), await it.person("deputy")
+            on_record, faster = it.gate.records.of_person, True
+
+            async def meanwhile(*who: Any, **told: Any) -> Any:
+                nonlocal faster
+                done = await on_record(*who, **told)
+                if faster:
+                    faster = False
+                    assert code(await step(it, deputy, glass, "review", "both needed")) == (200, "reviewed")
+                return done
+
+            monkeypatch.setattr(it.gate.records, "of_person", meanwhile)
+            assert code(await step(it, security, glass, "review", "none needed")) == (409, "breakglass.state")
+            assert (await it.gate.breakglass.get("default", glass)).review == "both needed"
+            stream = [one for one in await it.records() if any(s["id"] == glass for s in one.get("streams", []))]
+            verbs = [one["body"]["breakglass"]["verb"] for one in stream]
+            assert verbs == ["asked", "opened", "ended", "reviewed", "reviewed", "void"]
+            assert stream[-1]["id"] == f"{stream[-3]['id']}.void"
+            await it.gate.background.publish()
+            checks = {one.name: one.verdict for one in verify(Folder(it.data / "log")).checks}
+            assert checks["streams"] is Verdict.OK
+
+    asyncio.run(main())
+
+
 def test_both_steps_need_a_fresh_sign_in(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:

@@ -108,6 +108,21 @@ def test_what_a_key_signed_is_in_the_log_before_the_removal_of_that_key(tmp_path
     asyncio.run(main())
 
 
+async def what_ended_off_the_record_is_put_on_it_by_asking_again(it: World) -> None:
+    oncall, security = await it.person("oncall"), await it.person("security")
+    glass = (await ask(it, oncall)).json()["id"]
+    await step(it, security, glass, "confirm")
+    with without(it, "breakglass"):
+        assert code(await step(it, oncall, glass, "end")) == UNRECORDED
+    assert (await it.gate.breakglass.get("default", glass)).state == "over"
+    assert code(await step(it, security, glass, "end"))[0] == 409
+    assert (await step(it, oncall, glass, "end")).json()["state"] == "over"
+    assert code(await step(it, oncall, glass, "end"))[0] == 409
+    told = [one["body"]["breakglass"] for one in await it.records() if one["kind"] == "breakglass"]
+    assert [one["verb"] for one in told if one["id"] == glass] == ["asked", "opened", "ended"]
+    assert (await step(it, security, glass, "review")).json()["state"] == "reviewed"
+
+
 def test_what_stops_and_what_opens_change_on_record_only(tmp_path: Path) -> None:
     async def main() -> None:
         async with critical(tmp_path) as it:
@@ -131,6 +146,7 @@ def test_what_stops_and_what_opens_change_on_record_only(tmp_path: Path) -> None
                 assert code(await step(it, security, glass, "review")) == UNRECORDED
             assert (await it.gate.breakglass.get("default", glass)).state == "over"
             assert (await step(it, security, glass, "review")).json()["state"] == "reviewed"
+            await what_ended_off_the_record_is_put_on_it_by_asking_again(it)
 
             key = SoftwareKey()
             with without(it, "authenticator"):
@@ -145,5 +161,14 @@ def test_what_stops_and_what_opens_change_on_record_only(tmp_path: Path) -> None
                 assert code(refused) == UNRECORDED
             [one] = await it.gate.authenticators.listed("default")
             assert one.state == "waiting"
+            with without(it, "authenticator"):
+                assert code(await gate_act(it, security, "remove", authenticator=credential)) == UNRECORDED
+            assert [one.state for one in await it.gate.authenticators.listed("default")] == ["removed"]
+            assert (await gate_act(it, security, "remove", authenticator=credential)).status_code == 200
+            assert code(await gate_act(it, security, "remove", authenticator=credential))[0] == 409
+            verbs = [
+                one["body"]["authenticator"]["verb"] for one in await it.records() if one["kind"] == "authenticator"
+            ]
+            assert verbs == ["registered", "removed"]
 
     asyncio.run(main())
