@@ -5,6 +5,7 @@ that is owed to the log and counts for nothing. Whoever finds it puts it on reco
 stands there once.
 """
 
+from audit.errors import AuditError
 from broker.approvals import NO_ANSWER, Answer, Approvals, Due, Proposal, Rebind, Review, principal_of
 from broker.errors import AuditUnavailable, BrokerError, ReviewOwed
 from broker.model import Principal
@@ -92,6 +93,7 @@ class Reviews:
         except BrokerError as error:
             self._telemetry.warning("review.owed", approval=approval, code=error.error_code)
             return error.error_code != AuditUnavailable.code
-        except Exception as error:  # noqa: BLE001 - an answer that cannot be read or recorded holds up no other
+        except (AuditError, LookupError, TypeError, ValueError) as error:
+            # It cannot be read, or the log contradicts itself about it: that holds up no other.
             self._telemetry.crash("reviews.owed", error)
         return True
