@@ -4,19 +4,23 @@ import asyncio
 import base64
 import itertools
 import json
+import re
 from pathlib import Path
 
 from joserfc.jwk import ECKey
 
 from broker.clock import SeededClock
 from broker.identity import Certificate
+from broker.web.app import is_console
+from broker.web.routes import ROUTES, Route
 from tests.e2e.test_incidents import opened
+from tests.matrix.test_access import body_of
 from tests.parts import fresh_database
 from tests.sim.certificate import Authority
 from tests.sim.issuer import AUDIENCE, Issuer, dpop_proof
 from tests.sim.sse import reading
 from tests.sim.upstream import UpstreamSim, whole
-from tests.sim.world import MODEL, URL, World, replica, world
+from tests.sim.world import URL, World, replica, world
 
 CLAIM = {"kinds": ["incident"], "hold_seconds": 60}
 
@@ -73,13 +77,15 @@ def test_a_bound_token_claims_work_with_one_proof_a_request(tmp_path: Path) -> N
 
 
 PROXIED = 'client_cert_proxies = ["127.0.0.1/32"]\n'
-DOORS = (
-    ("GET", "/v1/actions", None),
-    ("POST", "/v1/sessions", {"intent": [{"kind": "task", "text": "look", "source": "test"}]}),
-    ("GET", "/v1/events", None),
-    ("POST", "/llm/anthropic/v1/messages", {"model": MODEL, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}),
-    ("GET", "/llm/anthropic/v1/models", None),
-)  # fmt: skip
+NOBODYS = {"public", "token"}
+"""No caller's token is asked for there: nobody's, and a service's own."""
+DOORS = [route for route in ROUTES if route.access not in NOBODYS and not is_console(route.path)]
+"""The console's are a person's login alone: tests/matrix/test_console.py."""
+
+
+def place(route: Route) -> str:
+    """A path of the route; whatever it names need not be there."""
+    return re.sub(r"\{[a-z]+\}", "0", route.path)
 
 
 def bound(issuer: Issuer, **cnf: str) -> str:
@@ -87,18 +93,27 @@ def bound(issuer: Issuer, **cnf: str) -> str:
     return issuer.token(issuer.claims(cnf=cnf, groups=["audit", "sre"]))
 
 
-async def status(it: World, method: str, path: str, body: object, headers: dict[str, str]) -> tuple[int, str]:
-    """What a door answers, and its challenge."""
-    answer = await it.client.request(method, path, json=body, headers={**headers, **it.key()})
+async def status(it: World, route: Route, headers: dict[str, str]) -> tuple[int, str]:
+    """What a door answers to a request that is right in form, and its challenge."""
+    body = body_of(route, {"digest": "0" * 64})
+    sent = {} if body is None else {"json": body}
+    more = {"Mcp-Session-Id": "0"} if route.handler == "mcp_end" else {}
+    answer = await it.client.request(route.method, place(route), headers={**headers, **it.key(), **more}, **sent)
     return answer.status_code, answer.headers.get("www-authenticate", "")
 
 
-async def let_in(it: World, method: str, path: str, body: object, headers: dict[str, str]) -> bool:
+async def let_in(it: World, route: Route, headers: dict[str, str]) -> bool:
     """Whether a door lets somebody in; a stream goes on, so only its beginning is waited for."""
-    if path != "/v1/events":
-        return (await status(it, method, path, body, headers))[0] != 401
-    async with reading(it.app, path, headers) as reader:
+    if not (route.stream and route.method == "GET"):
+        return (await status(it, route, headers))[0] != 401
+    async with reading(it.app, place(route), headers) as reader:
         return reader.status == 200
+
+
+def test_the_doors_are_all_that_ask_who_is_there() -> None:
+    asked = {(one.method, one.path) for one in DOORS}
+    assert {one.access for one in DOORS} == {"pipeline", "owner", "role"}
+    assert {("GET", "/mcp"), ("POST", "/mcp"), ("POST", "/v1/kill"), ("POST", "/access/v1/evaluation")} <= asked
 
 
 def test_every_door_asks_for_the_proof_of_a_token_bound_to_a_key(tmp_path: Path) -> None:
@@ -109,16 +124,17 @@ def test_every_door_asks_for_the_proof_of_a_token_bound_to_a_key(tmp_path: Path)
             UpstreamSim.fixed(whole(200, issuer.jwks())) as keys,
             world(tmp_path, clock=clock, extra=believed(issuer, keys)) as it,
         ):
-            token = bound(issuer, jkt=key.thumbprint())
-            for number, (method, path, body) in enumerate(DOORS):
-                code, said = await status(it, method, path, body, {"Authorization": f"Bearer {token}"})
-                assert code == 401, path
-                assert 'Bearer error="invalid_token"' in said, path
-                assert 'DPoP error="invalid_dpop_proof", algs="' in said, path
-                proof = dpop_proof(key, clock, token, method, URL + path, jti=f"doors-{number:04}")
-                assert await let_in(it, method, path, body, {"Authorization": f"DPoP {token}", "DPoP": proof}), path
-                code, _ = await status(it, method, path, body, {"Authorization": f"DPoP {token}", "DPoP": proof})
-                assert code == 401, f"{path}: a proof serves once"
+            for number, route in enumerate(DOORS):
+                named, token = f"{route.method} {route.path}", bound(issuer, jkt=key.thumbprint())
+                code, said = await status(it, route, {"Authorization": f"Bearer {token}"})
+                assert code == 401, named
+                assert 'Bearer error="invalid_token"' in said, named
+                assert 'DPoP error="invalid_dpop_proof", algs="' in said, named
+                proof = dpop_proof(key, clock, token, route.method, URL + place(route), jti=f"doors-{number:04}")
+                shown = {"Authorization": f"DPoP {token}", "DPoP": proof}
+                assert await let_in(it, route, shown), named
+                assert (await status(it, route, shown))[0] == 401, f"{named}: a proof serves once"
+                clock.advance(60)  # Policy's limits are not what this is about.
 
     asyncio.run(main())
 
@@ -132,11 +148,12 @@ def test_every_door_asks_for_the_certificate_of_a_token_bound_to_one(tmp_path: P
             UpstreamSim.fixed(whole(200, issuer.jwks())) as keys,
             world(tmp_path, clock=clock, gate=PROXIED, extra=believed(issuer, keys, "mtls")) as it,
         ):
-            token = bound(issuer, **{"x5t#S256": Certificate(shown.der).thumbprint})
-            bearer = {"Authorization": f"Bearer {token}"}
-            for method, path, body in DOORS:
-                assert (await status(it, method, path, body, bearer))[0] == 401, path
-                assert await let_in(it, method, path, body, {**bearer, **header}), path
+            for route in DOORS:
+                token = bound(issuer, **{"x5t#S256": Certificate(shown.der).thumbprint})
+                bearer, named = {"Authorization": f"Bearer {token}"}, f"{route.method} {route.path}"
+                assert (await status(it, route, bearer))[0] == 401, named
+                assert await let_in(it, route, {**bearer, **header}), named
+                clock.advance(60)
 
     asyncio.run(main())
 

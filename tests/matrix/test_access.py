@@ -133,7 +133,7 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
         path += f"?session={things['session']}"
     if route.method == "GET" and route.path.startswith("/v1/incidents/"):
         path += f"?session={things['incident_session']}" if things["incident_session"] else ""
-    body = _body(route, things)
+    body = body_of(route, things)
     headers = {**who, **it.key()}
     if route.stream and route.method == "GET":
         async with reading(it.app, path, who) as reader:
@@ -148,7 +148,7 @@ async def _ask(it: World, route: Route, who: Mapping[str, str], things: Mapping[
     )
 
 
-def _body(route: Route, things: Mapping[str, Any]) -> Any:
+def body_of(route: Route, things: Mapping[str, Any]) -> Any:
     """A body that is right in form, so that the answer is about the caller."""
     asked = {"subject": {"type": "human", "id": "dev:somebody"}, "action": {"name": "local.process.status"}}
     target = {"type": "process", "id": "checkout"}
