@@ -3,7 +3,7 @@
 The command comes from configuration as a list, never through a shell. Its environment is what configuration says and
 ``PATH``, ``LANG`` and ``TZ``; its standard error goes nowhere (it is text of somebody else's); it has its own session and
 process group. ``mcp_child.py`` stands between: limits, and no orphans. A line over the cap, or as many bytes without an
-answer, ends it. Ending: its input is closed, then SIGTERM to the one between, then SIGKILL to the group.
+answer to a request that is open, ends it. Ending: its input is closed, then SIGTERM to the one between, then SIGKILL to the group.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import anyio
 import orjson
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
 
 from broker.connectors.mcp_http import ASKS_MAX, Streams
 from broker.connectors.mcp_wire import hear
@@ -45,7 +46,7 @@ class Program:
 
 
 class StdioStreams:
-    """One child and its two pipes."""
+    """One child and its two pipes, once."""
 
     def __init__(
         self,
@@ -59,6 +60,8 @@ class StdioStreams:
         """``changed`` is told of a new tool list, ``ended`` that the child speaks no more."""
         self._name, self._program, self._bytes_max = name, program, bytes_max
         self._changed, self._ended = changed, ended
+        self._open: set[str] = set()
+        """Ids of requests that were sent and neither answered nor called off."""
 
     @asynccontextmanager
     async def streams(self) -> AsyncIterator[Streams]:
@@ -116,7 +119,8 @@ class StdioStreams:
                     heard = hear(self._name, whole) if whole else None
                     if heard is None:
                         continue
-                    if heard.answer is not None:
+                    if heard.answer is not None and str(heard.answers) in self._open:
+                        self._open.remove(str(heard.answers))
                         unanswered = asked = 0
                         await inbox.send(heard.answer)
                     if heard.tools_changed:
@@ -133,8 +137,15 @@ class StdioStreams:
     ) -> None:
         with suppress(OSError):
             async for outgoing in said:
+                self._note(outgoing.message)
                 await _write(child, outgoing.message.model_dump_json(by_alias=True, exclude_unset=True).encode())
         self._ended()
+
+    def _note(self, message: JSONRPCMessage) -> None:
+        if isinstance(message, JSONRPCRequest):
+            self._open.add(str(message.id))
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            self._open.discard(str((message.params or {}).get("requestId")))
 
 
 async def _write(child: asyncio.subprocess.Process, message: bytes) -> None:

@@ -22,6 +22,11 @@ ASKS = {
     "method": "sampling/createMessage",
     "params": {"messages": [], "maxTokens": 9},
 }
+UNSENT = {
+    "code": -32603,
+    "message": "upstream.unreachable",
+    "data": {"error_code": "upstream.unreachable", "sent": False},
+}
 PROGRESS = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}}
 
 
@@ -66,6 +71,9 @@ def misbehave(kind: str, request: Any) -> None:  # noqa: C901, PLR0912 - one a b
         case "asks_always":
             while True:
                 say(ASKS)
+        case "answers_always" | "answers_again":
+            while True:
+                say(answer | {"id": request + (1000 if kind == "answers_always" else -1)})
         case "garbage":
             say("this is no JSON")
             return
@@ -91,12 +99,7 @@ def misbehave(kind: str, request: Any) -> None:  # noqa: C901, PLR0912 - one a b
         case "error":
             answer = {"jsonrpc": "2.0", "id": request, "error": {"code": -32000, "message": "password is hunter2"}}
         case "looks_unsent":
-            said = {
-                "code": -32603,
-                "message": "upstream.unreachable",
-                "data": {"error_code": "upstream.unreachable", "sent": False},
-            }
-            answer = {"jsonrpc": "2.0", "id": request, "error": said}
+            answer = {"jsonrpc": "2.0", "id": request, "error": UNSENT}
         case "no_result":
             answer["result"] = {"content": [{"type": "hologram"}]}
         case _:

@@ -1,14 +1,15 @@
 """A real MCP server of the Python SDK, over standard streams or Streamable HTTP, that can be told to misbehave.
 
-    python mcp_tools.py stdio [BEHAVIOUR…]          python mcp_tools.py http PORT [BEHAVIOUR…]
+    python mcp_tools.py stdio [BEHAVIOUR…]          python mcp_tools.py http FILE [BEHAVIOUR…]
 
-What it writes down goes to the file named by MCP_TOOLS_SEEN, one JSON object a line. Behaviours change a definition
+FILE is the number of a socket that listens. What it writes down goes to the file named by MCP_TOOLS_SEEN, one JSON object a line. Behaviours change a definition
 (``description``, ``schema``, ``annotations``, ``hidden``, ``twice``), or what a tool does (see ``_call``).
 """
 
 import asyncio
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def main(kind: str, *rest: str) -> None:
     import uvicorn
 
     app = build(set(rest[1:])).streamable_http_app(stateless_http="stateless" in rest, json_response="json" in rest)
-    uvicorn.run(app, host="127.0.0.1", port=int(rest[0]), log_level="warning")
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([socket.socket(fileno=int(rest[0]))])
 
 
 if __name__ == "__main__":

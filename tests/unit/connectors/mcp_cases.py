@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from broker.connectors.mcp import McpConnector
 from broker.connectors.mcp_pins import Definition
 from broker.connectors.registry import read_settings
 from broker.egress import Egress
+from broker.errors import UpstreamFailed
 from broker.model import Grant, Resource
 from tests.parts import ROOT
 from tests.sim import mcp_raw, mcp_tools
@@ -116,6 +118,29 @@ def seen(folder: Path) -> list[str]:
     """What that server wrote down."""
     file = folder / "seen"
     return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+
+
+PATIENT: Mapping[str, Any] = {"timeout_seconds": 60, "fresh_seconds": 3600}
+"""A server may take its time to start, and its list is read once."""
+
+
+async def listed(server: McpConnector) -> None:
+    """Wait until the server has started and its tools are known; until then every use is refused. A minute and more are a hang."""
+    for _ in range(2_000):
+        try:
+            await server.tools()
+        except UpstreamFailed as error:
+            refused = error
+            await asyncio.sleep(0.05)
+        else:
+            return
+    raise refused
+
+
+async def hurried(server: McpConnector, seconds: float = 2) -> None:
+    """Once the server is there, a bound of ``seconds`` for calls alone."""
+    await listed(server)
+    server._link._bounds = replace(server._link._bounds, seconds=seconds)
 
 
 async def come_true(condition: Callable[[], Any]) -> None:

@@ -2,23 +2,21 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.connectors.mcp import McpConnector
 from broker.egress import Egress
 from broker.errors import BrokerError, Conflict, UpstreamFailed
 from broker.model import ResultStatus
-from tests.parts import free_port
 from tests.sim import mcp_raw
 from tests.sim.upstream import Seen, UpstreamSim, traps, whole
-from tests.unit.connectors.mcp_cases import TOOLS, actions, connector, grant
+from tests.unit.connectors.mcp_cases import PATIENT, TOOLS, actions, connector, grant, hurried, listed
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 SECRET = "server-secret-51c8"
@@ -30,9 +28,12 @@ class Served:
     """A server of the SDK in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self.rug, self.seen = free_port(), folder / "rug", folder / "seen"
+        self.rug, self.seen = folder / "rug", folder / "seen"
         environment = {"PATH": "/usr/bin:/bin", "MCP_TOOLS_RUG": str(self.rug), "MCP_TOOLS_SEEN": str(self.seen)}
-        self._process = subprocess.Popen([sys.executable, TOOLS, "http", str(self.port)], env=environment)
+        with socket.create_server(("127.0.0.1", 0)) as bound:
+            self.port, file = bound.getsockname()[1], bound.fileno()
+            command = [sys.executable, TOOLS, "http", str(file)]
+            self._process = subprocess.Popen(command, env=environment, pass_fds=[file])
 
     @property
     def url(self) -> str:
@@ -63,15 +64,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = Served(tmp_path_factory.mktemp("mcp"))
     yield server
     server.end()
-
-
-async def listed(tools: McpConnector) -> None:
-    """The server has started and the connector knows its tools; until then every use is refused."""
-    for _ in range(3_000):
-        with suppress(UpstreamFailed):
-            await tools.tools()
-            return
-        await asyncio.sleep(0.05)
 
 
 VERSIONS = pytest.mark.parametrize("protocol", ["2025-11-25", "2026-07-28"])
@@ -134,8 +126,8 @@ def test_a_server_may_not_ask_our_model(run: Run, served: Served, protocol: str)
 def test_a_call_that_takes_too_long_is_called_off_at_the_server(run: Run, served: Served, protocol: str) -> None:
     async def main() -> None:
         before = len(served.said("cancelled"))
-        async with connector(served.table(protocol, timeout_seconds=2)) as tools:
-            await listed(tools)
+        async with connector(served.table(protocol, **PATIENT)) as tools:
+            await hurried(tools)
             with pytest.raises(UpstreamFailed) as caught:
                 await tools.execute(grant(ACT.name, {"what": "hang"}), ACT)
             assert (caught.value.error_code, caught.value.sent) == ("upstream.timeout", True)

@@ -255,7 +255,7 @@ def test_names_of_tools_become_names_of_actions(tool: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("takes", [
-    {"a": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}, {"a": True},
+    {"a": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}, {"a": True}, {"a": {"anyOf": [True]}}, {"a": {"oneOf": [{"type": "null"}, False]}},
     {"aB": {"type": "string"}, "a_b": {"type": "string"}},
 ])  # fmt: skip
 def test_what_an_action_of_the_catalog_cannot_say_is_left_out_with_the_reason(takes: dict[str, Any]) -> None:

@@ -15,7 +15,20 @@ from broker.connectors.mcp_wire import hear
 from broker.errors import BadRequest, BrokerError, Conflict, UpstreamFailed
 from broker.model import ResultStatus
 from tests.parts import ROOT
-from tests.unit.connectors.mcp_cases import TOOLS, actions, alive, come_true, connector, grant, raw, seen, text, until
+from tests.unit.connectors.mcp_cases import (
+    PATIENT,
+    TOOLS,
+    actions,
+    alive,
+    come_true,
+    connector,
+    grant,
+    hurried,
+    raw,
+    seen,
+    text,
+    until,
+)
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 DO = actions()["tickets.tool.do"]
@@ -56,7 +69,8 @@ def test_a_server_of_the_sdk_answers_in_either_version(run: Run, protocol: str) 
 
 def test_a_call_that_gets_no_answer_is_in_doubt_is_called_off_and_not_repeated(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
-        async with connector(raw(tmp_path, "hang", timeout_seconds=1)) as server:
+        async with connector(raw(tmp_path, "hang", **PATIENT)) as server:
+            await hurried(server)
             with pytest.raises(UpstreamFailed) as caught:
                 await server.execute(grant(DO.name, {}), DO)
             assert (caught.value.error_code, caught.value.sent) == ("upstream.timeout", True)
@@ -65,7 +79,9 @@ def test_a_call_that_gets_no_answer_is_in_doubt_is_called_off_and_not_repeated(r
     run(main())
 
 
-@pytest.mark.parametrize("behaviour", ["die", "huge", "flood", "line", "garbage", "deep", "asks_always"])
+@pytest.mark.parametrize(
+    "behaviour", ["die", "huge", "flood", "line", "garbage", "deep", "asks_always", "answers_always", "answers_again"]
+)
 def test_a_server_that_breaks_its_connection_is_ended_and_started_again_without_a_second_call(
     run: Run, tmp_path: Path, behaviour: str
 ) -> None:
@@ -84,7 +100,8 @@ def test_a_server_that_breaks_its_connection_is_ended_and_started_again_without_
 
 def test_an_answer_to_a_request_that_was_not_made_is_nobodys(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
-        async with connector(raw(tmp_path, "other", timeout_seconds=1)) as server:
+        async with connector(raw(tmp_path, "other", **PATIENT)) as server:
+            await hurried(server)
             with pytest.raises(UpstreamFailed) as caught:
                 await server.execute(grant(DO.name, {}), DO)
             assert caught.value.error_code == "upstream.timeout"
