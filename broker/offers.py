@@ -13,8 +13,8 @@ from typing import Any
 from broker.catalog import Action, Catalog
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
-from broker.errors import BadRequest, Conflict
-from broker.model import Decision, Json, Principal, Resource
+from broker.errors import BadRequest, Conflict, Reason
+from broker.model import Json, Principal, Resource
 from broker.policy.bundle import Bundle
 from broker.policy.facts import build as build_input
 from broker.policy.pdp import PolicyDecisionPoint
@@ -95,11 +95,10 @@ class Offers:
 
     async def _offer(self, principal: Principal, catalog: Catalog, action: Action, active: Bundle | None) -> Offer:
         """``action`` with the places where policy could permit it; none where it never does."""
-        reasons: Mapping[str, Any] = active.content.config.get("reasons", {}) if active else {}
         places: list[tuple[str, str]] = []
         for resource in self._candidates(principal.tenant, action):
             decision = await self._policy.decide(self._sheet(principal, catalog, action, resource))
-            if not _stands(decision, reasons):
+            if decision.permitted or not stands(decision.reasons, active):
                 places.append((resource.type, resource.env))
         return Offer(action.name, tuple(places))
 
@@ -142,6 +141,7 @@ class Offers:
         )
 
 
-def _stands(decision: Decision, reasons: Mapping[str, Any]) -> bool:
-    """Whether policy's no is one for every request of this principal there."""
-    return not decision.permitted and any(reasons.get(one.code, {}).get("standing", False) for one in decision.reasons)
+def stands(found: Sequence[Reason], active: Bundle | None) -> bool:
+    """Whether a no for these reasons is one for every such request of the same parties there."""
+    reasons: Mapping[str, Any] = active.content.config.get("reasons", {}) if active else {}
+    return any(reasons.get(one.code, {}).get("standing", False) for one in found)

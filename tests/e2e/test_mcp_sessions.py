@@ -21,9 +21,10 @@ from tests.sim.world import URL, World, world
 STATUS = {"resource": TARGET}
 
 
-async def sessions(it: World) -> list[str]:
-    """Sessions of the intents on record, in order."""
-    return [str(one.get("session", "")) for one in await it.records() if one["kind"] == "intent"]
+async def sessions(it: World, action: str) -> list[str]:
+    """Sessions of an action's intents on record, in order."""
+    intents = [one for one in await it.records() if one["kind"] == "intent"]
+    return [str(one["body"].get("session", "")) for one in intents if one["body"]["action"]["name"] == action]
 
 
 def test_a_handshake_opens_a_session_of_the_gate_that_only_its_principal_has(tmp_path: Path) -> None:
@@ -56,12 +57,18 @@ def test_without_a_session_calls_share_the_principals_own_and_a_closed_one_is_fo
             agent = Mcp(it, await it.agent())
             for _ in range(2):
                 await agent.call("local_process_status", STATUS)
-            own = "ses_" + next(one["id"] for one in await it.records() if one["kind"] == "intent").removeprefix("act_")
+            own, again = await sessions(it, "local.process.status")
+            assert own == again
             closed = await it.client.delete(f"/v1/sessions/{own}", headers={**agent.who, **it.key()})
-            assert closed.status_code == 200, "the two calls were in the session that the first of them opened"
+            assert closed.status_code == 200, closed.text
             assert not (await agent.call("local_process_status", STATUS))["isError"]
-            # What outsiders may have written taints it, for this call and the next ones.
+            fresh = (await sessions(it, "local.process.status"))[-1]
+            assert fresh != own
+            # What the door opens is tainted from its first call on: what a client is for, nobody said.
             await agent.call("local_logs_search", {**STATUS, "arguments": {"window_seconds": 3600}})
+            principal = await it.gate.identity.recognise(_credential(agent))
+            assert (await it.gate.sessions.get(principal, fresh)).tainted
+            assert await sessions(it, "local.logs.search") == [fresh]
 
     asyncio.run(main())
 
@@ -80,6 +87,36 @@ def test_who_may_not_open_a_session_still_has_what_needs_none(tmp_path: Path) ->
                     assert not answer["isError"], answer
                 refused = [one for one in (await it.records())[before:] if one["kind"] == "refusal"]
                 assert len(refused) <= 1, "asked for once, not with every call"
+
+    asyncio.run(main())
+
+
+def test_a_no_of_one_moment_is_no_no_of_the_next_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent, person = Mcp(it, await it.agent()), await it.person("oncall")
+            kill = {"scope": "agent", "target": "dev:agent-1", "reason": "look"}
+            assert (await it.client.post("/v1/kill", json=kill, headers=person)).status_code == 200
+            stopped = await agent.call("local_process_status", STATUS)
+            assert stopped["structuredContent"]["error"]["code"] == "kill.stopped"
+            security = {**await it.person("security"), **it.key()}
+            assert (await it.client.post("/v1/kill/resume", json=kill, headers=security)).status_code == 200
+            assert not (await agent.call("local_process_status", STATUS))["isError"]
+            assert (await sessions(it, "local.process.status"))[-1].startswith("ses_")
+
+    asyncio.run(main())
+
+
+def test_a_standing_no_is_looked_at_anew_after_a_while(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            auditor = Mcp(it, await it.person("auditor"))
+            refused = []
+            for wait in (0, 0, 61):
+                it.clock.advance(wait)
+                assert not (await auditor.call("gate_incidents_read", {}))["isError"]
+                refused.append(len([one for one in await it.records() if one["kind"] == "refusal"]))
+            assert refused == [1, 1, 2]
 
     asyncio.run(main())
 

@@ -1,7 +1,10 @@
 """Streams that tell MCP clients that their tools changed."""
 
 import asyncio
+import json
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -12,10 +15,16 @@ from tests.e2e.test_mcp_approvals import PATIENTLY, waiting
 from tests.e2e.test_mcp_calls import without_cache_clear
 from tests.e2e.test_mcp_conformance import reachable
 from tests.sim.mcp_client import Mcp
-from tests.sim.sse import reading
+from tests.sim.sse import Reader, reading
 from tests.sim.world import world
 
 QUICKLY = "[events]\nlook_seconds = 0.05\n"
+
+
+def subscribed(app: Any, asked: Mcp) -> AbstractAsyncContextManager[Reader]:
+    """A stream of ``subscriptions/listen``."""
+    headers, message = asked.message("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    return reading(app, "/mcp", {**headers, "Content-Type": "application/json"}, json.dumps(message).encode())
 
 
 def test_open_streams_are_told_that_the_tools_changed(tmp_path: Path) -> None:
@@ -52,12 +61,25 @@ def test_a_stream_ends_with_its_readers_sign_in(tmp_path: Path) -> None:
                 it.clock.advance(700)
                 await older.until(lambda r: r.ended)
             asked = Mcp(it, await it.agent())
-            listening = asyncio.create_task(
-                asked.post("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-            )
-            await asyncio.sleep(0)
-            it.clock.advance(700)
-            assert "identity." in (await listening).text
+            async with subscribed(it.app, asked) as newer:
+                await newer.until(lambda r: b"notifications/subscriptions/acknowledged" in r.body)
+                assert (newer.status, newer.ended) == (200, False)
+                it.clock.advance(700)
+                await newer.until(lambda r: r.ended)
+                assert b"identity." in newer.body
+
+    asyncio.run(main())
+
+
+def test_to_subscribe_is_decided_and_on_record_like_reading_the_list(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            before = len(await it.records())
+            async with subscribed(it.app, Mcp(it, await it.agent("alerts-1"))) as refused:
+                await refused.until(lambda r: r.ended)
+                assert b"allowlist.action_not_granted" in refused.body
+            told = [one for one in (await it.records())[before:] if one["kind"] == "refusal"]
+            assert [one["body"]["action"]["name"] for one in told] == ["gate.catalog.read"]
 
     asyncio.run(main())
 

@@ -43,8 +43,15 @@ class Mcp:
         self, method: str, params: Mapping[str, Any] | None = None, *, id_: Any = None, **more: str
     ) -> httpx.Response:
         """Send one request as the revision has it."""
+        headers, message = self.message(method, params, id_=id_)
+        return await self.it.client.post("/mcp", json=message, headers={**headers, **more})
+
+    def message(
+        self, method: str, params: Mapping[str, Any] | None = None, *, id_: Any = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """Headers and body of one request as the revision has it."""
         said: dict[str, Any] = dict(params or {})
-        headers = {**self.who, **ACCEPT, **self.headers, **more}
+        headers = {**self.who, **ACCEPT, **self.headers}
         if self.revision == MODERN:
             meta = {
                 f"{_META}protocolVersion": MODERN,
@@ -56,8 +63,8 @@ class Mcp:
             headers |= {"Mcp-Name": str(said["name"])} if "name" in said else {}
         elif method != "initialize":
             headers["MCP-Protocol-Version"] = LEGACY
-        message = {"jsonrpc": "2.0", "id": next(self._ids) if id_ is None else id_, "method": method, "params": said}
-        return await self.it.client.post("/mcp", json=message, headers=headers)
+        id_ = next(self._ids) if id_ is None else id_
+        return headers, {"jsonrpc": "2.0", "id": id_, "method": method, "params": said}
 
     def read(self, answer: httpx.Response) -> dict[str, Any]:
         """The response in an answer, JSON or stream; notifications before it are kept in ``seen``."""

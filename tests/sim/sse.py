@@ -67,18 +67,19 @@ class Reader:
 
 
 @contextlib.asynccontextmanager
-async def reading(app: Any, url: str, headers: Mapping[str, str]) -> AsyncIterator[Reader]:
-    """Ask for ``url`` and read until the block ends or the server does."""
+async def reading(app: Any, url: str, headers: Mapping[str, str], body: bytes = b"") -> AsyncIterator[Reader]:
+    """Ask for ``url``, with ``body`` by POST, and read until the block ends or the server does."""
     reader, gone = Reader(), asyncio.Event()
     reader.taking.set()
     scope = get_scope(url, {"host": "localhost:8480", **headers})
+    scope["method"] = "POST" if body else "GET"
     asked = False
 
     async def receive() -> dict[str, Any]:
         nonlocal asked
         if not asked:
             asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": False}
         await gone.wait()
         return {"type": "http.disconnect"}
 

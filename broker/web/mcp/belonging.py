@@ -18,7 +18,8 @@ from broker.acts import CLIENT
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, Denied, NotFound
 from broker.identity import Credential
-from broker.model import Principal
+from broker.model import Json, Principal
+from broker.offers import KEPT_SECONDS, stands
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import GATE, OPENING, Ask
@@ -42,12 +43,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was opened last for a principal; an empty session where policy let none be opened."""
+    """What was opened last for a principal; an empty session where policy lets them open none, which is looked at anew."""
 
     window: int
     number: int
     session: str
     policy: str
+    until: float = 0.0
 
 
 class Belonging:
@@ -62,7 +64,7 @@ class Belonging:
         self._policy = policy
         self._clock = clock
         self._lifetime = lifetime_s
-        self._known: OrderedDict[tuple[str, str, str], _Known] = OrderedDict()
+        self._known: OrderedDict[tuple[Json, ...], _Known] = OrderedDict()
 
     async def of(
         self, request: Request, principal: Principal, credential: Credential, meta: Mapping[str, Any]
@@ -89,13 +91,13 @@ class Belonging:
 
     async def _own(self, principal: Principal, credential: Credential) -> Place:
         """The running session of this principal: the same on every replica, because its opening's key is derived."""
-        who = (principal.tenant, principal.acting.id, principal.subject.id)
+        who = (principal.tenant, principal.parties, principal.scopes, principal.acr)
         window, policy = seconds(self._clock) // self._lifetime, self._policy.active
         revision = policy.digest if policy else ""
         known = self._known.get(who)
-        if known is None or known.window != window or (not known.session and known.policy != revision):
+        if known is None or known.window != window:
             known = _Known(window, 0, "", "")
-        elif not known.session:
+        elif not known.session and known.policy == revision and self._clock.monotonic() < known.until:
             return Place("", credential)
         # A sender's proof counts once; it is looked at for the opening in this very request.
         proven = replace(credential, proven=True)
@@ -104,8 +106,11 @@ class Belonging:
             if not session:
                 try:
                     session = await self._open(credential, f"mcp-{window}-{number}")
-                except Denied:
-                    self._keep(who, _Known(window, number, "", revision))
+                except Denied as error:
+                    # A no of this moment, as of a kill switch, may be a yes at the next call.
+                    if stands(error.reasons, policy):
+                        until = self._clock.monotonic() + KEPT_SECONDS
+                        self._keep(who, _Known(window, number, "", revision, until))
                     return Place("", proven)
                 credential = proven
             try:
@@ -116,7 +121,7 @@ class Belonging:
             return Place(session, credential)
         raise NotFound("there is no open session of yours", code="session.not_found", remedy="open one and name it")
 
-    def _keep(self, who: tuple[str, str, str], known: _Known) -> None:
+    def _keep(self, who: tuple[Json, ...], known: _Known) -> None:
         self._known[who] = known
         self._known.move_to_end(who)
         if len(self._known) > PRINCIPALS_MAX:

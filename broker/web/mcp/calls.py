@@ -85,9 +85,11 @@ class Calls:
                 return _shown(await self._waiting.again(ctx, read_state(params.request_state, principal, credential)))
             return _shown(await self._asked(ctx, action, params, (principal, credential)))
         except BrokerError as error:
-            if isinstance(error, (BadRequest, Denied, NotFound)) and not await self._offered(principal, name):
-                raise _unknown(params.name) from None
-            return refusal(error)
+            hidden = isinstance(error, (BadRequest, Denied, NotFound)) and not await self._offered(principal, name)
+            refused = await self._noted(credential, params.name, error) if hidden else error
+        if hidden and isinstance(refused, (BadRequest, Denied, NotFound)):
+            raise _unknown(params.name)
+        return refusal(refused)
 
     async def _asked(
         self, ctx: Context, action: Action, params: types.CallToolRequestParams, who: tuple[Principal, Credential]
@@ -138,6 +140,16 @@ class Calls:
             gate = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
             await self._pipeline.act(credential, Ask(f"mcp.{name}"[:128], gate, {}))
         raise NotFound("there is no such tool", code="mcp.no_tool", remedy="list the tools with tools/list")
+
+    async def _noted(self, credential: Credential, name: str, refused: BrokerError) -> BrokerError:
+        """The refusal of a tool that is not there for the caller; one that is on record nowhere goes a missing name's way."""
+        if refused.receipt is not None:
+            return refused
+        try:
+            await self._nothing(credential, name)
+        except BrokerError as error:
+            return error
+        return refused
 
     async def _offered(self, principal: Principal, action: str) -> bool:
         """Whether the tool exists for the caller; where that cannot be found out, it does."""

@@ -26,7 +26,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broker.errors import BadRequest, BrokerError, Denied
 from broker.model import Principal
-from broker.reading import GATE, Ask
 from broker.telemetry import Telemetry
 from broker.web import schemas
 from broker.web.api import Api
@@ -86,7 +85,7 @@ class McpApi:
         changes = Changes()
         gate.policy.swapped.append(changes.policy_changed)
         self._listening = Listening(
-            changes, gate.identity, gate.settings.events, gate.settings.mcp.streams_per_party_max
+            changes, gate.identity, gate.pipeline, gate.settings.events, gate.settings.mcp.streams_per_party_max
         )
         waiting = Waiting(
             acts=gate.acts,
@@ -133,8 +132,7 @@ class McpApi:
         credential = self._api.credential(request)
         principal = await self._gate.identity.recognise(credential)
         await self._belonging.serving(request, principal)
-        gate = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
-        await self._gate.pipeline.still(credential, Ask("gate.catalog.read", gate, {"offered": True}), charged=True)
+        await self._listening.permitted(credential)
         return self._listening.stream(principal, credential)
 
     async def mcp_end(self, request: Request) -> Response:

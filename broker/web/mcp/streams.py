@@ -18,6 +18,8 @@ from broker.config import EventSettings
 from broker.errors import BrokerError, LimitExceeded
 from broker.identity import Credential, Verifier
 from broker.model import Principal
+from broker.pipeline import Pipeline
+from broker.reading import GATE, Ask
 from broker.web.mcp.answers import protocol_error
 from broker.web.mcp.calls import CREDENTIAL, PRINCIPAL
 from broker.web.mcp.waiting import Context
@@ -60,10 +62,13 @@ class Changes:
 class Listening:
     """Open streams, bounded by party."""
 
-    def __init__(self, changes: Changes, identity: Verifier, events: EventSettings, per_party_max: int) -> None:
+    def __init__(
+        self, changes: Changes, identity: Verifier, pipeline: Pipeline, events: EventSettings, per_party_max: int
+    ) -> None:
         """``events`` says how often a stream looks whether its reader's sign-in holds, and when it sends a comment."""
         self._changes = changes
         self._identity = identity
+        self._pipeline = pipeline
         self._events = events
         self._per_party = per_party_max
         self._open: dict[tuple[str, str], int] = {}
@@ -76,12 +81,18 @@ class Listening:
         """``subscriptions/listen``. Raises ``MCPError`` where its reader's sign-in ends, or has too many streams."""
         scope = ctx.request.scope  # type: ignore[union-attr]
         try:
+            await self.permitted(scope[CREDENTIAL])
             async with self._seat(scope[PRINCIPAL]):
                 stream = asyncio.ensure_future(self._listen(ctx, params))
                 await self._while(scope[CREDENTIAL], stream)
                 return stream.result()
         except BrokerError as error:
             raise protocol_error(error) from None
+
+    async def permitted(self, credential: Credential) -> None:
+        """Raise, on record, where its reader has no right to the list of tools, or asks too often."""
+        gate = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
+        await self._pipeline.still(credential, Ask("gate.catalog.read", gate, {"offered": True}), charged=True)
 
     def stream(self, principal: Principal, credential: Credential) -> "ChangeStream":
         """The answer to a GET."""
