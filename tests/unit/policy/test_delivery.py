@@ -43,6 +43,22 @@ def test_a_long_poll_ends_with_the_next_bundle(run: Any, build: Any) -> None:
     run(main())
 
 
+def test_a_gate_that_ends_lets_long_polls_go_and_begins_none(run: Any, build: Any) -> None:
+    async def main() -> None:
+        shelf, bundle = BundleShelf(), build("1")
+        shelf.publish(bundle)
+        held = asyncio.ensure_future(shelf.answer(f'"{bundle.digest}"', "wait=60"))
+        await asyncio.sleep(0)
+        assert not held.done()
+        shelf.let_go()
+        late = asyncio.ensure_future(shelf.answer(f'"{bundle.digest}"', "wait=60"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [one.done() and one.result().status for one in (held, late)] == [304, 304]
+
+    run(main())
+
+
 def test_a_long_poll_without_news_ends_in_time(run: Any, build: Any) -> None:
     async def main() -> None:
         shelf, bundle = BundleShelf(), build("1")
