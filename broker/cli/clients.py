@@ -46,12 +46,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One place in a JSON file: a member at ``path``, or with ``item`` an element of the list there."""
+    """One place in a JSON file: a member at ``path``, or with ``item`` an element of the list there.
+
+    With ``within`` the elements there are objects that hold a list of that name, and ``ours`` is told of what stands in those.
+    """
 
     path: tuple[str, ...]
     value: Any
     ours: Callable[[Any], bool]
     item: bool = False
+    within: str = ""
 
 
 Change = Callable[[str, bool], str]
@@ -82,7 +86,7 @@ def claude_code(wanted: Wanted) -> Mapping[Path, Change]:
         wanted.folder / ".claude" / "settings.local.json": _json(
             *(model if wanted.model else ()),
             Entry(("enabledMcpjsonServers",), NAME, lambda said: said == NAME, item=True),
-            Entry(("hooks", "PreToolUse"), {"matcher": "*", "hooks": [guard]}, _is_hook, item=True),
+            Entry(("hooks", "PreToolUse"), {"matcher": "*", "hooks": [guard]}, _is_hook, item=True, within="hooks"),
         ),
     }
 
@@ -150,9 +154,8 @@ def _any(_: Any) -> bool:
 
 
 def _is_hook(said: Any) -> bool:
-    """Whether one of a matcher's hooks is ours."""
-    hooks = said.get("hooks", []) if isinstance(said, dict) else []
-    return any(HOOK_FILE in str(one.get("command", "")) for one in hooks if isinstance(one, dict))
+    """Whether a hook is ours."""
+    return isinstance(said, dict) and HOOK_FILE in str(said.get("command", ""))
 
 
 def _json(*entries: Entry) -> Change:
@@ -193,11 +196,20 @@ def _put(document: dict[str, Any], entry: Entry) -> None:
     items = above.setdefault(last, [])
     if not isinstance(items, list):
         raise Stop(f"`{'.'.join(entry.path)}` is no list", "mend the file, then connect again")
-    at = next((number for number, one in enumerate(items) if entry.ours(one)), None)
-    if at is None:
-        items.append(entry.value)
-    else:
-        items[at] = entry.value
+    left = [_left(one, entry) for one in items]
+    at = left.index(None) if None in left else len(left)
+    items[:] = [*left[:at], entry.value, *(one for one in left[at:] if one is not None)]
+
+
+def _left(one: Any, entry: Entry) -> Any:
+    """What stays of a list's element without ours; None where nothing does."""
+    if not entry.within:
+        return None if entry.ours(one) else one
+    inner = one.get(entry.within) if isinstance(one, dict) else None
+    kept = [each for each in inner if not entry.ours(each)] if isinstance(inner, list) else []
+    if not isinstance(inner, list) or len(kept) == len(inner):
+        return one
+    return {**one, entry.within: kept} if kept else None
 
 
 def _take(document: dict[str, Any], entry: Entry) -> None:
@@ -211,7 +223,7 @@ def _take(document: dict[str, Any], entry: Entry) -> None:
     last = entry.path[-1]
     found = chain[-1].get(last)
     if entry.item and isinstance(found, list):
-        found[:] = [one for one in found if not entry.ours(one)]
+        found[:] = [left for one in found if (left := _left(one, entry)) is not None]
         if not found:
             del chain[-1][last]
     elif not entry.item and last in chain[-1] and entry.ours(found):

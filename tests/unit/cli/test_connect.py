@@ -109,6 +109,26 @@ def test_somebody_elses_value_is_not_overwritten_and_nothing_is_written_then(tmp
     assert connect(tmp_path, "codex").exit_code == 1
 
 
+def test_hooks_of_others_beside_ours_stay(tmp_path: Path) -> None:
+    settings = tmp_path / ".claude/settings.local.json"
+    assert connect(tmp_path, "claude-code").exit_code == 0
+    said = json.loads(settings.read_text())
+    [matcher] = said["hooks"]["PreToolUse"]
+    [ours], mine = matcher["hooks"], {"type": "command", "command": "mine"}
+    matcher["hooks"] = [mine, ours]
+    said["hooks"]["PreToolUse"] = [matcher, {"matcher": "Bash", "hooks": [mine]}]
+    settings.write_text(json.dumps(said))
+    for _ in range(2):
+        assert connect(tmp_path, "claude-code", "--resource", "other").exit_code == 0
+        now = json.loads(settings.read_text())["hooks"]["PreToolUse"]
+        hooks = [(one["matcher"], each["command"]) for one in now for each in one["hooks"]]
+        assert [one for one in hooks if "mine" in one] == [("*", "mine"), ("Bash", "mine")]
+        assert [("other" in command, matcher) for matcher, command in hooks if command != "mine"] == [(True, "*")]
+    assert connect(tmp_path, "claude-code", "--undo").exit_code == 0
+    kept = [{"matcher": "*", "hooks": [mine]}, {"matcher": "Bash", "hooks": [mine]}]
+    assert json.loads(settings.read_text())["hooks"] == {"PreToolUse": kept}
+
+
 def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     real = tmp_path / "kept" / "mcp.json"
