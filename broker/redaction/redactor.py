@@ -132,10 +132,11 @@ class Pass:
         return [Span(rule.entity, 0, len(text), f"key.{kind or rule.entity.lower()}", Tier.KEY, 1.0, kind)]
 
     def _is_done(self, text: str, entity: str, spans: list[Span]) -> bool:
-        """A value under a sensitive key that an earlier redaction, or the same finding in it, already covers."""
+        """A value under a sensitive key that an earlier redaction, or the same finding in it, already covers whole."""
         if self._detector.only_marks(text):
             return True
-        return entity != SECRET and len(spans) == 1 and spans[0].entity == entity
+        found = [(span.entity, span.start, span.end) for span in spans]
+        return entity != SECRET and found == [(entity, 0, len(text))]
 
     def _across(self, leaves: Leaves, group: list[int], joined: str, hits: Hits, found: dict[int, list[Span]]) -> None:
         """A value cut over sibling strings: a certain finding that runs over a border redacts all its parts."""

@@ -130,6 +130,7 @@ def seeds() -> Mapping[str, list[bytes]]:
             ),
             *(
                 "\u0430lice@ex\u0430mple.com".encode(),
+                b'{"email": "x@y.ex?mple"}',
                 b"Cookie: sid=1; a=b\n",
                 b"YWxpY2VAZXhhbXBsZS5jb20=",
                 b"%40%41" * 9,

@@ -270,6 +270,15 @@ def test_equal_values_get_equal_tokens_in_a_session_and_others_outside(
     assert one[0] != other[0]
 
 
+@pytest.mark.parametrize("said", ["x@y.ex?mple", "x@y.example", "a x@y.example b", "a@y.example, b@y.example"])
+def test_what_stands_under_a_sensitive_key_is_replaced_whole_the_first_time(
+    run: Run, redactor: Redactor, scope: Scope, said: str
+) -> None:
+    once = run(redactor.redact({"email": said}, profile="standard", scope=scope)).value
+    assert re.fullmatch("EMAIL_[0-9A-Z]{12}", once["email"])
+    assert run(redactor.redact(once, profile="standard", scope=scope)).value == once
+
+
 def test_two_keys_that_become_one_token_both_stay(run: Run, redactor: Redactor, scope: Scope) -> None:
     done = run(redactor.redact({"bob@Example.com": 1, "bob@example.com": 2}, profile="default", scope=scope))
     assert sorted(done.value.values()) == [1, 2]
