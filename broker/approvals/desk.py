@@ -90,13 +90,14 @@ class Approvals:
             raise _absent()
         return found.at(seconds(self._clock))
 
-    async def alike(
+    async def alike(  # noqa: PLR0913, PLR0917 - one argument a part of the request
         self,
         principal: Principal,
         session: str,
         action: str,
         resource: Mapping[str, str],
         arguments: Mapping[str, Json],
+        diagnosis: str,
     ) -> Proposal | None:
         """Return what waits already for just this, asked by the same parties in the same session; None where nothing does.
 
@@ -108,6 +109,7 @@ class Approvals:
         for one in found:
             stored, asker = one.request, (one.subject, one.actor)
             same = all(stored["resource"].get(name) == value for name, value in resource.items())
+            same = same and stored["diagnosis"] == diagnosis
             if same and stored["arguments"] == arguments and asker == (principal.subject.id, actor):
                 return one if one.at(now).state == "waiting" else None
         return None

@@ -104,7 +104,7 @@ class Calls:
         meta: Mapping[str, Any] = ctx.meta or {}
         place = await self._belonging.of(request, principal, credential, meta)
         if action.effect is Effect.WRITE and place.session and KEY not in meta:
-            known = await self._waits(principal, place.session, action, body)
+            known = await self._waits(principal, place.session, action, body, _text(meta, DIAGNOSIS, 64))
             if known:
                 return await self._waiting.again(ctx, Held(principal, credential, known))
         ask = Ask(
@@ -123,7 +123,7 @@ class Calls:
             return await self._waiting.begin(ctx, held, answer.body)
         return answer.body
 
-    async def _waits(self, principal: Principal, session: str, action: Action, body: CallBody) -> str:
+    async def _waits(self, principal: Principal, session: str, action: Action, body: CallBody, diagnosis: str) -> str:
         """The action that waits already for just this: a model that asks again means it, and people are asked once."""
         resource = _resource(body)
         there = Resource(resource["type"], resource["id"], resource["env"])
@@ -131,7 +131,7 @@ class Calls:
             arguments = self._policy.catalog.complete(action.name, there, body.arguments)
         except BadRequest:
             return ""  # the pipeline refuses it, on record
-        found = await self._approvals.alike(principal, session, action.name, resource, arguments)
+        found = await self._approvals.alike(principal, session, action.name, resource, arguments, diagnosis)
         return found.action_id if found else ""
 
     async def _nothing(self, credential: Credential, name: str) -> types.CallToolResult:
