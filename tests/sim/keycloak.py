@@ -5,6 +5,7 @@ Fetched by ``bash .ci/parts.sh drill``; it takes half a minute to start and half
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -122,17 +123,17 @@ def running(folder: Path) -> Iterator[tuple[str, ECKey, ECKey]]:
     agent, gate = (
         ECKey.generate_key("P-256", {"kid": name, "use": "sig", "alg": "ES256"}) for name in ("agent-1", "gate-1")
     )
-    imports = KEYCLOAK / "data" / "import"
-    imports.mkdir(parents=True, exist_ok=True)
+    # It writes below its own folder, so each has one: two at once share nothing, and what is installed stays as it was.
+    home = shutil.copytree(KEYCLOAK, folder / "keycloak", symlinks=True, ignore=shutil.ignore_patterns("data"))
+    imports = home / "data" / "import"
+    imports.mkdir(parents=True)
     (imports / "ops.json").write_text(json.dumps(realm(agent, gate)))
-    for old in (KEYCLOAK / "data" / "h2").glob("*"):
-        old.unlink()
     port = free_port()
     known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     said = folder / "keycloak.out"
     with said.open("wb") as out:
         process = subprocess.Popen(
-            ["sh", KEYCLOAK / "bin" / "kc.sh", "start-dev", "--import-realm", "--http-host=127.0.0.1", f"--http-port={port}"],
+            ["sh", home / "bin" / "kc.sh", "start-dev", "--import-realm", "--http-host=127.0.0.1", f"--http-port={port}"],
             env={**known, "JAVA_OPTS_KC_HEAP": "-Xms128m -Xmx512m"}, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     issuer = f"http://127.0.0.1:{port}/realms/ops"
