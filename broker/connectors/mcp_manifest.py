@@ -152,7 +152,8 @@ def _rule(said: Json) -> dict[str, Json] | None:
         return None
     kinds = said.get("type")
     if kinds is None:
-        options = [one for one in said.get("anyOf", said.get("oneOf", ())) if one != {"type": "null"}]
+        offered = said.get("anyOf", said.get("oneOf", ()))
+        options = [one for one in offered if not isinstance(one, Mapping) or one.get("type") != "null"]
         return _rule(options[0]) if len(options) == 1 else None
     named = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind != "null"]
     if len(named) != 1:

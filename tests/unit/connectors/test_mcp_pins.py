@@ -254,6 +254,13 @@ def test_names_of_tools_become_names_of_actions(tool: str, name: str) -> None:
     assert action_name("s", tool) == name
 
 
+def test_an_argument_that_may_be_null_has_the_type_that_is_left() -> None:
+    takes = {"a": {"anyOf": [{"type": "boolean"}, {"type": "null", "description": "none"}]}}
+    written = manifest("s", [Definition.of({**TOOL, "inputSchema": {"type": "object", "properties": takes}})])
+    document: Any = read_yaml(written.encode(), "s.yaml")
+    assert document["actions"]["s.tool.t"]["arguments"] == {"a": {"type": "boolean"}}
+
+
 @pytest.mark.parametrize("takes", [
     {"a": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}, {"a": True}, {"a": {"anyOf": [True]}}, {"a": {"oneOf": [{"type": "null"}, False]}},
     {"aB": {"type": "string"}, "a_b": {"type": "string"}},
