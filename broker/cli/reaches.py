@@ -23,7 +23,7 @@ OK, WRONG_HOST = 200, 421
 
 
 def issuers(chosen: "Settings") -> str:
-    """Each issuer's key set is there and holds keys; its clock agrees with ours."""
+    """Each issuer's key set is there and holds keys, or the metadata that names it is; its clock agrees with ours."""
     if not chosen.identity.issuers:
         raise Skipped("no issuer is configured")
 
