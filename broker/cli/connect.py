@@ -1,5 +1,6 @@
 """``wicketgate connect CLIENT``: a coding agent, or another MCP client, comes through the gate."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import click
 
 from broker.cli import clients, places
-from broker.cli.caller import identity_options, url_option
+from broker.cli.caller import identity_options, json_option, url_option
 
 
 @click.command()
@@ -19,6 +20,7 @@ from broker.cli.caller import identity_options, url_option
 @click.option("--resource", default="local", show_default=True, help="This machine's id in the gate's inventory.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--undo", is_flag=True, help="Take out again what this command put in.")
+@json_option
 def connect(  # noqa: PLR0913, PLR0917 - one argument an option
     client: str,
     url: str,
@@ -30,6 +32,7 @@ def connect(  # noqa: PLR0913, PLR0917 - one argument an option
     resource: str,
     dry_run: bool,
     undo: bool,
+    as_json: bool,
 ) -> None:
     """Write CLIENT's configuration so that its tools, and where it can its model calls, go through the gate.
 
@@ -50,17 +53,22 @@ def connect(  # noqa: PLR0913, PLR0917 - one argument an option
     texts = {path: path.read_text(encoding="utf-8") if path.exists() else "" for path in changes}
     # All of them first: where one cannot be changed, none is.
     made = {path: change(texts[path], undo) for path, change in changes.items()}
+    files = []
     for path, text in made.items():
-        if text == texts[path]:
-            click.echo(f"unchanged: {path}")
-        elif dry_run:
-            click.echo("\n".join(clients.difference(path, texts[path], text)))
-        else:
+        state = "unchanged" if text == texts[path] else "would change" if dry_run else "written" if text else "removed"
+        if state in {"written", "removed"}:
             _write(path.resolve(), text)
-            click.echo(f"{'written' if text else 'removed'}: {path}")
-    if not undo and client in clients.BY_ENVIRONMENT:
-        command = " ".join(wanted.token)
-        click.echo(f'next: start it where the token is: export {clients.TOKEN_VARIABLE}="$({command})"')
+        difference = "\n".join(clients.difference(path, texts[path], text)) if state == "would change" else ""
+        files.append({"path": str(path), "state": state, "difference": difference})
+    by_hand = not undo and client in clients.BY_ENVIRONMENT
+    export = f'export {clients.TOKEN_VARIABLE}="$({" ".join(wanted.token)})"' if by_hand else ""
+    if as_json:
+        click.echo(json.dumps({"client": client, "files": files, "next": export}))
+        return
+    for one in files:
+        click.echo(one["difference"] or f"{one['state']}: {one['path']}")
+    if export:
+        click.echo(f"next: start it where the token is: {export}")
 
 
 def _program() -> str:

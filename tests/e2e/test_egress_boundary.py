@@ -144,6 +144,7 @@ def test_nothing_but_egress_opens_a_client() -> None:
         ("broker/policy/opa.py", "opa_client"),
         ("broker/policy/worker.py", "socket"),  # the policy worker, on a socket pair
         ("broker/policy/regorus.py", "socket"),
+        ("broker/web/wire.py", "socket"),  # names of options, for connections that came in
         ("broker/connectors/local_supervisor.py", "httpx"),  # the type of an answer
     }
     outward = {

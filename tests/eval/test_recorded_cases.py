@@ -25,7 +25,7 @@ from tests.parts import ROOT, corpus
 
 WRONG_PERCENT_MAX = 5
 HOLMESGPT_CASES, RDS_CASES = 53, 15
-UNKNOWN_REPLICA = "rds.012-replication-lag-misleading-events"
+UNKNOWN_REPLICA = "rds.012-replic"
 THROUGH_A_GATE = ("rds.007", "rds.012", "rds.013", "rds.001", "investigate.05", "investigate.15", "ask_holmes.47")
 
 
@@ -98,8 +98,7 @@ def test_healthy_incidents_end_without_a_conviction(results: dict[str, Any]) -> 
 def test_database_incidents_are_named_or_left_open_never_wrong(results: dict[str, Any]) -> None:
     found = outcomes(results["opensre"])
     wrong = [name for name, outcome in found.items() if outcome in {"wrong", "missed"}]
-    # The replica that lags is in no topology there: the rules name its primary, and the gate leaves that open (below).
-    assert wrong == [UNKNOWN_REPLICA]
+    assert wrong == []
     assert sum(outcome == "named" for outcome in found.values()) >= 8
 
 
@@ -128,7 +127,7 @@ def test_through_a_gate_no_case_is_convicted_wrongly() -> None:
     assert len(found) == len(THROUGH_A_GATE)
     assert {one["judged"] for one in found.values()} <= {"named", "abstained", "healthy"}
     assert found["investigate.05"]["judged"] == "named"
-    assert found[UNKNOWN_REPLICA[:14]]["judged"] == "abstained"
+    assert found[UNKNOWN_REPLICA]["judged"] == "abstained"
     assert sum(one["judged"] == "healthy" for one in found.values()) == 2
 
 

@@ -159,3 +159,16 @@ def _holds(new: object, old: object) -> bool:
     if isinstance(old, list) and isinstance(new, list):
         return all(one in new for one in old)
     return old is None or new == old
+
+
+def test_with_json_it_says_what_became_of_each_file(tmp_path: Path) -> None:
+    asked = ["connect", "cursor", "--url", URL, "--folder", str(tmp_path), "--json"]
+    states = []
+    for more in (["--dry-run"], [], [], ["--undo"]):
+        done = CliRunner().invoke(main, [*asked, *more], env={"HOME": str(tmp_path)})
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.output)
+        assert told["client"] == "cursor"
+        states.append({one["state"] for one in told["files"]})
+        assert any(one["difference"] for one in told["files"]) == (more == ["--dry-run"])
+    assert states == [{"would change"}, {"written"}, {"unchanged"}, {"removed"}]
