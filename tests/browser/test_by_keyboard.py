@@ -226,7 +226,8 @@ def test_an_open_page_that_nobody_touches_asks_less_than_once_a_second(there: Ch
             since = _asked(window.requests)[len(before) :]
             assert min(most, 1) <= len(since) <= most, (path, since)
             streams = [one for one in window.requests if "/console/live/stream" in one]
-            assert len(streams) == (path != "/console/inbox"), streams
+            # The clock ran, the gate's own did not: a stream without a beat for a minute is asked for again, not oftener.
+            assert (path != "/console/inbox") <= len(streams) <= 3 * (path != "/console/inbox"), streams
 
 
 def test_a_list_that_renews_itself_leaves_the_chosen_row_alone(there: Chrome, lived: LivedIn) -> None:
