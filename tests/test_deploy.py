@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from broker.cli import main
 from broker.policy import keys
 from broker.wiring.watching import SEND_SECONDS
 from tests.parts import ROOT, require
+from tests.sim import started
 from tests.sim.certificate import SERVER, Authority
 
 DEPLOY = ROOT / "deploy"
@@ -231,13 +231,7 @@ def test_the_real_opa_starts_with_the_flags_of_compose(tmp_path: Path) -> None:
             [opa, *command.split()], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         ) as running:
             try:
-                for _ in range(2_000):
-                    if socket.exists() and socket.stat().st_mode & 0o777 == 0o660:
-                        break
-                    assert running.poll() is None, "OPA ended"
-                    time.sleep(0.01)
-                else:
-                    pytest.fail("OPA made no socket of mode 0660")
+                started.until(lambda: socket.exists() and socket.stat().st_mode & 0o777 == 0o660, running)
             finally:
                 running.kill()
 

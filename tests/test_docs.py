@@ -21,6 +21,7 @@ from broker.connectors.registry import read_settings
 from broker.identity import issuer_profile
 from tests import generate_docs
 from tests.parts import ROOT
+from tests.sim import started
 from tests.sim.running_gate import running_gate, wicketgate
 
 README = (ROOT / "README.md").read_text()
@@ -47,10 +48,7 @@ def snippet(mark: str, text: str = README) -> str:
 def test_the_first_receipt_of_the_readme_comes_as_written(tmp_path: Path) -> None:
     with running_gate(tmp_path) as gate:
         checkpoint = tmp_path / "data/log/checkpoint"
-        for _ in range(200):
-            if checkpoint.exists():
-                break
-            threading.Event().wait(0.05)
+        started.until(checkpoint.exists, gate.process, lambda: gate.said)
         for line in snippet("run").splitlines():
             command, _, remark = line.partition("#")
             expected = int(found.group(1)) if (found := re.search(r"exit (\d)", remark)) else 0

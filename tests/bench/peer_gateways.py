@@ -11,7 +11,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import httpx
 
 from tests.parts import PARTS, free_port
+from tests.sim import started
 
 ENVIRONMENTS = PARTS.parent / "peers"
 START_SECONDS = 240.0
@@ -136,19 +136,16 @@ def _clean(place: Path, settings: Mapping[str, str]) -> dict[str, str]:
 @contextlib.contextmanager
 def _running(command: Sequence[str], place: Path, settings: Mapping[str, str], alive: str) -> Iterator[int]:
     """Run a program until the block ends; its pid once ``alive`` answers."""
+
+    def said() -> str:
+        return (place / "out").read_text(errors="replace")[-2000:]
+
     with (place / "out").open("wb") as out:
         process = subprocess.Popen(
             command, cwd=place, env=_clean(place, settings), stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
     try:
-        limit = time.monotonic() + START_SECONDS
-        while True:
-            assert process.poll() is None, (place / "out").read_text(errors="replace")[-2000:]
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(alive, trust_env=False, timeout=10).is_success:
-                    break
-            assert time.monotonic() < limit, (place / "out").read_text(errors="replace")[-2000:]
-            time.sleep(0.2)
+        started.until(lambda: started.answers(alive), process, said, seconds=START_SECONDS)
         yield process.pid
     finally:
         process.terminate()

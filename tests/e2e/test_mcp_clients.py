@@ -107,12 +107,12 @@ def test_the_sdks_own_client_waits_while_a_person_decides(gate: RunningGate, mod
 
 
 def _first(person: httpx.Client) -> dict[str, Any]:
-    """What waits, once something does."""
-    for _ in range(900):
-        if found := person.get("/v1/approvals").json()["approvals"]:
-            return dict(found[0])
-        time.sleep(0.1)
-    raise AssertionError("nothing waits")
+    """What waits, once something does: with each line of the stream of events, a silent one's beats too, it looks again."""
+    with person.stream("GET", "/v1/events") as events:
+        for _ in events.iter_lines():
+            if found := person.get("/v1/approvals").json()["approvals"]:
+                return dict(found[0])
+    raise AssertionError("nothing waits, and the stream has ended")
 
 
 def test_the_inspector_signs_a_person_in_and_lists_and_calls(gate: RunningGate, tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ import contextlib
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.parts import ROOT, free_port, require
+from tests.sim import started
 from tests.sim.certificate import SERVER, Authority
 
 CONFIGURATION = ROOT / "deploy" / "proxy" / "haproxy.cfg"
@@ -60,18 +60,13 @@ def front_proxy(
             stderr=out,
         )
     try:
-        _listening(process, port, folder / "haproxy.out")
+        started.until(lambda: _listens(port), process, (folder / "haproxy.out").read_text)
         yield FrontProxy(port, authority)
     finally:
         process.terminate()
         process.wait(60)
 
 
-def _listening(process: subprocess.Popen[bytes], port: int, out: Path) -> None:
-    limit = time.monotonic() + 60
-    while time.monotonic() < limit:
-        assert process.poll() is None, out.read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
-            return
-        time.sleep(0.01)
-    raise AssertionError(out.read_text())
+def _listens(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=60):
+        return True

@@ -8,9 +8,8 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,9 +19,9 @@ from joserfc.jwk import ECKey
 from broker.clock import SystemClock
 from tests.e2e.test_identity_providers import AUDIENCE, World, form_of
 from tests.parts import ROOT, free_port
+from tests.sim import started
 
 KEYCLOAK = ROOT / ".parts" / "keycloak"
-START_SECONDS = 240.0
 PASSWORD = "pw-of-a-test"
 
 
@@ -138,23 +137,12 @@ def running(folder: Path) -> Iterator[tuple[str, ECKey, ECKey]]:
         )  # fmt: skip
     issuer = f"http://127.0.0.1:{port}/realms/ops"
     try:
-        until_ready(f"{issuer}/.well-known/openid-configuration", process, said)
+        metadata = f"{issuer}/.well-known/openid-configuration"
+        started.until(lambda: started.answers(metadata), process, said.read_text)
         yield issuer, agent, gate
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def until_ready(url: str, process: subprocess.Popen[bytes], said: Path) -> None:
-    """Ask until a starting server answers; raises ``AssertionError`` with its words where it ends or takes too long."""
-    limit = time.monotonic() + START_SECONDS
-    while True:
-        assert process.poll() is None, said.read_text()
-        with suppress(httpx.HTTPError):
-            if httpx.get(url, trust_env=False, timeout=90).status_code == 200:
-                return
-        assert time.monotonic() < limit, said.read_text()
-        time.sleep(0.2)
 
 
 @asynccontextmanager

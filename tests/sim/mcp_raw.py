@@ -5,9 +5,9 @@ It has one tool, ``do``. Starts, calls and cancellations are written to the file
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def misbehave(kind: str, request: Any) -> None:  # noqa: C901, PLR0912 - one a b
         case "bomb":
             for _ in range(40):
                 wrote(f"child:{subprocess.Popen(['/bin/sleep', '3600'], start_new_session=True).pid}")
-            time.sleep(3600)
+            signal.pause()
         case "memory":
             hoard = bytearray(int(os.environ["MCP_HOARD"]))
             answer["result"]["content"][0]["text"] = str(len(hoard))

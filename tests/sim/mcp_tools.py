@@ -125,7 +125,7 @@ async def _act(context: Any, what: str) -> types.CallToolResult:  # noqa: PLR091
         return _told("")
     if what == "hang":
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             seen("cancelled")
             raise

@@ -2,14 +2,14 @@
 
 import subprocess
 import tempfile
-import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.parts import free_port, require
+from tests.sim import started
 
 NOW_S = 1_767_225_600
 """The last sample's time in ``SAMPLES``."""
@@ -71,21 +71,15 @@ def running_prometheus() -> Iterator[Running]:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            _wait(child, f"{url}/-/ready", b"eady")
-            _wait(child, f"{url}/api/v1/alerts", b'"firing"')
-            version = urllib.request.urlopen(f"{url}/api/v1/status/buildinfo", timeout=60).read().decode()
+            started.until(lambda: b"eady" in _read(f"{url}/-/ready"), child)
+            started.until(lambda: b'"firing"' in _read(f"{url}/api/v1/alerts"), child)
+            version = _read(f"{url}/api/v1/status/buildinfo").decode()
             yield Running(url, version)
         finally:
             child.kill()
             child.wait()
 
 
-def _wait(child: "subprocess.Popen[bytes]", url: str, wanted: bytes) -> None:
-    """Until an answer holds ``wanted``; 90 s at most."""
-    for _ in range(900):
-        assert child.poll() is None, "the server ended by itself"
-        with suppress(OSError):
-            if wanted in urllib.request.urlopen(url, timeout=5).read():
-                return
-        threading.Event().wait(0.1)
-    raise AssertionError(f"{url} does not answer")
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return bytes(answer.read())

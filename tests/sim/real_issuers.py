@@ -4,6 +4,7 @@ A change to None removes a claim; ``header`` changes the header likewise.
 """
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from broker.clock import Clock, seconds
@@ -15,7 +16,7 @@ PERSON, SERVICE = "7f2a2d6e-1c1d-4f43-9f0b-5f6f0e0a1b2c", "0c9f7d7a-3f4b-4a77-8f
 CLI, AGENT = "3d1c4b5a-0000-4000-8000-0000000000c1", "3d1c4b5a-0000-4000-8000-0000000000a1"
 
 
-class Real(Issuer):
+class Real(Issuer, ABC):
     """One issuer; ``table`` is how an operator would configure it."""
 
     name = ""
@@ -41,8 +42,9 @@ class Real(Issuer):
         """Where its documents are."""
         return self.url
 
+    @abstractmethod
     def body(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """The claims of a token of today."""
 
     def mint(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
         claims = {**self.body(), **changes}

@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +15,10 @@ from pathlib import Path
 import httpx
 
 from tests.parts import free_port
-from tests.sim import few_goldens
+from tests.sim import few_goldens, started
 from tests.sim.supervisor import Supervisor
 
 CODE = "TESTCODE42"
-START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 
 
@@ -141,22 +139,11 @@ def running_gate(
         )
     gate = RunningGate(folder, chosen, known, process, tls)
     try:
-        _until_ready(gate)
+        ready = f"{gate.url}/readyz"
+        started.until(lambda: started.answers(ready, tls or True), process, lambda: gate.said)
         yield gate
     finally:
         gate.stop()
-
-
-def _until_ready(gate: RunningGate) -> None:
-    limit = time.monotonic() + START_SECONDS
-    while True:
-        assert gate.process.poll() is None, f"the gate ended with {gate.process.returncode}: {gate.said}"
-        with contextlib.suppress(httpx.HTTPError):
-            verify = gate.tls or True
-            if httpx.get(gate.url + "/readyz", trust_env=False, timeout=90, verify=verify).status_code == 200:
-                return
-        assert time.monotonic() < limit, f"the gate was not ready within {START_SECONDS} s: {gate.said}"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

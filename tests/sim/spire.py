@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.parts import free_port, require
-from tests.sim.keycloak import until_ready
+from tests.sim import started
 
 TRUST_DOMAIN = "ops.example"
 CONFIGURATION = """
@@ -78,7 +78,8 @@ def running() -> Iterator[Spire]:
         with (folder / "out").open("wb") as out:
             process = subprocess.Popen([program, "run", "-config", folder / "server.conf"], stdout=out, stderr=out)
         try:
-            until_ready(f"http://127.0.0.1:{health}/ready", process, folder / "out")
+            ready = f"http://127.0.0.1:{health}/ready"
+            started.until(lambda: started.answers(ready), process, (folder / "out").read_text)
             yield Spire(program, folder)
         finally:
             process.kill()

@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +20,7 @@ import pytest
 from broker.cli import looks
 from broker.clock import SystemClock
 from tests.parts import ROOT, fresh_database, require
+from tests.sim import started
 from tests.sim.certificate import SERVER, Authority
 from tests.sim.issuer import Issuer
 from tests.sim.real_issuers import Spiffe
@@ -345,9 +345,7 @@ def opa_server(*options: str) -> Iterator[str]:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as it:
             try:
-                while it.poll() is None and not path.exists():
-                    time.sleep(0.01)
-                assert it.poll() is None
+                started.until(path.exists, it)
                 yield str(path)
             finally:
                 it.kill()
