@@ -25,6 +25,7 @@ from broker.model import Party, PartyKind, Principal
 from tests.e2e import test_identity_providers as matrix
 from tests.parts import PARTS
 from tests.sim import keycloak, spire
+from tests.sim.identity_providers import ask, code_of
 from tests.sim.issuer import dpop_proof
 from tests.sim.world import world
 
@@ -76,7 +77,7 @@ async def bound_to_a_key(made: Callable[[], Any]) -> None:
         )  # fmt: skip
         assert answer.json()["token_type"] == "DPoP", answer.text
         token = answer.json()["access_token"]
-        assert await matrix.code_of(w.verifier(), token) == "identity.bound_unproven"
+        assert await code_of(w.verifier(), token) == "identity.bound_unproven"
         verifier = w.verifier(sender_constraint="dpop")
         url = f"{GATE}/v1/actions"
         shown = Credential(f"DPoP {token}", dpop_proof(key, w.clock, token, "POST", url, jti="proof-0002"), "POST", url)
@@ -140,7 +141,7 @@ async def svids(server: spire.Spire, folder: Path) -> None:
     bundle = folder / "bundle.json"
     bundle.write_text(server.bundle())
     verifier = Verifier([issuer_profile(trusted(bundle))], nothing, SystemClock())
-    who = await matrix.ask(verifier, server.mint("/agent/sre-1", GATE))
+    who = await ask(verifier, server.mint("/agent/sre-1", GATE))
     assert who.subject == Party("spire:sre", PartyKind.AGENT, frozenset({"agent"}))
     for token, code in (
         (server.mint("/agent/sre-1", "https://other.example"), "identity.wrong_audience"),
@@ -148,15 +149,13 @@ async def svids(server: spire.Spire, folder: Path) -> None:
         (server.mint("/agent/sre-1/deeper", GATE), "identity.unbound"),
         (server.mint("/agent/sre-1", GATE, seconds=7_200), "identity.lifetime"),
     ):
-        assert await matrix.code_of(verifier, token) == code
+        assert await code_of(verifier, token) == code
     other = Verifier([issuer_profile({**trusted(bundle), "issuer": "spiffe://else.example"})], nothing, SystemClock())
-    assert await matrix.code_of(other, server.mint("/agent/sre-1", GATE)) == "identity.unknown_issuer"
+    assert await code_of(other, server.mint("/agent/sre-1", GATE)) == "identity.unknown_issuer"
     later = SeededClock(SystemClock().now_ns())
     token = server.mint("/agent/sre-1", GATE, seconds=60)
     later.advance(200)
-    assert (
-        await matrix.code_of(Verifier([issuer_profile(trusted(bundle))], nothing, later), token) == "identity.expired"
-    )
+    assert await code_of(Verifier([issuer_profile(trusted(bundle))], nothing, later), token) == "identity.expired"
 
 
 async def rotated(server: spire.Spire, folder: Path) -> None:
@@ -165,14 +164,14 @@ async def rotated(server: spire.Spire, folder: Path) -> None:
     bundle.write_text(server.bundle())
     verifier = Verifier([issuer_profile(trusted(bundle))], nothing, clock)
     before = server.mint("/agent/sre-1", GATE)
-    await matrix.ask(verifier, before)
+    await ask(verifier, before)
     server.rotate()
     after = server.mint("/agent/sre-1", GATE)
-    assert await matrix.code_of(verifier, after) == "identity.unknown_key"
+    assert await code_of(verifier, after) == "identity.unknown_key"
     bundle.write_text(server.bundle())
     clock.advance(31)
-    await matrix.ask(verifier, after)
-    await matrix.ask(verifier, before)
+    await ask(verifier, after)
+    await ask(verifier, before)
 
 
 async def in_a_gate(server: spire.Spire, folder: Path) -> None:

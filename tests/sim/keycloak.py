@@ -17,9 +17,9 @@ import httpx
 from joserfc.jwk import ECKey
 
 from broker.clock import SystemClock
-from tests.e2e.test_identity_providers import AUDIENCE, World, form_of
 from tests.parts import ROOT, free_port
 from tests.sim import started
+from tests.sim.identity_providers import AUDIENCE, PagesWorld
 
 KEYCLOAK = ROOT / ".parts" / "keycloak"
 PASSWORD = "pw-of-a-test"
@@ -76,7 +76,7 @@ def _mapper(name: str, kind: str, config: dict[str, str]) -> dict[str, Any]:
     return {"name": name, "protocol": "openid-connect", "protocolMapper": kind, "config": config}
 
 
-class KeycloakWorld(World):
+class KeycloakWorld(PagesWorld):
     people = ("alice", "bob")
     table: ClassVar[dict[str, Any]] = {
         "name": "corp", "profile": "keycloak", "audiences": (AUDIENCE,), "tenant": "default", "agents": ("agent-1",),
@@ -88,32 +88,10 @@ class KeycloakWorld(World):
     gate: ECKey
     """Of the client that exchanges tokens."""
 
-    async def walk(self, page: httpx.Response, person: str) -> httpx.Response:
-        """Follow redirects and fill in the provider's own pages until it answers the client, or has no more forms."""
-        for _ in range(12):
-            for cookie in self.http.cookies.jar:
-                cookie.secure = False  # Keycloak marks them Secure on plain http, too
-            if page.is_redirect:
-                target = page.url.join(page.headers["location"])
-                if str(target).startswith(self.redirect):
-                    return page
-                page = await self.http.get(target)
-                continue
-            if "<form" not in page.text:
-                return page
-            action, fields = form_of(page)
-            if 'name="username"' in page.text:
-                fields |= {"username": person, "password": PASSWORD}
-            elif 'name="accept"' in page.text:
-                fields |= {"accept": "Yes"}
-            page = await self.http.post(action, data=fields)
-        raise AssertionError(page.text)
-
-    async def sign_in(self, page: httpx.Response, person: str) -> str:
-        return str((await self.walk(page, person)).headers["location"])
-
-    async def let_in(self, page: httpx.Response, person: str) -> None:
-        await self.walk(page, person)
+    def filled(self, page: str, person: str) -> dict[str, str]:
+        if 'name="username"' in page:
+            return {"username": person, "password": PASSWORD}
+        return {"accept": "Yes"} if 'name="accept"' in page else {}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import httpx
 from broker.clock import SeededClock
 from demo.wire import Answer, Asked, LoopbackServer
 from tests.e2e.console.test_reviewing import proposed
-from tests.e2e.test_identity_providers import AUDIENCE, form_of, node_world
+from tests.sim.identity_providers import AUDIENCE, form_of, node_world
 from tests.sim.visitor import SAME_ORIGIN, Visitor
 from tests.sim.world import URL, World, world
 
