@@ -1,13 +1,14 @@
 """Who is signed in to the console: sessions of people in the database, the same for every replica.
 
-The browser holds 256 random bits; the database holds their SHA-256, who the person was at sign-in, and when it ends: at
-the absolute limit, after the idle limit, or when somebody ended it (sign-out, the provider's back-channel logout, a
-newer sign-in of the same browser). Nothing of it is remembered in the process, so an end counts everywhere at once. No
-token is stored.
+The browser holds 256 random bits; the database holds their hash under the gate's key, who the person was at sign-in, and
+when it ends: at the absolute limit, after the idle limit, or when somebody ended it (sign-out, the provider's back-channel
+logout, a newer sign-in of the same browser). With another key nobody is signed in any more. Nothing of it is remembered in
+the process, so an end counts everywhere at once. No token is stored.
 """
 
 import base64
 import hashlib
+import hmac
 import re
 import secrets
 from collections.abc import Mapping
@@ -38,9 +39,10 @@ class Limits:
 class Logins:
     """Opens, reads and ends sign-ins."""
 
-    def __init__(self, store: Store, clock: Clock, limits: Limits) -> None:
-        """Shared by replicas through ``store``."""
+    def __init__(self, store: Store, clock: Clock, limits: Limits, key: bytes) -> None:
+        """Shared by replicas through ``store``; ``key`` is the same on each of them."""
         self._store = store
+        self._key = key
         self._clock = clock
         self._limits = limits
 
@@ -54,7 +56,7 @@ class Logins:
         now = seconds(self._clock)
         new = Login(
             tenant=principal.tenant,
-            id=login_id(value),
+            id=self.id_of(value),
             issuer=issuer,
             subject=principal.subject.id,
             sid=sid,
@@ -63,7 +65,7 @@ class Logins:
             used_at=now,
             expires_at=now + self._limits.absolute,
         )
-        await self._store.write(lambda c: rows.open_(c, new, instead_of=login_id(instead_of) if instead_of else ""))
+        await self._store.write(lambda c: rows.open_(c, new, instead_of=self.id_of(instead_of) if instead_of else ""))
         return value
 
     async def principal(self, value: str, *, passive: bool = False) -> Principal:
@@ -81,7 +83,7 @@ class Logins:
         """The sign-in behind a cookie value, in force; raises as ``principal``."""
         if not _VALUE.match(value):
             raise Unauthenticated("nobody is signed in here", code="login.unknown", remedy=_REMEDY)
-        key = login_id(value)
+        key = self.id_of(value)
         found = await self._store.glance(lambda c: rows.find(c, key))
         if found is None:
             raise Unauthenticated("nobody is signed in here", code="login.unknown", remedy=_REMEDY)
@@ -96,7 +98,7 @@ class Logins:
 
     async def close(self, value: str) -> None:
         """Sign out."""
-        key, now = login_id(value), seconds(self._clock)
+        key, now = self.id_of(value), seconds(self._clock)
         await self._store.write(lambda c: rows.close(c, key, now))
 
     async def close_all(self, issuer: str, *, subject: str = "", sid: str = "") -> int:
@@ -104,10 +106,13 @@ class Logins:
         now = seconds(self._clock)
         return await self._store.write(lambda c: rows.close_all(c, issuer, subject=subject, sid=sid, now_s=now))
 
+    def id_of(self, value: str) -> str:
+        """What the database knows of a cookie value: hex HMAC-SHA256 under the gate's key."""
+        return hmac.new(self._key, b"login " + value.encode(), hashlib.sha256).hexdigest()
 
-def login_id(value: str) -> str:
-    """What the database knows of a cookie value: hex SHA-256 (the value has 256 random bits, so no salt is needed)."""
-    return hashlib.sha256(value.encode()).hexdigest()
+    def name_of(self, value: str) -> str:
+        """What telemetry calls the sign-in behind a cookie value."""
+        return f"ses_{self.id_of(value)[:26]}"
 
 
 def _kept(principal: Principal) -> dict[str, Json]:

@@ -33,6 +33,7 @@ BAD_DAYS = "e2e/test_bad_days_"
 REQUIREMENTS: tuple[Requirement, ...] = (
     # -- the way in
     _("in:guard", "broker/web", "one host, HTTP/1.1 only, bounded headers, plain paths, JSON bodies under size and deadline", "e2e/test_guard.py"),
+    _("in:answers", "broker/web", "every answer says what it is and in which characters, is kept by nobody and leads no program elsewhere; a token counts in its header alone", "e2e/test_answers.py"),
     _("in:json", "RFC 7493", "JSON that two readers could read differently is refused with 400, never 5xx", "unit/test_strictjson.py", "e2e/test_guard.py::test_no_json_of_the_corpus_gets_through_any_body_route"),
     _("in:problems", "RFC 9457", "every refusal has a stable code, its reasons and a remedy; the page lists all", "test_docs.py::test_the_generated_pages_are_fresh", "test_docs.py::test_every_error_has_a_remedy_and_every_reason_of_policy_too"),
     _("in:routes", "broker/web", "every route declares its action; every kind of caller gets the reviewed answer", "matrix/test_access.py", "test_style.py"),

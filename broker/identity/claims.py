@@ -91,6 +91,12 @@ def _check_type(profile: IssuerProfile, header: Mapping[str, Json], claims: Mapp
             code="identity.wrong_type",
             remedy="send the access token, not the ID, refresh or logout token",
         )
+    if "authorization_details" in claims:
+        raise Unauthenticated(
+            "the token holds for certain details only (RFC 9396), which this gate does not read",
+            code="identity.authorization_details",
+            remedy="ask the identity provider for a token without `authorization_details`; policy says what it may do",
+        )
     missing = sorted(name for name in profile.required if at(claims, name) in (None, ""))
     if missing:
         raise Unauthenticated(

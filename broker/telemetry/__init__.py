@@ -58,7 +58,11 @@ class Running(Protocol):
 
 
 LINE_SECONDS = 10.0
-_NO_CREDENTIAL = frozenset({"identity.missing", "identity.required", "identity.expired"})
+_SUSPECT = ("identity.", "login.", "http.", "json.", "console.csrf")
+"""Refusals of who asks and of the form in which it is asked, which no record of the log holds: the operator reads them."""
+_NO_SIGN = frozenset({
+    "identity.missing", "identity.required", "identity.expired", "login.unknown", "login.closed", "login.expired", "login.idle",
+})  # fmt: skip
 """Ends of what was good, and of what never was tried: counted, and no sign of anything."""
 
 
@@ -137,9 +141,9 @@ class Telemetry:
         self.metrics.observe("request_seconds", seconds, route)
 
     def refused(self, code: str) -> None:
-        """Count one refusal by its stable code; of credentials that did not hold, the operator reads a line, too."""
+        """Count one refusal by its stable code; of what could be an attempt to get by, the operator reads a line, too."""
         self.metrics.inc("refusals_total", code)
-        if code.startswith("identity.") and code not in _NO_CREDENTIAL:
+        if code.startswith(_SUSPECT) and code not in _NO_SIGN:
             self._suspected(code)
 
     def _suspected(self, code: str) -> None:
@@ -150,7 +154,8 @@ class Telemetry:
             self._suspects[code] = (last, since + 1)
             return
         self._suspects[code] = (now, 0)
-        self.warning("identity.refused", code=code, more=since)
+        who = code.startswith(("identity.", "login."))
+        self.warning("identity.refused" if who else "request.refused", code=code, more=since)
 
     def attempt_refused(self) -> None:
         """Count one request of a party that asks too often; most of these are not on record one by one."""

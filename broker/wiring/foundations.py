@@ -226,7 +226,8 @@ class Foundations:
     def logins(self) -> Logins:
         """Who is signed in to the console."""
         chosen = self.settings.console
-        return Logins(self.store, self.clock, Limits(idle=chosen.idle_seconds, absolute=chosen.absolute_seconds))
+        limits = Limits(idle=chosen.idle_seconds, absolute=chosen.absolute_seconds)
+        return Logins(self.store, self.clock, limits, self.keys.secret("console.key"))
 
     async def _signed_in(self, value: str, passive: bool) -> Principal:
         """Whoever signed in keeps no role that a later token of theirs does not say."""

@@ -14,6 +14,7 @@ from broker.errors import BrokerError
 from broker.policy.bundle import build_bundle, open_bundle
 from broker.policy.keys import SigningKey, read_signers
 from tests.sim import few_goldens
+from tests.sim.visitor import Visitor, signed_in
 from tests.sim.world import World, world
 from tests.unit.cli.test_host_commands import wicketgate
 
@@ -62,6 +63,26 @@ def test_these_keys_change_by_a_restart_and_nothing_is_done_twice(tmp_path: Path
             assert it.restarts() == 1
             await it.gate.background.publish()
             assert verified(it.data) == 0
+
+    asyncio.run(main())
+
+
+def test_a_new_console_key_signs_everybody_out(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            people = [await signed_in(it, name) for name in ("oncall", "security")]
+            kept = {one.login for one in people}
+            for renewed, status in ((False, 200), (True, 303)):
+                await it.stop()
+                if renewed:
+                    renew(it.data / "keys" / "console.key")
+                await it.start()
+                for login in kept:
+                    async with Visitor(it) as one:
+                        one.login = login
+                        assert (await one.open("/console/health")).status_code == status
+            for one in people:
+                await one.client.aclose()
 
     asyncio.run(main())
 

@@ -17,11 +17,12 @@ from tests.stores import human
 
 ANN, BOB = human("ann", "oncall", "auditor"), human("bob", "security")
 LIMITS = Limits(idle=100, absolute=1_000)
+KEY = b"k" * 32
 
 
 @pytest.fixture
 def logins(store: Store, clock: SeededClock) -> Logins:
-    return Logins(store, clock, LIMITS)
+    return Logins(store, clock, LIMITS, KEY)
 
 
 def refused(reading: Awaitable[object]) -> str:
@@ -38,11 +39,18 @@ def test_the_value_brings_the_person_back_and_the_database_knows_its_hash_only(l
     who = asyncio.run(logins.principal(value))
     assert (who.subject, who.tenant, who.acr, who.auth_time) == (ANN.subject, ANN.tenant, ANN.acr, ANN.auth_time)
     assert who.actor is None
-    digest = hashlib.sha256(value.encode()).hexdigest()
+    digest = logins.id_of(value)
+    assert digest != hashlib.sha256(value.encode()).hexdigest(), "under the gate's key"
     (row,) = asyncio.run(store.read(lambda c: c.execute(select(login).where(login.c.id == digest)).all()))
     assert value not in str(row)
     assert len(value) == 43
     assert value != asyncio.run(logins.open(ANN, issuer="dev", sid="s"))
+
+
+def test_under_another_key_nobody_is_signed_in(logins: Logins, store: Store, clock: SeededClock) -> None:
+    value = asyncio.run(logins.open(ANN, issuer="dev", sid="s"))
+    assert refused(Logins(store, clock, LIMITS, b"n" * 32).principal(value)) == "login.unknown"
+    assert asyncio.run(logins.principal(value)).subject == ANN.subject
 
 
 @pytest.mark.parametrize("value", ["", "x", "A" * 42, "A" * 44, "A" * 42 + "=", "A" * 42 + "\n", "A" * 43])
@@ -89,7 +97,7 @@ def test_a_new_sign_in_ends_the_one_that_the_browser_had_and_no_other(logins: Lo
 def test_the_providers_logout_ends_what_it_names_on_every_replica(
     store: Store, clock: SeededClock, named: dict[str, str], left: set[str]
 ) -> None:
-    here, there = Logins(store, clock, LIMITS), Logins(store, clock, LIMITS)
+    here, there = Logins(store, clock, LIMITS, KEY), Logins(store, clock, LIMITS, KEY)
 
     async def main() -> set[str]:
         await here.close_all("dev", subject="dev:ann")

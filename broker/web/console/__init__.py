@@ -75,7 +75,7 @@ def console(gate: Wiring) -> tuple[Desk, tuple[object, ...]]:
     return desk, (
         static,
         Home(desk),
-        SignInPages(desk, gate.sign_in, gate.logins, gate.parties),
+        SignInPages(desk, gate.sign_in, gate.logins, gate.parties, gate.telemetry),
         LivePage(desk, Streaming.of(gate), renderer),
         AgentsPage(desk, gate.kills.check, gate.acts.kill),
         ExportsPage(desk, gate.exports.content),

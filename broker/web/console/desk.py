@@ -18,7 +18,6 @@ from broker.breakglass import Breakglass
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, BrokerError, Denied, StepUpRequired, Unauthenticated
 from broker.identity import Credential, Verifier
-from broker.logins import login_id
 from broker.model import Json, Principal
 from broker.pipeline import Pipeline
 from broker.reading import GATE, Ask
@@ -282,7 +281,7 @@ class Desk:
 
     def _token(self, login: str) -> str:
         """The token of one login's forms: nothing else's, and nothing of the login can be had from it."""
-        return hmac.new(self._key, b"form " + login_id(login).encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, b"form " + login.encode(), hashlib.sha256).hexdigest()
 
 
 def local_path(text: str) -> str:

@@ -11,6 +11,7 @@ from broker.identity import SignIn
 from broker.identity.login import ATTEMPT_SECONDS
 from broker.logins import Logins
 from broker.parties import Parties
+from broker.telemetry import Telemetry
 from broker.web.console import words
 from broker.web.console.desk import HOME, Desk, local_path
 
@@ -27,9 +28,15 @@ class SignedOutView:
 class SignInPages:
     """Sign-in, callback, sign-out, back-channel logout."""
 
-    def __init__(self, desk: Desk, sign_in: SignIn | None, logins: Logins, parties: Parties) -> None:
-        """Without ``sign_in`` nobody can sign in, and the page says what to configure."""
+    def __init__(
+        self, desk: Desk, sign_in: SignIn | None, logins: Logins, parties: Parties, telemetry: Telemetry
+    ) -> None:
+        """Without ``sign_in`` nobody can sign in, and the page says what to configure.
+
+        Telemetry has a line of each sign-in and of each end of one; who it was says the log, at the first page.
+        """
         self._parties = parties
+        self._telemetry = telemetry
         self._desk = desk
         self._sign_in = sign_in
         self._logins = logins
@@ -62,7 +69,11 @@ class SignInPages:
                 instead_of=request.cookies.get(self._desk.cookie, ""),
             )
         except BrokerError as error:
+            self._telemetry.refused(error.error_code)
             return await self._desk.problem(request, error)
+        self._telemetry.event(
+            "login.opened", session=self._logins.name_of(value), issuer=provider.issuer, method=done.principal.acr
+        )
         answer = self._desk.see_other(done.to)
         self._set(answer, self._desk.cookie, value)
         self._drop(answer, self._attempt)
@@ -71,7 +82,9 @@ class SignInPages:
     async def console_signout(self, request: Request) -> Response:
         """POST /console/signout: here at once, then at the provider."""
         await self._desk.form(request)
-        await self._logins.close(self._desk.credential(request).login)
+        value = self._desk.credential(request).login
+        await self._logins.close(value)
+        self._telemetry.event("login.closed", session=self._logins.name_of(value), by="person")
         provider = await self._sign_in.logout_url() if self._sign_in else ""
         page = SignedOutView(provider)
         answer = self._desk.public(request, "signedout.html", page, title=words.signin.signed_out)
@@ -93,7 +106,8 @@ class SignInPages:
         if len(tokens) != 1:
             raise BadRequest("one field `logout_token` is required", code="login.logout_token")
         ended = await provider.ended(tokens[0])
-        await self._logins.close_all(provider.issuer, subject=ended.subject, sid=ended.sid)
+        closed = await self._logins.close_all(provider.issuer, subject=ended.subject, sid=ended.sid)
+        self._telemetry.event("login.closed", issuer=provider.issuer, by="provider", closed=closed)
         return PlainTextResponse("", headers={"Cache-Control": "no-store"})
 
     def _provider(self) -> SignIn:

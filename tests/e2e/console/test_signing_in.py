@@ -1,8 +1,12 @@
 """Signing in to the console: the provider's real pages and redirects, in a whole gate."""
 
 import asyncio
+import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import pytest
 
 from tests.sim.visitor import Visitor, signed_in
 from tests.sim.world import CODE, World, replica, world
@@ -184,6 +188,38 @@ def test_signing_out_ends_the_login_and_leads_to_the_providers_own_logout(tmp_pa
             assert (await ann.open("/console/signedout")).status_code == 200
             ann.login = kept
             assert (await ann.open("/console/health")).status_code == 303
+            await ann.client.aclose()
+
+    asyncio.run(main())
+
+
+def test_each_sign_in_each_refused_one_and_each_end_of_one_is_a_line_that_names_nobody(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def lines() -> list[dict[str, Any]]:
+        told = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+        return [one for one in told if one["event"].startswith(("login.", "identity."))]
+
+    async def main() -> None:
+        async with world(tmp_path) as it, Visitor(it) as mallory:
+            lines()
+            ann = await signed_in(it, "oncall")
+            (opened,) = lines()
+            assert (opened["event"], opened["issuer"], opened["method"]) == ("login.opened", "dev", "dev-code")
+            await ann.send("/console/signout")
+            (closed,) = lines()
+            assert (closed["event"], closed["by"], closed["session"]) == ("login.closed", "person", opened["session"])
+            assert (await mallory.open("/console/callback?code=x&state=y")).status_code == 401
+            (refused,) = lines()
+            assert (refused["event"], refused["code"]) == ("identity.refused", "login.mismatch")
+            await ann.sign_in("oncall")
+            lines()
+            assert await _backchannel(it, _logout_token(it, subject="oncall")) == 200
+            (ended,) = lines()
+            assert (ended["event"], ended["by"], ended["closed"]) == ("login.closed", "provider", 1)
+            for one in (opened, closed, refused, ended):
+                assert "oncall" not in json.dumps(one)
+                assert ann.login not in json.dumps(one)
             await ann.client.aclose()
 
     asyncio.run(main())

@@ -202,6 +202,11 @@ ROWS = [
         "identity.wrong_type",
         changed(events={"http://schemas.openid.net/event/backchannel-logout": {}}),
     ),
+    Row(
+        "for certain details only",
+        "identity.authorization_details",
+        changed(authorization_details=[{"type": "payment", "limit": 1}]),
+    ),
     # Time
     Row(
         "expired",

@@ -1,4 +1,4 @@
-"""A credential that does not hold, a token's or a certificate's, is a line for the operator; a flood of them is none."""
+"""A credential that does not hold, and a request in a form to get by, is a line for the operator; a flood of them is none."""
 
 import json
 
@@ -33,3 +33,21 @@ def test_a_line_a_code_and_a_while_says_how_many_there_were(
     clock.advance(LINE_SECONDS)
     telemetry.refused("identity.certificate")
     assert lines() == [("identity.refused", "identity.certificate", 49)]
+
+
+def test_what_could_be_an_attempt_to_get_by_is_a_line_and_what_is_nobodys_fault_is_none(
+    clock: SeededClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry = Telemetry(clock.monotonic)
+    told = {
+        "json.duplicate_key": "request.refused",
+        "http.duplicate_header": "request.refused",
+        "console.csrf": "request.refused",
+        "login.mismatch": "identity.refused",
+        "identity.bad_signature": "identity.refused",
+    }
+    for code in (*told, "login.unknown", "login.idle", "identity.missing", "identity.expired", "store.unavailable"):
+        telemetry.refused(code)
+    read = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {one["code"]: one["event"] for one in read} == told
+    assert {(one["level"], one["timestamp"][-1]) for one in read} == {("warning", "Z")}, "times are in UTC"
