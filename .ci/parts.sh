@@ -88,10 +88,10 @@ fi
 
 # -- the OpenID provider that we did not write -------------------------------------------------------------------------
 export npm_config_update_notifier=false npm_config_cache="$HOME/.npm"
-PYTHON="$PWD/.venv/bin/python" sh tests/sim/oidc_provider/install.sh
+PYTHON="$PWD/.venv/bin/python" sh tests/sim/npm_part.sh oidc_provider
 
 # -- who judges the MCP server ------------------------------------------------------------------------------------------
-PYTHON="$PWD/.venv/bin/python" sh tests/sim/mcp_referees/install.sh
+PYTHON="$PWD/.venv/bin/python" sh tests/sim/npm_part.sh mcp_referees
 
 # -- what the drill alone needs (`bash .ci/parts.sh drill`): minutes to build, half a gigabyte to run ----------------------
 if [ "${1:-}" = drill ]; then

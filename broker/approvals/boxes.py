@@ -73,7 +73,8 @@ class Boxes:
         nothing, ``approval.box_not_begun``, ``approval.box_over``, ``approval.reviewed`` for the same person again.
         """
         now = seconds(self._clock)
-        return await self._store.read(lambda c: _acknowledgeable(c, person, proposal_id, digest, now)[0])
+        found = await self._store.read(lambda c: rows.find(c, person.tenant, proposal_id))
+        return _acknowledgeable(found, person, digest, now)[0]
 
     async def acknowledge(self, person: Principal, proposal_id: str, digest: str) -> Proposal:
         """Store that ``person`` has seen the notice, which the log has; returns the proposal as it stands then.
@@ -83,7 +84,8 @@ class Boxes:
         now = seconds(self._clock)
 
         def store(connection: Connection) -> Proposal:
-            found, box = _acknowledgeable(connection, person, proposal_id, digest, now, lock=True)
+            waiting = rows.find(connection, person.tenant, proposal_id, lock=True)
+            found, box = _acknowledgeable(waiting, person, digest, now)
             held = sorted(person.subject.roles)
             said = {"acknowledged_by": person.subject.id, "acknowledged_roles": held, "acknowledged_at": now}
             timeboxes.change(connection, box, now, **said)
@@ -167,11 +169,8 @@ class Boxes:
         await self._store.write(changed)
 
 
-def _acknowledgeable(  # noqa: PLR0913 - one argument a fact
-    connection: Connection, person: Principal, proposal_id: str, digest: str, now: int, *, lock: bool = False
-) -> tuple[Proposal, TimeBoxRow]:
+def _acknowledgeable(found: Proposal | None, person: Principal, digest: str, now: int) -> tuple[Proposal, TimeBoxRow]:
     """Return the proposal and its box where ``person`` may acknowledge its notice now."""
-    found = rows.find(connection, person.tenant, proposal_id, lock=lock)
     if found is None:
         raise NotFound("there is no such proposal", code="approval.not_found")
     found = found.at(now)

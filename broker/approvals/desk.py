@@ -6,6 +6,7 @@ the facts. ``begin_execution`` redeems the approval by one compare-and-set, so t
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from broker.approvals import boxes, checks, snapshot
 from broker.approvals.checks import Answer
@@ -90,16 +91,10 @@ class Approvals:
             raise _absent()
         return found.at(seconds(self._clock))
 
-    async def alike(  # noqa: PLR0913, PLR0917 - one argument a part of the request
-        self,
-        principal: Principal,
-        session: str,
-        action: str,
-        resource: Mapping[str, str],
-        arguments: Mapping[str, Json],
-        diagnosis: str,
-    ) -> Proposal | None:
+    async def alike(self, principal: Principal, session: str, action: str, asked: Mapping[str, Any]) -> Proposal | None:
         """Return what waits already for just this, asked by the same parties in the same session; None where nothing does.
+
+        ``asked`` has ``resource`` (what names it, not all that is known of it), ``arguments`` and ``diagnosis``.
 
         Arguments in which redaction found something are alike nothing: the asker's are not redacted yet.
         """
@@ -108,9 +103,9 @@ class Approvals:
         actor = principal.actor.id if principal.actor else ""
         for one in found:
             stored, asker = one.request, (one.subject, one.actor)
-            same = all(stored["resource"].get(name) == value for name, value in resource.items())
-            same = same and stored["diagnosis"] == diagnosis
-            if same and stored["arguments"] == arguments and asker == (principal.subject.id, actor):
+            same = all(stored["resource"].get(name) == value for name, value in asked["resource"].items())
+            same = same and all(stored[name] == asked[name] for name in ("arguments", "diagnosis"))
+            if same and asker == (principal.subject.id, actor):
                 return one if one.at(now).state == "waiting" else None
         return None
 

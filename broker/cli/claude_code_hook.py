@@ -107,29 +107,36 @@ def bearer(command: str) -> str:
     return ended.stdout.strip()
 
 
-def exchange(  # noqa: PLR0913, PLR0917 - one argument a part of the request
-    place: SplitResult, token: str, method: str, path: str, body: Mapping[str, Any] | None = None, key: str = ""
-) -> tuple[int, dict[str, Any]]:
-    """One request to the gate: status and body."""
-    import http.client
-    import json
+class Gate:
+    """The gate at a place, asked with one token."""
 
-    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    connection = kind(place.hostname or "", place.port, timeout=SECONDS)
-    headers = {"Authorization": f"Bearer {token}"}
-    if body is not None:
-        headers |= {"Content-Type": "application/json", "Idempotency-Key": key}
-    try:
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        said = json.loads(answer.read(ANSWER_BYTES_MAX))
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Blocked(f"the gate did not answer ({type(error).__name__}); try again, or ask its operator") from None
-    finally:
-        connection.close()
-    if not isinstance(said, dict):
-        raise Blocked("the gate's answer is not what this hook knows; update it: wicketgate connect claude-code")
-    return answer.status, said
+    def __init__(self, place: SplitResult, token: str) -> None:
+        self._place, self._token = place, token
+
+    def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, key: str = ""
+    ) -> tuple[int, dict[str, Any]]:
+        """One request to ``path`` below the gate's own: status and body."""
+        import http.client
+        import json
+
+        kind = http.client.HTTPSConnection if self._place.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._place.hostname or "", self._place.port, timeout=SECONDS)
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Idempotency-Key": key}
+        try:
+            target = self._place.path.rstrip("/") + path
+            connection.request(method, target, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            said = json.loads(answer.read(ANSWER_BYTES_MAX))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise Blocked(f"the gate did not answer ({type(error).__name__}); try again, or ask its operator") from None
+        finally:
+            connection.close()
+        if not isinstance(said, dict):
+            raise Blocked("the gate's answer is not what this hook knows; update it: wicketgate connect claude-code")
+        return answer.status, said
 
 
 def refusal(said: Mapping[str, Any]) -> str:
@@ -145,7 +152,7 @@ def permitted(event: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
 
     place = reached(chosen["url"])
     action, arguments = asked(event)
-    token = bearer(chosen["token-command"])
+    gate = Gate(place, bearer(chosen["token-command"]))
     run = hashlib.sha256(event["session_id"].encode()).hexdigest()[:40]
     ask = {
         "action": action,
@@ -154,33 +161,32 @@ def permitted(event: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
         "reason": f"Claude Code asks to use {event['tool_name']}",
     }
     for number in range(SESSIONS_MAX):
-        session = opened(place, token, f"hook-{run}-{number}" if number else f"hook-{run}")
-        if decided(place, token, {"session": session, **ask}, f"{run} {event['tool_use_id']}", chosen):
+        session = opened(gate, f"hook-{run}-{number}" if number else f"hook-{run}")
+        if decided(gate, {"session": session, **ask}, f"{run} {event['tool_use_id']}", chosen):
             return
     raise Blocked("the sessions of this run are used up; begin a new one")
 
 
-def opened(place: SplitResult, token: str, key: str) -> str:
+def opened(gate: Gate, key: str) -> str:
     """The session of a key: a new one, or the one that was opened with it, which may have ended since."""
     intent = [{"kind": "task", "text": "a run of Claude Code", "source": "claude-code"}]
-    status, said = exchange(place, token, "POST", f"{place.path.rstrip('/')}/v1/sessions", {"intent": intent}, key)
+    status, said = gate.ask("POST", "/v1/sessions", {"intent": intent}, key)
     if status != 201:
         raise Blocked(refusal(said))
     return str(said["session"])
 
 
-def decided(place: SplitResult, token: str, body: Mapping[str, Any], use: str, chosen: Mapping[str, str]) -> bool:
+def decided(gate: Gate, body: Mapping[str, Any], use: str, chosen: Mapping[str, str]) -> bool:
     """True where the gate permits it, False where the session has ended; raises ``Blocked`` everywhere else."""
     import hashlib
     from pathlib import Path
 
-    actions = f"{place.path.rstrip('/')}/v1/actions"
     run, _, _ = use.partition(" ")
     same = hashlib.sha256(f"{run} {body}".encode()).hexdigest()[:40]
     fresh = "hook-" + hashlib.sha256(f"{same} {use}".encode()).hexdigest()[:40]
     file = Path(chosen["waiting"], same)
     key = remembered(file)
-    status, said = exchange(place, token, "POST", actions, body, key or fresh)
+    status, said = gate.ask("POST", "/v1/actions", body, key or fresh)
     if status == 404 and said.get("code") == "session.not_found":
         forget(file)
         return False
@@ -189,7 +195,7 @@ def decided(place: SplitResult, token: str, body: Mapping[str, Any], use: str, c
         wait = int(chosen["wait"])
         approval, action_id = said.get("approval", {}).get("id", ""), said["action_id"]
         remember(file, fresh)
-        status, said = exchange(place, token, "GET", f"{actions}/{action_id}?wait={wait}")
+        status, said = gate.ask("GET", f"/v1/actions/{action_id}?wait={wait}")
         if status == 202:
             raise Blocked(
                 f"a person has to approve this first: {approval}; ask them, then use the tool again as it was"
@@ -250,7 +256,7 @@ def main() -> int:
         sys.stderr.write(f"wicketgate: {blocked}\n")
         return BLOCK
     except BaseException as error:  # noqa: BLE001 - the process edge: whatever is unclear is blocked
-        fault = f"{type(error).__name__}: {error}"
+        fault = type(error).__name__
         sys.stderr.write(f"wicketgate: this hook failed ({fault}); connect again: wicketgate connect claude-code\n")
         return BLOCK
     return 0

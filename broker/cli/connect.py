@@ -61,7 +61,7 @@ def connect(  # noqa: PLR0913, PLR0917 - one argument an option
         difference = "\n".join(clients.difference(path, texts[path], text)) if state == "would change" else ""
         files.append({"path": str(path), "state": state, "difference": difference})
     by_hand = not undo and client in clients.BY_ENVIRONMENT
-    export = f'export {clients.TOKEN_VARIABLE}="$({" ".join(wanted.token)})"' if by_hand else ""
+    export = f'export {clients.EXPORTED}="$({" ".join(wanted.token)})"' if by_hand else ""
     if as_json:
         click.echo(json.dumps({"client": client, "files": files, "next": export}))
         return

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def doctor(config: Path | None, data: Path | None, as_json: bool) -> None:
 
     found = [_look("config", read)]
     for part, look in PARTS.items() if chosen else ():
-        found.append(_look(part, lambda look=look: look(chosen[0])))  # type: ignore[misc]
+        found.append(_look(part, partial(look, chosen[0])))
     for one in found:
         line = f"{one.state:4}  {one.part:8}  {one.text}" + (f"\n      do: {one.remedy}" if one.remedy else "")
         shown = {"part": one.part, "state": one.state, "detail": one.text, "remedy": one.remedy}

@@ -27,7 +27,7 @@ WANTED = ("local.process.status", "workstation.command.run", "workstation.file.w
 
 def run() -> dict[str, Any]:
     """One run, judged."""
-    subprocess.run(["sh", str(ROOT / "tests" / "sim" / "claude_code" / "install.sh")], check=True)
+    subprocess.run(["sh", str(ROOT / "tests" / "sim" / "npm_part.sh"), "claude_code"], check=True)
     with tempfile.TemporaryDirectory(prefix="wgclaude") as name:
         folder = Path(name)
         project = folder / "project"

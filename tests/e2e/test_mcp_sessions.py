@@ -195,9 +195,11 @@ def test_a_model_that_asks_again_while_it_waits_asks_people_once(tmp_path: Path)
             assert len(await waiting(it, person)) == 3, "so is another asker's"
             principal = await it.gate.identity.recognise(_credential(agent))
             kept = await it.gate.approvals.get(principal.tenant, approval["id"])
-            same = (principal, kept.request["session"], kept.action, TARGET, kept.request["arguments"])
-            assert (await it.gate.approvals.alike(*same, diagnosis="")) is not None
-            assert (await it.gate.approvals.alike(*same, diagnosis="dia_other")) is None, "so is another diagnosis"
+            place = (principal, kept.request["session"], kept.action)
+            same = {"resource": TARGET, "arguments": kept.request["arguments"], "diagnosis": ""}
+            assert (await it.gate.approvals.alike(*place, same)) is not None
+            other_cause = {**same, "diagnosis": "dia_other"}
+            assert (await it.gate.approvals.alike(*place, other_cause)) is None, "so is another diagnosis"
             assert (await it.review(person, approval)).status_code == 200
             ended = await it.outcome(agent.who, approval["action_id"])
             assert ended.json()["status"] == "done", ended.text

@@ -224,7 +224,7 @@ async def node_world(folder: Path, backchannel: str = "") -> AsyncIterator[NodeW
     """The provider as a process of its own; ``backchannel`` is where it tells the console of logouts."""
     node = require("node")
     if not (MODULES / "node_modules/oidc-provider").is_dir():
-        missing("oidc-provider", "run tests/sim/oidc_provider/install.sh")
+        missing("oidc-provider", "run sh tests/sim/npm_part.sh oidc_provider")
     agent = ECKey.generate_key("P-256", {"kid": "agent-1", "use": "sig", "alg": "ES256"})
     key = folder / "agent.jwk"
     key.write_text(json.dumps(agent.as_dict(private=False)))

@@ -131,7 +131,8 @@ class Calls:
             arguments = self._policy.catalog.complete(action.name, there, body.arguments)
         except BadRequest:
             return ""  # the pipeline refuses it, on record
-        found = await self._approvals.alike(principal, session, action.name, resource, arguments, diagnosis)
+        asked = {"resource": resource, "arguments": arguments, "diagnosis": diagnosis}
+        found = await self._approvals.alike(principal, session, action.name, asked)
         return found.action_id if found else ""
 
     async def _nothing(self, credential: Credential, name: str) -> types.CallToolResult:
