@@ -1,9 +1,10 @@
 """Checking with a schema of somebody else's, on an answer of somebody else's: in bounded time, and without leaving it. Pure.
 
 JSON Schema (draft 7, 2019-09, 2020-12) can ask for more work than there is time: references that double, trees that are
-walked twice a level, items compared each with each. So every keyword that is tried costs steps, by the size of what it
-looks at, and a check that runs out of them has failed. Patterns run in linear time (RE2), items are compared by what
-they are written as, and a ``$ref`` leads nowhere outside of its own schema. What can be known at pinning is refused there.
+walked twice a level, items compared each with each. So every schema that is gone through and every keyword that is tried
+cost steps, by the size of what they look at, and a check that runs out of them has failed. Patterns are compiled once and run
+in linear time (RE2), items are compared by what they are written as, and a ``$ref`` leads nowhere outside of its own schema.
+What can be known at pinning is refused there.
 """
 
 import json
@@ -28,7 +29,13 @@ from referencing.exceptions import Unresolvable
 
 from broker.model import Json
 
+SCHEMA_MAX: Final = 131_072
+"""Characters of a schema, written as JSON."""
 PATTERN_MAX: Final = 500
+PATTERNS_MAX: Final = 64
+"""Of one schema."""
+_PROGRAM_BYTES_MAX: Final = 1_048_576
+"""Of memory that RE2 may use for one pattern: some 10,000 instructions, compiled in milliseconds."""
 STEPS_MAX: Final = 500_000
 """Of one check; a few seconds at most, in a thread of its own."""
 TRIAL_MAX: Final = 20_000
@@ -86,17 +93,19 @@ def compiled(schema: Mapping[str, Any]) -> Validator:
     keywords instead of these.
     """
     dialect = validators.validator_for(schema, default=Draft202012Validator)
-    keywords: dict[str, _Keyword] = {**dialect.VALIDATORS, "pattern": _matches, "uniqueItems": _unique}
+    keywords: dict[str, _Keyword] = {**dialect.VALIDATORS, "pattern": _matching(schema), "uniqueItems": _unique}
     counted = {name: _counted(name, keyword) for name, keyword in keywords.items()}
     plain = {key: value for key, value in schema.items() if key not in _NAMES}
-    made: Validator = validators.extend(dialect, counted)(plain, registry=Registry())  # type: ignore[no-untyped-call]
+    kind: Any = validators.extend(dialect, counted)  # type: ignore[no-untyped-call]
+    kind.evolve = _entered(kind.evolve)
+    made: Validator = kind(plain, registry=Registry())
     return made
 
 
-def broken(validator: Validator, value: Json) -> str:
+def broken(validator: Validator, value: Json, steps: int = STEPS_MAX) -> str:
     """The first broken rule with its place, never with a value; empty where all hold."""
     try:
-        error = _first(validator, value)
+        error = _first(validator, value, steps)
     except _NO_SCHEMA:
         return "$ref"
     except (_TooMuch, RecursionError) as error:
@@ -113,6 +122,10 @@ def faults(schema: Json) -> list[str]:
     """What keeps a schema from being checked in bounded time and without leaving it, in words without its text."""
     if not isinstance(schema, dict):
         return ["is no object"]
+    if len(json.dumps(schema)) > SCHEMA_MAX:
+        return [f"is longer than {SCHEMA_MAX} characters"]
+    if len(_patterns(schema)) > PATTERNS_MAX:
+        return [f"has more than {PATTERNS_MAX} patterns"]
     found = [fault for key, value in _members(schema) if (fault := _fault(key, value))]
     found += ["has a name or a dialect below its top" for below in schema.values() if _renamed(below)]
     if not isinstance(schema.get("$schema", ""), str):
@@ -165,15 +178,21 @@ def _members(value: Json) -> Iterator[tuple[str, Json]]:
 def _fault(key: str, value: Json) -> str:
     if key in _LEADS and not str(value).startswith("#"):
         return f"`{key}` leads out of the schema"
+    if key in _LEADS and value != "#" and not str(value).startswith("#/"):
+        return f"`{key}` leads to an anchor, which is looked for in the whole schema each time"
     if key in _UNBOUNDED:
         return f"`{key}` cannot be checked in linear time"
     if key == "pattern" and isinstance(value, str) and not _linear(value):
-        return f"a `pattern` is longer than {PATTERN_MAX} characters or is none of RE2"
+        return f"a `pattern` is longer than {PATTERN_MAX} characters, too large when compiled, or none of RE2"
     return ""
 
 
 def _renamed(value: Json) -> bool:
     return any(key in _NAMES for key, _ in _members(value))
+
+
+def _patterns(schema: Json) -> set[str]:
+    return {value for key, value in _members(schema) if key == "pattern" and isinstance(value, str)}
 
 
 def _linear(pattern: str) -> bool:
@@ -183,6 +202,7 @@ def _linear(pattern: str) -> bool:
 def _expression(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = _PROGRAM_BYTES_MAX
     try:
         return re2.compile(pattern, options)
     except re2.error:
@@ -192,12 +212,25 @@ def _expression(pattern: str) -> Any:
 # -- keywords -----------------------------------------------------------------------------------------------------------
 
 
+def _entered(evolve: Callable[..., Any]) -> Callable[..., Any]:
+    """A schema below another is gone through key by key, also by those that no dialect knows, wherever it is tried."""
+
+    def entered(validator: Any, **changes: Any) -> Any:
+        below = changes.get("schema")
+        _LEFT.get().spend(1 + (len(below) // 16 if isinstance(below, Mapping) else 0))
+        return evolve(validator, **changes)
+
+    return entered
+
+
 def _counted(name: str, keyword: _Keyword) -> _Keyword:
     """``keyword``, paid for before it looks; an error is paid for by its text, which quotes what it is about."""
 
     def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         left = _LEFT.get()
-        reads = 5 if name in _LEADS else left.length(value) // 16 if name in _COMPARES else 0
+        reads = (
+            5 + str(value).count("/") // 2 if name in _LEADS else left.length(value) // 16 if name in _COMPARES else 0
+        )
         left.spend(1 + reads + _span(value) + _span(instance))
         for error in keyword(validator, value, instance, schema) or ():
             left.spend(len(error.message) // 256)
@@ -212,9 +245,20 @@ def _span(value: Json) -> int:
     return len(value) // 4 if isinstance(value, Mapping | list) else 0
 
 
-def _matches(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not _expression(pattern).search(instance):
-        yield ValidationError("does not match")
+def _matching(schema: Mapping[str, Any]) -> _Keyword:
+    """The keyword for the patterns of one schema; at worst RE2 takes each instruction for each byte."""
+    expressions = {pattern: _expression(pattern) for pattern in _patterns(schema)}
+
+    def matches(_: Any, pattern: Any, instance: Any, __: Any) -> Iterator[ValidationError]:
+        if not isinstance(instance, str):
+            return
+        expression = expressions[pattern]
+        size = len(instance) if instance.isascii() else 4 * len(instance)
+        _LEFT.get().spend(size * expression.programsize // 1024)
+        if not expression.search(instance):
+            yield ValidationError("does not match")
+
+    return matches
 
 
 def _unique(_: Any, wanted: Any, instance: Any, __: Any) -> Iterator[ValidationError]:

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import pytest
+import re2
 import yaml
 
 from broker.catalog import Action, Catalog
+from broker.connectors import mcp_schema
 from broker.connectors.mcp_manifest import UNREVIEWED, action_name, compare, manifest, pinned_again
 from broker.connectors.mcp_pins import Definition, compile_pin, faults_of
 from broker.errors import BadRequest, UpstreamFailed
@@ -83,6 +85,9 @@ def test_a_tool_whose_name_looks_like_another_is_pinned_nowhere(name: str) -> No
     {"$ref": "#"}, {"$ref": "#/$defs/d0", "$defs": DOUBLING}, {"unevaluatedProperties": False}, {"$ref": "#/required", "required": ["a"]},
     {"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, {"$schema": 7},
     {"$schema": "http://json-schema.org/draft-04/schema#"}, {"properties": {"a": {"$id": "https://json-schema.org/schema"}}},
+    {"$ref": "#a", "$defs": {"a": {"$anchor": "a"}}}, {"$dynamicRef": "#a", "$defs": {"a": {"$dynamicAnchor": "a"}}},
+    {"allOf": [{"pattern": f"a{{{n}}}"} for n in range(65)]}, {"description": "x" * 131_072},
+    {"properties": {"a": {"pattern": f"(?:{'[ab]?' * 95}){{1000}}"}}},
 ])  # fmt: skip
 def test_a_schema_that_leads_elsewhere_or_cannot_be_checked_in_bounded_time_is_pinned_nowhere(
     schema: dict[str, Any],
@@ -146,6 +151,35 @@ def test_an_answer_that_cannot_be_checked_in_bounded_time_is_refused(
     with pytest.raises(UpstreamFailed) as caught:
         pin.check(answer)
     assert caught.value.error_code == "upstream.contract"
+
+
+@pytest.mark.parametrize(("items", "item", "steps"), [
+    ({f"x{n}": 1 for n in range(2_000)}, 1, 100), ({"not": {f"x{n}": 1 for n in range(2_000)} | {"const": 2}}, 1, 100),
+    ({"if": {f"x{n}": 1 for n in range(2_000)}}, 1, 100), ({}, 1, 1), ({"$ref": "#/$defs" + "/x" * 100}, 1, 50),
+    ({"pattern": "^[ab]*(a[ab]{900}c)?$"}, "ab" * 1_000, 1_000), ({"pattern": "^(é|ü)*$"}, "é" * 1_000, 10),
+], ids=["unknown words", "below not", "below if", "nothing", "far reference", "program", "bytes"])  # fmt: skip
+def test_what_is_gone_through_for_each_item_costs_steps_for_each_item(
+    items: dict[str, Any], item: Any, steps: int
+) -> None:
+    far: dict[str, Any] = {}
+    for _ in range(100):
+        far = {"x": far}
+    schema = {"type": "object", "properties": {"a": {"items": items}}, "$defs": far}
+    assert mcp_schema.faults(schema) == []
+    check = mcp_schema.compiled(schema)
+    assert mcp_schema.broken(check, {"a": [item] * 100}, steps * 100) == "fewer steps of checking"
+
+
+def test_patterns_are_compiled_with_their_schema_and_not_where_they_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"items": {"allOf": [{"pattern": f"a{{{n}}}"} for n in range(64)]}}},
+    }
+    assert mcp_schema.faults(schema) == []
+    check = mcp_schema.compiled(schema)
+    monkeypatch.delattr(re2, "compile")
+    assert mcp_schema.broken(check, {"a": ["a" * 63, "a" * 64]}) == ""
+    assert mcp_schema.broken(check, {"a": ["a" * 62]}) == "pattern at $.a[*]"
 
 
 def test_items_are_compared_by_value_and_not_each_with_each() -> None:
