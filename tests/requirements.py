@@ -159,6 +159,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("obligation:approval", "broker/approvals", "bound to digest, plan and policy; quorum, separation, expiry, single use", "unit/test_approvals.py", "property/state/test_approvals_model.py"),
     _("obligation:on-record", "broker/reviews.py", "what lets something happen counts from its own record on, whatever kills the gate", "unit/test_on_record_first.py", "e2e/test_on_record_first.py"),
     _("obligation:races", "broker/approvals", "whatever races, one execution", "unit/test_approval_races.py", BAD_DAYS + "approvals.py::test_every_surface_at_once_gives_one_execution"),
+    _("obligation:linearizable", "tests/drill", "approve, deny, use, expiry, kill switch and another policy at once, by every door of two replicas: as if one came after the other, and it runs once", "e2e/test_races.py", "unit/test_race_model.py", "property/state/test_linearizable.py"),
     _("obligation:time-box", "broker/approvals", "silence counts only where policy lets it and all its conditions hold at the end; once, by rule, on record", "unit/test_time_box_rows.py", "e2e/test_time_boxes.py", "e2e/console/test_time_box_page.py"),
     _("obligation:narrow", "broker/approvals", "a reviewer may narrow and never widen", "property/state/test_narrowing.py"),
     _("obligation:attempts", "broker/attempts.py", "one party asks so often at most, whatever the answer", "unit/test_attempts.py"),
