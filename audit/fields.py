@@ -137,6 +137,8 @@ body.breakglass.targets count public
 body.breakglass.people keyed* keyed
 body.breakglass.until_ns stamp public
 body.breakglass.review_due_ns stamp public
+body.turn.relayed flag public
+body.turn.matches flag public
 body.grant.id id pseudonym
 body.grant.digest digest commitment
 body.grant.expires_ns stamp public

@@ -17,6 +17,8 @@ class Answer:
 
     status: str
     body: Mapping[str, Json]
+    again: bool = False
+    """It was given before, under this idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,4 +236,4 @@ def again(action_id: str, past: Past) -> Answer:
         raised = _RAISED_AGAIN.get(error["kind"], UpstreamFailed)(error["detail"], code=error["code"])
         raised.receipt = past.outcome
         raise raised
-    return Answer("done", body)
+    return Answer("done", body, again=True)

@@ -1,6 +1,7 @@
 """Words and groups of fields that leaves carry: codes and plain words, never prose."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from broker.errors import Receipt
@@ -36,6 +37,11 @@ def model_group(request: ActionRequest, grant: Grant) -> dict[str, Json]:
         "region": word(grant.region or "none"),
         "tools": len(request.arguments.get("tools", ())),
     }
+
+
+def turn_group(turn: Mapping[str, Json]) -> dict[str, Json]:
+    """Whether a model turn that the gate relayed asked for it; empty for what is no call of an MCP client."""
+    return {"turn": {name: turn[name] for name in ("relayed", "matches")}} if turn["tool_call"] else {}
 
 
 def receipt_of(receipt: Any) -> Receipt:

@@ -6,6 +6,7 @@ Every room speaks in these. Times are whole seconds or nanoseconds since the Uni
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from broker.errors import Reason
@@ -132,6 +133,9 @@ class Resource:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+NO_TURN: Mapping[str, Json] = MappingProxyType({"tool_call": False, "relayed": False, "matches": False})
+
+
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
     """One request in canonical form. ``digest`` is SHA-256 (hex) over the canonical bytes of everything that binds.
@@ -153,6 +157,10 @@ class ActionRequest:
     """Provenance of each argument path (``$.name``)."""
     content: Json = field(default=None, repr=False)
     """A model call's body, already redacted. It is no policy input: ``arguments`` hold its digest and the facts about it."""
+    turn: Mapping[str, Json] = field(default_factory=lambda: NO_TURN)
+    """What the gate knows of the model turn that asked: ``tool_call`` for a call of an MCP client, ``relayed`` where the
+    turn that it names went through the gate to this asker and serves this call alone, ``matches`` where it is what the
+    turn said. Of who asks and not of what is done, so the digest leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)

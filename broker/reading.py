@@ -19,13 +19,14 @@ from broker.approvals import Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, BrokerError, Conflict, KeyReused, NotFound
-from broker.model import ActionRequest, Effect, Json, Principal, Redacted, Resource, Session
+from broker.model import NO_TURN, ActionRequest, Effect, Json, Principal, Redacted, Resource, Session
 from broker.records import Records
 from broker.redaction import Redactor, Scope
 from broker.remedies import Asking, is_own
 from broker.sessions import Sessions
 from broker.store import Store
 from broker.store.gather import Gathered, gather
+from broker.turns import Named, Turns
 
 GATE = Resource(type="gate", id="gate", env="prod", region="local")
 PROFILE = "default"
@@ -68,6 +69,8 @@ class Ask:
     work: Mapping[str, Json] | None = None
     """In an incident: the piece of work it belongs to (``id``, ``fence``). It proves who acts and is no part of what is
     done, so the digest leaves it out: a step done again under a new fence is the same request."""
+    turn: Named | None = None
+    """Of a call of an MCP client: the model's tool use that it names. No part of what is done, either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Reader:
         clock: Clock,
         id_key: bytes,
         region: str,
+        turns: Turns,
     ) -> None:
         """``catalog()`` is that of the active bundle; ``inventory(tenant, type, id, env)``; ``id_key`` makes action ids."""
         self._catalog = catalog
@@ -122,6 +126,7 @@ class Reader:
         self._clock = clock
         self._id_key = id_key
         self._region = region
+        self._turns = turns
 
     async def ask(self, principal: Principal, ask: Ask) -> Place:
         """Read a caller's ask; what is wrong with it rides in the place. A session that is not theirs stays out of it."""
@@ -156,7 +161,8 @@ class Reader:
         shown = replace(clean, value=arguments) if content is None else _joined(content, clean)
         wrong = absent or problem or self._keyless(ask)
         place = Place(principal, request, shown, scope, gathered, problem=wrong, asking=Asking(ask.work))
-        return await self._replayed(place) if ask.idempotency_key and place.problem is None else place
+        place = await self._replayed(place) if ask.idempotency_key and place.problem is None else place
+        return await self._turned(place, ask.turn)
 
     async def proposal(self, principal: Principal, proposal: Proposal) -> Place:
         """Put a waiting request back where ``ask`` would have put it; narrowed arguments replace the proposed ones."""
@@ -178,6 +184,7 @@ class Reader:
             diagnosis=stored["diagnosis"],
             labels=provenance.label_arguments(arguments, session=gathered.session, resource=resource),
         )
+        request = replace(request, turn=stored.get("turn", NO_TURN))
         scope = self._scope(principal, stored["session"])
         shown: Redacted[Json] = await self._redactor.redact(dict(arguments), profile=PROFILE, scope=scope)
         return Place(principal, request, shown, scope, gathered, problem=absent or problem, asking=RESUMED)
@@ -263,6 +270,15 @@ class Reader:
                 ),
             )
         return replace(place, past=past)
+
+    async def _turned(self, place: Place, named: Named | None) -> Place:
+        """Whether the model turn that a call names is one of the gate's; a request that goes on spends it."""
+        if named is None or place.past is not None or place.asking.resumed:
+            return place
+        request = place.request
+        sound = named if place.problem is None else replace(named, use="")
+        turn = await self._turns.spend(place.principal, request.session, request.id, sound)
+        return replace(place, request=replace(request, turn=turn))
 
     def _complete(
         self, action: str, resource: Resource, arguments: Mapping[str, Json]

@@ -22,7 +22,7 @@ from broker.answers import Past, observation_id
 from broker.catalog import Action
 from broker.clock import Clock
 from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
-from broker.leaves import breakglass_group, decision_group, model_group, receipt_of, ruled, word
+from broker.leaves import breakglass_group, decision_group, model_group, receipt_of, ruled, turn_group, word
 from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, RequireApproval, Result
 from broker.remedies import digest_of
 
@@ -414,18 +414,13 @@ class Records:
         resource: dict[str, Json] = {"ref": self.ref(principal.tenant, "res", request.resource.id)}
         if request.resource.region:
             # Only what the inventory knows has a region: its words are the operator's, not the caller's.
-            known = request.resource
-            resource |= {
-                "type": word(known.type),
-                "id": word(known.id),
-                "env": word(known.env),
-                "region": word(known.region),
-            }
+            resource |= {name: word(getattr(request.resource, name)) for name in ("type", "id", "env", "region")}
         return {
             "actor": self._actor(principal),
             "session": request.session or None,
             "action": {"id": request.id, "name": self._action_word(request.action)},
             "resource": resource,
+            **turn_group(request.turn),
             "request_digest": request.digest,
         }
 

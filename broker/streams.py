@@ -28,6 +28,7 @@ from broker.pipeline import Opened, Pipeline
 from broker.reading import Ask
 from broker.redaction import Redactor, TextStream
 from broker.telemetry import Telemetry
+from broker.turns import Turns, Uses
 
 READ_ON_SECONDS = 120.0
 """How long a keyed call is read on after its caller went; the provider's own deadlines hold besides."""
@@ -36,8 +37,9 @@ READ_ON_SECONDS = 120.0
 class Streams:
     """Opens and relays streamed model calls."""
 
-    def __init__(self, *, pipeline: Pipeline, redactor: Redactor, telemetry: Telemetry) -> None:
+    def __init__(self, *, pipeline: Pipeline, redactor: Redactor, telemetry: Telemetry, turns: Turns) -> None:
         """Steps 1 to 6 are the pipeline's own."""
+        self._turns = turns
         self._pipeline = pipeline
         self._redactor = redactor
         self._telemetry = telemetry
@@ -55,7 +57,7 @@ class Streams:
         opened = await self._pipeline.open(credential, ask)
         if isinstance(opened, Answer):
             return opened
-        relay = Relay(opened, self._pipeline, self._redactor, self._telemetry)
+        relay = Relay(opened, self._pipeline, self._redactor, self._telemetry, self._turns)
         await relay.connect()
         return relay
 
@@ -63,8 +65,12 @@ class Streams:
 class Relay:
     """One model call under way. Iterate ``chunks`` once, to the end or not: either way its outcome goes on record."""
 
-    def __init__(self, opened: Opened, pipeline: Pipeline, redactor: Redactor, telemetry: Telemetry) -> None:
+    def __init__(
+        self, opened: Opened, pipeline: Pipeline, redactor: Redactor, telemetry: Telemetry, turns: Turns
+    ) -> None:
         """Hold the call; nothing has left yet."""
+        self._turns = turns
+        self._uses = Uses()
         self._call = telemetry.streaming(opened.asked)
         self._asked = opened.asked
         self._granted = opened.granted
@@ -179,6 +185,8 @@ class Relay:
         read = modelwire.read_event(event.name, event.data)
         self._facts.see(event)
         released = self._gather(await self._released(event.name, read))
+        # Before it goes out: a client may call a tool as soon as its block has ended.
+        await self._turns.note(self._asked.principal, self._asked.request.session, self._uses.take(released))
         if event.name == "message_stop":
             await self._close("done", "")
         elif event.name == "error":

@@ -55,6 +55,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("mcp:streams", "broker/web/mcp", "open streams are told that the tools changed, and end with their reader's sign-in", "e2e/test_mcp_streams.py"),
     _("mcp:clients", "broker/web/mcp", "the SDK's own client and the Inspector sign in by the gate's metadata, list, call and wait", "e2e/test_mcp_clients.py"),
     _("mcp:conformance", "MCP 2025-11-25, 2026-07-28", "the conformance suite passes in both revisions, but for what needs another server's tools", "e2e/test_mcp_conformance.py"),
+    _("mcp:turns", "broker/web/mcp", "a call of an MCP client comes from a model turn that the gate relayed, once, where policy asks for that", "e2e/test_mcp_turns.py", "unit/test_turns.py"),
     _("mcp:sessions", "broker/web/mcp", "an MCP session is one of the gate's; repetitions are known where that is certain; Origin, JSON and proofs first", "e2e/test_mcp_sessions.py"),
     _("in:bytes", "tests/fuzz", "whatever bytes come: the strict reader agrees with another parser or refuses, no token but the issued one is believed, nothing planted gets through redaction", "fuzz/test_targets.py"),
     _("in:fuzzed", "OpenAPI 3.1", "no request that a fuzzer makes of the document gets a 5xx, an answer that is not in it, or a secret back", "e2e/test_openapi.py"),

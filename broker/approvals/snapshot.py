@@ -34,6 +34,7 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument a source
             "arguments": dict(request.arguments),
             "reason": request.reason,
             "diagnosis": request.diagnosis,
+            "turn": dict(request.turn),
         },
         request_digest=request.digest,
         digest=request.digest,

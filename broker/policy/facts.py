@@ -99,6 +99,7 @@ def build(  # noqa: PLR0913 - one keyword per source of facts
             "rollback": situation.rollback,
             "breakglass": breakglass,
             "time_box": situation.time_box,
+            "turn": dict(request.turn),
             "usage": {"actions_today": usage.get("actions_today", 0), "writes_today": usage.get("writes_today", 0)},
             "approvals": list(approvals),
             "killed": killed,

@@ -1,4 +1,4 @@
-"""Tables of what needs more than a sign-in: people's authenticators, and break-glass.
+"""Tables of what needs more than a sign-in: people's authenticators, break-glass, and the turns of models.
 
 The rules of ``tables.py`` hold here, too. A time of 0 has not come.
 """
@@ -49,6 +49,23 @@ signature_use = Table(
     _big("at"),
 )
 """What was signed counts once: ``id`` is the SHA-256 of the signed bytes."""
+
+relayed_turn = Table(
+    "relayed_turn",
+    metadata,
+    _text("tenant", primary_key=True),
+    _text("session", primary_key=True),
+    _text("party", primary_key=True),
+    _text("id", primary_key=True),
+    _text("tool"),
+    _text("arguments"),
+    _big("at"),
+    _big("until"),
+    _text("used_by"),
+    Index("relayed_turn_over", "until"),
+)
+"""A tool use of a model's answer that went to ``party``: ``id`` is the provider's, ``arguments`` their SHA-256 as they
+went out, ``used_by`` the one action that it serves, empty before."""
 
 proof_use = Table(
     "proof_use",

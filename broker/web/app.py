@@ -211,6 +211,7 @@ def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object
             belonging=belonging,
             identity=gate.identity,
             settings=settings,
+            turns=gate.turns,
         ),
         IncidentApi(api=api, acts=gate.incident_acts, identity=gate.identity, polls=gate.polls, settings=settings),
         EventsApi(api=api, streaming=Streaming.of(gate)),

@@ -21,6 +21,7 @@ from broker.model import Json
 from broker.pipeline import Pipeline
 from broker.reading import Ask
 from broker.streams import Relay, Streams
+from broker.turns import Turns
 from broker.web import schemas
 from broker.web.api import Api
 from broker.web.mcp.belonging import Belonging, Place
@@ -52,6 +53,7 @@ class ModelApi:
         belonging: Belonging,
         identity: Verifier,
         settings: Settings,
+        turns: Turns,
     ) -> None:
         """``api`` reads credentials; streams and single answers go down the same path.
 
@@ -63,16 +65,26 @@ class ModelApi:
         self._pipeline = pipeline
         self._streams = streams
         self._settings = settings
+        self._turns = turns
 
     async def messages(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages."""
         credential, ask = await self._ask(request, "llm.messages.create")
         if not ask.arguments["stream"]:
-            return _message(await self._pipeline.act(credential, ask))
+            return _message(await self._noted(credential, ask, await self._pipeline.act(credential, ask)))
         relay = await self._streams.open(credential, ask)
         if isinstance(relay, Answer):
             return _stream(relay)
         return Relayed(relay)
+
+    async def _noted(self, credential: Credential, ask: Ask, answer: Answer) -> Answer:
+        """What tools the model asks for is remembered before it goes out; a stored answer was, when it was new."""
+        value = answer.body["result"]["value"]
+        content = value.get("content") if isinstance(value, dict) else None
+        if isinstance(content, list) and not answer.again:
+            principal = await self._identity.recognise(credential)
+            await self._turns.note(principal, ask.session, [one for one in content if isinstance(one, dict)])
+        return answer
 
     async def count(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages/count_tokens."""

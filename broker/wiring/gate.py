@@ -37,6 +37,7 @@ from broker.reviewing import Reviewing
 from broker.simulating import Simulating
 from broker.streams import Streams
 from broker.timeboxes import TimeBoxes
+from broker.turns import Turns
 from broker.wiring import watching
 from broker.wiring.rooms import Rooms
 
@@ -191,7 +192,13 @@ class Wiring(Rooms):
             clock=self.clock,
             id_key=self.keys.secret("id.key"),
             region=self.settings.redaction.region,
+            turns=self.turns,
         )
+
+    @cached_property
+    def turns(self) -> Turns:
+        """What went out of model answers, for calls that name it."""
+        return Turns(self.store, self.clock)
 
     @cached_property
     def situations(self) -> Situations:
@@ -254,7 +261,7 @@ class Wiring(Rooms):
     @cached_property
     def streams(self) -> Streams:
         """Model calls whose answer is a stream."""
-        return Streams(pipeline=self.pipeline, redactor=self.redactor, telemetry=self.telemetry)
+        return Streams(pipeline=self.pipeline, redactor=self.redactor, telemetry=self.telemetry, turns=self.turns)
 
     @cached_property
     def aftermath(self) -> Aftermath:

@@ -26,6 +26,7 @@ from broker.offers import Offers
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import GATE, Ask
+from broker.turns import Named
 from broker.web import schemas
 from broker.web.mcp import tools
 from broker.web.mcp.answers import refusal, result
@@ -116,6 +117,7 @@ class Calls:
             diagnosis=_text(meta, DIAGNOSIS, 64),
             work=_work(meta),
             idempotency_key=_key(ctx, action, place.session, meta),
+            turn=Named(_text(meta, TOOL_USE, 128), params.name, params.arguments or {}),
         )
         answer: Answer = await self._pipeline.act(place.credential, ask)
         if answer.status == "waiting":

@@ -41,6 +41,21 @@ cites if {
 }
 
 # METADATA
+# title: Calls of MCP clients in this tenant come from a model turn that the gate relayed
+turn_needed if input.subject.tenant in config.turns.tenants
+
+# METADATA
+# title: So do those of this party
+turn_needed if {
+	some party in input.subject.parties
+	party.id in config.turns.parties
+}
+
+# METADATA
+# title: So do those that ask something of this system
+turn_needed if input.action.connector in config.turns.connectors
+
+# METADATA
 # title: The catalog does not know the action
 # custom:
 #   reason: action.unknown
@@ -185,4 +200,24 @@ deny contains {"code": "evidence.too_thin", "params": {"needs": needs}} if {
 	cites
 	some needs in ["sources", "verified"]
 	input.context.evidence[needs] < config.evidence[needs]
+}
+
+# METADATA
+# title: No model turn that the gate relayed asked for this call of an MCP client
+# custom:
+#   reason: turn.not_relayed
+deny contains {"code": "turn.not_relayed", "params": {}} if {
+	turn_needed
+	input.context.turn.tool_call
+	not input.context.turn.relayed
+}
+
+# METADATA
+# title: The model turn that the call names asked for something else
+# custom:
+#   reason: turn.other_call
+deny contains {"code": "turn.other_call", "params": {}} if {
+	turn_needed
+	input.context.turn.relayed
+	not input.context.turn.matches
 }

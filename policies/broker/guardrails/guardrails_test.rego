@@ -110,3 +110,21 @@ test_evidence if {
 	guardrails.deny == {{"code": "evidence.too_thin", "params": {"needs": "sources"}}} with input as citing({"sources": 0})
 	guardrails.deny == {{"code": "evidence.too_thin", "params": {"needs": "verified"}}} with input as citing({"verified": 0})
 }
+
+called(turn) := fixture.changed(fixture.read, {"context/turn": object.union({"tool_call": true}, turn)})
+
+test_calls_of_listed_ones_come_from_relayed_turns if {
+	every turns in [
+		{"tenants": ["default"], "parties": [], "connectors": []},
+		{"tenants": [], "parties": ["dev:agent-1"], "connectors": []},
+		{"tenants": [], "parties": [], "connectors": ["local"]},
+	] {
+		fixture.codes(guardrails.deny) == {"turn.not_relayed"} with input as called({"relayed": false, "matches": false})
+			with data.config.guardrails.turns as turns
+		fixture.codes(guardrails.deny) == {"turn.other_call"} with input as called({"relayed": true, "matches": false})
+			with data.config.guardrails.turns as turns
+		guardrails.deny == set() with input as called({"relayed": true, "matches": true})
+			with data.config.guardrails.turns as turns
+		guardrails.deny == set() with input as fixture.read with data.config.guardrails.turns as turns
+	}
+}

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from broker.catalog import Action, Catalog
+from broker.model import NO_TURN
 from broker.policy import facts
 from tests.unit.policies.engines import content
 
@@ -100,6 +101,7 @@ def _outside() -> Input:
         "work": dict(facts.NO_WORK),
         "rollback": dict(facts.NO_ROLLBACK),
         "time_box": copy.deepcopy(facts.NO_TIME_BOX),
+        "turn": dict(NO_TURN),
         "breakglass": copy.deepcopy(facts.NO_BREAKGLASS),
     }
 

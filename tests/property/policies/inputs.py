@@ -278,6 +278,17 @@ def _say(name: str, *values: Any) -> Twist:
     return twist
 
 
+def _turn(**turn: bool) -> Twist:
+    """A coding agent that must come from relayed turns calls a tool."""
+
+    def twist(source: random.Random, value: Input) -> None:
+        _ask_as("agent", "local.metrics.query")(source, value)
+        value["subject"]["parties"][0]["id"] = value["subject"]["id"] = "dev:coding-agent"
+        value["context"]["turn"] = {"tool_call": True, **turn}
+
+    return twist
+
+
 def _leave(source: random.Random, value: Input) -> None:
     """Personal data at home in the union would go to a model in the United States."""
     _ask_as("agent", "llm.messages.create")(source, value)
@@ -395,4 +406,7 @@ TWISTS: list[Twist] = [
     _say("inference_geo", "moon", "é😀", "EU"),
     _ask_as("operator", "gate.session.open"),
     _ask_as("security", "gate.policy.activate"),
+    _turn(relayed=False, matches=False),
+    _turn(relayed=True, matches=False),
+    _turn(relayed=True, matches=True),
 ]
