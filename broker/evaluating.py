@@ -8,7 +8,6 @@ The words are those of the OpenID AuthZEN Authorization API 1.0; duties are told
 (2026-07-03), has them.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,12 @@ from typing import Any
 
 import orjson
 
+from broker import patience
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
 from broker.errors import BadRequest, BrokerError, Denied, ObligationFailed, PolicyUnavailable
+from broker.fair import Turns
 from broker.logbook import LogIndex
 from broker.model import Decision, Json, Party, PartyKind, Principal, RequireApproval, Resource
 from broker.obligations import check_bounds
@@ -37,6 +38,9 @@ LOOKED_AT = 200
 """Candidates that one search decides about; its token leads to the next ones."""
 AT_ONCE = 2
 """Searches and lists of questions that are answered at the same time in one process; the next ones wait, single ones do not."""
+WAITING_MAX = 32
+"""Of these next ones, of all tenants; few beside the requests that may be outside of the lanes (``web.outside_max``)."""
+WAITING_SECONDS = 60.0
 AT_A_SEARCH_MAX = 1_000
 """Records that a search for subjects takes up into the index first."""
 REASON = "asked by an enforcement point"
@@ -117,7 +121,7 @@ class Evaluating:
         self._inventory = inventory
         self._connectors = connectors
         self._clock = clock
-        self.turns = asyncio.Semaphore(AT_ONCE)
+        self.turns = Turns("decisions", places=AT_ONCE, waiting_max=WAITING_MAX, seconds=WAITING_SECONDS)
         self.acts: Mapping[str, Act] = {
             "gate.decision.evaluate": self._evaluate,
             "gate.decision.search": self._search,
@@ -146,7 +150,8 @@ class Evaluating:
         """Answers in the order of the questions, up to the one that the semantic ends at."""
         if len(said["asked"]) == 1:
             return await self._answers(principal, said)
-        async with self.turns:
+        async with self.turns.of(principal.tenant):
+            patience.check()
             return await self._answers(principal, said)
 
     async def _answers(self, principal: Principal, said: Mapping[str, Any]) -> Json:
@@ -177,7 +182,8 @@ class Evaluating:
         [asked] = said["asked"]
         if lacking := _lacking(asked, find):
             raise _unfit(f"field `{lacking}` is required", "say all but what is looked for")
-        async with self.turns:
+        async with self.turns.of(principal.tenant):
+            patience.check()
             return await self._page(principal, find, asked, said)
 
     async def _page(self, principal: Principal, find: str, asked: Mapping[str, Any], said: Mapping[str, Any]) -> Json:

@@ -16,10 +16,11 @@ from starlette.responses import Response
 
 from broker.config import WebSettings
 from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailable
+from broker.fair import Lane, overloaded
 from broker.patience import Patience, bound
 from broker.telemetry import Telemetry
 from broker.web.bodies import Body, Room
-from broker.web.lanes import Lane, Lanes, Name, overloaded
+from broker.web.lanes import Lanes, Name
 from broker.web.problem import REFERENCE, failed
 from broker.web.routes import Route, Table
 

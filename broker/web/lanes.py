@@ -6,86 +6,15 @@ first lane that has room and somebody waiting, and within a lane to the tenants 
 or has waited too long, is told to come again; where the queue is full it is the tenant with most in it that gives way.
 """
 
-import asyncio
-from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
 from broker.config import WebSettings
-from broker.errors import Unavailable
+from broker.fair import Lane
 
 Name = Literal["control", "write", "read", "model"]
 SHARED: tuple[Name, ...] = ("write", "read", "model")
 """In the order in which they are served."""
-
-
-@dataclass(slots=True)
-class _Waiter:
-    lane: "Lane"
-    tenant: str
-    turn: asyncio.Future[None]
-
-
-@dataclass(slots=True)
-class Lane:
-    """``running`` of at most ``places``; who waits, by tenant."""
-
-    name: Name
-    places: int
-    waiting_max: int
-    running: int = 0
-    waiting: int = 0
-    refused: int = 0
-    queues: OrderedDict[str, deque[_Waiter]] = field(default_factory=OrderedDict)
-
-    @property
-    def full(self) -> bool:
-        """Whether nobody more may wait."""
-        return self.waiting >= self.waiting_max
-
-    def put(self, waiter: _Waiter) -> None:
-        """At the end of its tenant's queue."""
-        self.queues.setdefault(waiter.tenant, deque()).append(waiter)
-        self.waiting += 1
-
-    def pop(self) -> _Waiter | None:
-        """The first of the tenant whose turn it is, who then goes behind the others."""
-        while self.queues:
-            tenant, queue = next(iter(self.queues.items()))
-            waiter = queue.popleft()
-            self.waiting -= 1
-            if queue:
-                self.queues.move_to_end(tenant)
-            else:
-                del self.queues[tenant]
-            if not waiter.turn.done():
-                return waiter
-        return None
-
-    def drop(self, waiter: _Waiter) -> None:
-        """Take out one that waits no more."""
-        queue = self.queues.get(waiter.tenant)
-        if queue is not None and waiter in queue:
-            queue.remove(waiter)
-            self.waiting -= 1
-            if not queue:
-                del self.queues[waiter.tenant]
-
-    def room_for(self, tenant: str) -> bool:
-        """Whether one of ``tenant`` may wait though the queue is full: another tenant has more in it."""
-        return len(self.queues.get(tenant, ())) + 1 < max(map(len, self.queues.values()), default=0)
-
-    def give_way(self, tenant: str) -> bool:
-        """Make room for one of ``tenant``, if it may have some: the newest of the fullest one goes."""
-        if not self.room_for(tenant):
-            return False
-        longest = max(self.queues, key=lambda one: len(self.queues[one]))
-        newest = self.queues[longest][-1]
-        self.drop(newest)
-        if not newest.turn.done():
-            newest.turn.set_exception(overloaded(self))
-        return True
 
 
 class Lanes:
@@ -113,19 +42,7 @@ class Lanes:
         if not lane.waiting and self._free(lane):
             lane.running += 1
             return Place(self, lane)
-        if lane.full and not lane.give_way(tenant):
-            raise overloaded(lane)
-        waiter = _Waiter(lane, tenant, asyncio.get_running_loop().create_future())
-        lane.put(waiter)
-        try:
-            async with asyncio.timeout(self._patience):
-                await waiter.turn
-        except TimeoutError:
-            self._forget(waiter)
-            raise overloaded(lane) from None
-        except asyncio.CancelledError:
-            self._forget(waiter)
-            raise
+        await lane.wait(tenant, self._patience, self.leave)
         return Place(self, lane)
 
     def takes(self, name: Name, tenant: str) -> bool:
@@ -141,7 +58,7 @@ class Lanes:
     def depths(self) -> Iterator[tuple[str, int, int, int]]:
         """Name, how many wait, how many may, how many were turned away."""
         for lane in self.lanes.values():
-            yield f"lane_{lane.name}", lane.waiting, lane.waiting_max, lane.refused
+            yield f"lane_{lane.name}", *lane.depth
 
     def _free(self, lane: Lane) -> bool:
         if lane.running >= lane.places:
@@ -153,19 +70,8 @@ class Lanes:
     def serve(self) -> None:
         """Give free places away, the first lane first."""
         for lane in self.lanes.values():
-            while lane.waiting and self._free(lane):
-                waiter = lane.pop()
-                if waiter is None:
-                    break
-                lane.running += 1
-                waiter.turn.set_result(None)
-
-    def _forget(self, waiter: _Waiter) -> None:
-        """One who waits no more; a place that was given meanwhile goes to the next."""
-        if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-            self.leave(waiter.lane)
-        else:
-            waiter.lane.drop(waiter)
+            while self._free(lane) and lane.give():
+                pass
 
 
 class Place:
@@ -201,9 +107,3 @@ class Place:
             self._lanes.serve()
         else:
             self._lanes.leave(self._lane)
-
-
-def overloaded(lane: Lane) -> Unavailable:
-    """The refusal, counted."""
-    lane.refused += 1
-    return Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)

@@ -46,6 +46,7 @@ def _queues(gate: "Wiring") -> Iterator[Depth]:
         yield f"store_{name}", *lane
     yield "policy", *gate.policy.depth
     yield "approved", *gate.approved.depth
+    yield "decisions", *gate.evaluating.turns.lane.depth
     yield "events", gate.feed.following, gate.settings.events.streams_max, gate.feed.turned_away
     for name, depth in gate.egress.depths():
         yield f"upstream_{name}", *depth

@@ -472,14 +472,20 @@ def test_searches_take_turns_and_a_single_question_waits_for_none(scene: Scene) 
     async def main() -> None:
         own = {"subject": {"type": "human", "id": "dev:finn"}, "resource": RECORD}
         finn, turns = await it.person("finn"), it.gate.evaluating.turns
-        async with turns, turns:
-            search = asyncio.create_task(_ask(it, finn, "search/action", own))
+        turns.lane.waiting_max = 2
+        async with turns.of("default"), turns.of("default"):
+            searches = [asyncio.create_task(_ask(it, finn, "search/action", own)) for _ in range(3)]
+            [turned_away], waiting = await asyncio.wait(searches, return_when=asyncio.FIRST_COMPLETED)
+            refused = turned_away.result()
+            assert (refused.status_code, refused.json()["code"]) == (503, "gate.overloaded"), refused.text
+            assert refused.headers["retry-after"]
             one = await _ask(it, finn, "evaluation", {**own, "action": {"name": "read"}})
             assert one.status_code == 200
-            while not turns._waiters:  # noqa: ASYNC110 - a semaphore tells of nobody who comes to wait
-                await asyncio.sleep(0)
-            assert not search.done()
-        assert (await search).status_code == 200
+            assert turns.lane.depth == (2, 2, 1)
+            told = (await it.client.get("/metrics")).text
+            assert 'wicketgate_queue_depth{queue="decisions"} 2' in told
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
+        assert turns.lane.running == turns.lane.waiting == 0
 
     scene.runner.run(main())
 
