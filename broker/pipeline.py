@@ -351,11 +351,10 @@ class Pipeline:
         """(2) The ask as a request."""
         try:
             return await self._reader.ask(principal, ask)
-        except BrokerError:
-            raise
         except Exception as raised:  # noqa: BLE001 - a defect of ours refuses too, and on record
             error = self._named(raised)
-            error.receipt = await self._records.refusal(principal, self._unread(principal, ask.action), error)
+            if isinstance(error, Unavailable) or error is not raised:  # not the caller's own mistake in writing
+                error.receipt = await self._records.refusal(principal, self._unread(principal, ask.action), error)
             raise error from None
 
     def _unread(self, principal: Principal, action: str) -> ActionRequest:

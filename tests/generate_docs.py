@@ -1,4 +1,4 @@
-"""Write docs/settings.md and docs/errors.md from the code: ``python -m tests.generate_docs`` (``make docs``).
+"""Write docs/settings.md, docs/errors.md, docs/metrics.md and docs/attacks.md from the code: ``python -m tests.generate_docs`` (``make docs``).
 
 A code that is not a literal, a module's constant or a factory's argument stops the run: a page that guesses is worse
 than none.
@@ -21,6 +21,7 @@ from broker.connectors.registry import ADAPTERS
 from broker.policy import engine
 from broker.sections import Section
 from broker.web.problem import status_of
+from tests.attacks.page import attacks_page
 from tests.metrics_page import metrics_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -343,6 +344,7 @@ PAGES = {
     ROOT / "docs/settings.md": settings_page,
     ROOT / "docs/errors.md": errors_page,
     ROOT / "docs/metrics.md": metrics_page,
+    ROOT / "docs/attacks.md": attacks_page,
 }
 
 if __name__ == "__main__":

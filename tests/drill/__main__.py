@@ -1,7 +1,7 @@
 """``python -m tests.drill [--campaign NAME] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
 
 ``gate``: kill the gate under load, again and again; ``stop``: tell it to end instead. ``responder``: many incidents at once, their workers killed. ``demo``: the main job
-over its faults and seeds. ``identity``: real identity providers in the place of ours. ``races``: everybody at once about one approval. ``overload``, ``kill-switch``, ``soak``: as their files say. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
+over its faults and seeds. ``identity``: real identity providers in the place of ours. ``races``: everybody at once about one approval. ``faults``: each kind at each step. ``overload``, ``kill-switch``, ``soak``: as their files say. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.attacks import campaign as attacks
 from tests.drill import claude_code, demo_seeds, identity, kill_switch, overload, races, soak
 from tests.drill.campaign import Campaign
 from tests.drill.responder import Campaign as Responder
@@ -27,6 +28,7 @@ INCIDENTS = 20
 """Of one campaign of the responder; its workers die a fifth as often as the gate of the other."""
 ALONE: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "claude-code": lambda _: claude_code.run(),
+    "faults": lambda _: attacks.run(),
     "overload": lambda seconds: overload.run(seconds or 30),
     "kill-switch": lambda _: kill_switch.run(),
     "soak": lambda seconds: soak.run(seconds or 3_600),
