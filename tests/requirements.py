@@ -158,6 +158,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("policy:replay", "wicketgate policy", "recorded decisions are decided again by another bundle", gap="planned; inputs are recorded by digest only"),
     # -- obligations
     _("obligation:limits", "GCRA", "limits hold over several keys, replicas and steps of the clock", "unit/test_limits.py", "property/state/test_limits_model.py"),
+    _("obligation:limits-raced", "GCRA", "whole gates that race one budget let through exactly what it allows, by party, tenant and for everybody", "e2e/test_limit_races.py"),
     _("obligation:approval", "broker/approvals", "bound to digest, plan and policy; quorum, separation, expiry, single use", "unit/test_approvals.py", "property/state/test_approvals_model.py"),
     _("obligation:on-record", "broker/reviews.py", "what lets something happen counts from its own record on, whatever kills the gate", "unit/test_on_record_first.py", "e2e/test_on_record_first.py"),
     _("obligation:races", "broker/approvals", "whatever races, one execution", "unit/test_approval_races.py", BAD_DAYS + "approvals.py::test_every_surface_at_once_gives_one_execution"),

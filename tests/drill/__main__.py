@@ -1,7 +1,7 @@
 """``python -m tests.drill [--campaign NAME] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
 
 ``gate``: kill the gate under load, again and again; ``stop``: tell it to end instead. ``responder``: many incidents at once, their workers killed. ``demo``: the main job
-over its faults and seeds. ``identity``: real identity providers in the place of ours. ``races``: everybody at once about one approval. ``faults``: each kind at each step. ``overload``, ``kill-switch``, ``soak``: as their files say. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
+over its faults and seeds. ``identity``: real identity providers in the place of ours. ``races``: everybody at once about one approval. ``limits``: four gates and one budget. ``faults``: each kind at each step. ``overload``, ``kill-switch``, ``soak``: as their files say. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attacks import campaign as attacks
-from tests.drill import claude_code, demo_seeds, identity, kill_switch, overload, races, soak
+from tests.drill import claude_code, demo_seeds, identity, kill_switch, limit_races, overload, races, soak
 from tests.drill.campaign import Campaign
 from tests.drill.responder import Campaign as Responder
 from tests.drill.responder_verdict import judge as judge_responder
@@ -104,10 +104,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--campaign",
-        choices=[*ALONE, "gate", "responder", "stop", "races", "demo", "identity", "both", "all"],
+        choices=[*ALONE, "gate", "responder", "stop", "races", "limits", "demo", "identity", "both", "all"],
         default="all",
     )
     parser.add_argument("--races", type=int, default=10_000, help="of the campaign races, over all stores")
+    parser.add_argument("--rounds", type=int, default=500, help="of the campaign limits, on each store")
     parser.add_argument("--seconds", type=int, default=0, help="of the soak (3600) or the overload (30)")
     parser.add_argument("--fault", action="append", choices=list(demo_seeds.SEEDS), help="of the demo; else all")
     parser.add_argument("--seeds", type=int, default=5, help="of each fault of the demo, at most")
@@ -128,6 +129,10 @@ def main() -> int:
         raced = [races.run(store, races=each, first=chosen.seed + n * each) for n, store in enumerate(stores)]
         print(table(raced), flush=True)
         rows += raced
+    if chosen.campaign in {"limits", "all"}:
+        crowds = [limit_races.run(store, rounds=chosen.rounds, first=chosen.seed) for store in stores]
+        print(table(crowds), flush=True)
+        rows += crowds
     for name in alone:
         rows.append(ALONE[name](chosen.seconds))
         print(table([{key: value for key, value in rows[-1].items() if key != "samples"}]), flush=True)
