@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 
-from tests.parts import free_port
+from demo.wire import free_port
 from tests.sim import few_goldens, started
 from tests.sim.supervisor import Supervisor
 
 CODE = "TESTCODE42"
-STOP_SECONDS = 20.0
+STOP_SECONDS = 90.0
 
 
 @dataclass
@@ -129,6 +129,7 @@ def running_gate(
         "HOME": str(home),
         "WICKETGATE_URL": f"http://localhost:{chosen}",
         "WICKETGATE_DEV_CODE": CODE,
+        "WICKETGATE_POLICY_WALL_MILLISECONDS_MAX": "30000",
         **(environment or {}),
     }
     command = [wicketgate(), "serve", "--config", str(config), "--data", str(folder / "data")]

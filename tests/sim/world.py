@@ -33,6 +33,8 @@ URL = "http://localhost:8480"
 CODE = "TESTCODE42"
 MODEL = "claude-sonnet-5-5"
 FAR_MODEL = "claude-opus-5-5"
+PATIENT = "[policy]\nwall_milliseconds_max = 30000\n"
+"""A machine that pauses for a second is no policy that loops: those are ended by the time that they compute."""
 PEOPLE = {
     **PERSONAS,
     "stranger": Persona("stranger", ("oncall", "security", "auditor"), "acme"),
@@ -192,7 +194,7 @@ class World:
 
     async def outcome(self, who: Mapping[str, str], action_id: str) -> httpx.Response:
         """The action's state, waiting for it to end."""
-        return await self.client.get(f"/v1/actions/{action_id}", params={"wait": 10}, headers=who)
+        return await self.client.get(f"/v1/actions/{action_id}", params={"wait": 50}, headers=who)
 
     async def records(self, tenant: str = "default") -> list[dict[str, Any]]:
         """Every record of the tenant."""
@@ -320,12 +322,14 @@ def _toml(  # noqa: PLR0917 - one argument a part
         for t, i, e, r in items
     )
     store = f"[store]\nurl = {json.dumps(store_url)}\n" if store_url else ""
+    policy = "" if "[policy]" in extra else PATIENT
     path = folder / "gate.toml"
     path.write_text(f"""
 [gate]
 data = {json.dumps(str(folder / "data"))}
 {gate}
 {store}
+{policy}
 {inventory}
 [[connectors]]
 name = "local"
