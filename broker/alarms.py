@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from broker.breakglass import BreakGlass, Breakglass
 from broker.errors import BrokerError
-from broker.messages import Messages
+from broker.messages import Messages, foremost
 from broker.model import Json
 from broker.work import Claimed, Work
 
@@ -29,7 +29,7 @@ class Alarms:
         """Tell every receiver; one that was told is not told again, and one that could not be reached is tried again."""
         breakglass, _, kind = claimed.subject.partition(".")
         stands = await self._desk.get(claimed.tenant, breakglass)
-        failed: BrokerError | None = None
+        failed: list[BrokerError] = []
         for receiver in self._receivers:
             try:
                 await self._messages.send(
@@ -41,9 +41,9 @@ class Alarms:
                     reason=f"break-glass {stands.id}",
                 )
             except BrokerError as error:  # whatever keeps one receiver from it, the others are told
-                failed = error
-        if failed is not None:
-            raise failed
+                failed.append(error)
+        if failed:
+            raise foremost(failed)
         await self._work.done(claimed)
 
     def _message(self, stands: Breakglass, kind: str) -> dict[str, Json]:

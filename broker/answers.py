@@ -54,6 +54,8 @@ class Past:
     status: str
     payload: Mapping[str, Json] | None
     session: str = ""
+    granted_until: int = 0
+    """Until when its grant let it begin, in seconds."""
 
 
 def observation_id(action_id: str) -> str:

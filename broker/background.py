@@ -22,15 +22,17 @@ from broker.approvals import Approvals, Due, Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.connectors.base import Connector
-from broker.errors import BrokerError, Conflict, LimitExceeded, Unauthenticated, Unavailable
+from broker.errors import BrokerError, Conflict, Unauthenticated, Unavailable
 from broker.identity import Verifier
 from broker.incident_acts import IncidentActs
+from broker.messages import WAITING
 from broker.obligations import GRANT_SECONDS
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.records import Records
 from broker.reviews import Reviews
 from broker.store.rows import EVERY_TENANT
+from broker.store.work import CALLS_S
 from broker.telemetry import Telemetry
 from broker.work import Claimed, Work
 
@@ -43,6 +45,8 @@ ABANDONED_SECONDS = 1800
 RESUMES_AT_ONCE = 4
 HOLD_SECONDS = 120
 POSTPONED_SECONDS = 5
+POSTPONED_SECONDS_MAX = 300
+"""So soon, at the latest, a receiver that is there again is told what it missed."""
 MARK_SECONDS = 5.0
 """What is cut off at the end still gets its outcome on record, however late it is."""
 
@@ -293,14 +297,16 @@ class Background:
             await self._quietly("events", partial(self._incident_acts.record, claimed.tenant, claimed.incident))
 
     async def _do(self, claimed: Claimed) -> None:
-        """One step; what fails comes again later, and after some tries is set aside."""
+        """One step; what fails comes again later, and after some tries is set aside: ``Work.claim`` says when."""
         try:
             await self._steps[claimed.kind](claimed)
         except BrokerError as error:
             self._telemetry.warning("work.postponed", kind=claimed.kind, code=error.error_code)
             # Who is told to wait has not failed: a flood of incidents must not set the call for people aside.
-            waits = isinstance(error, (Unavailable, LimitExceeded))
+            waits = isinstance(error, WAITING)
             delay = max(POSTPONED_SECONDS, math.ceil(error.retry_after or 0) if waits else 0)
+            if claimed.kind in CALLS_S and not waits:
+                delay = min(POSTPONED_SECONDS << min(claimed.attempts - 1, 10), POSTPONED_SECONDS_MAX)
             with suppress(Conflict):
                 await self._work.postpone(claimed, delay, lost=not waits)
 

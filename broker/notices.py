@@ -7,7 +7,7 @@ from broker.errors import BrokerError
 from broker.evidence import Diagnosis, Evidence
 from broker.incidents import Event, Incident, Incidents
 from broker.kept import KeptInLog
-from broker.messages import Messages
+from broker.messages import Messages, foremost
 from broker.model import Json
 from broker.sessions import Sessions
 from broker.work import Claimed, Work
@@ -47,7 +47,7 @@ class Notices:
         """Tell every receiver; one that cannot be reached is tried again, and the others are not told twice."""
         stands = await self._incidents.get(claimed.tenant, claimed.incident)
         before = await self._told(claimed)
-        failed: BrokerError | None = None
+        failed: list[BrokerError] = []
         told: list[str] = []
         for receiver in self._receivers:
             if receiver in before:
@@ -63,12 +63,12 @@ class Notices:
                 )
                 told.append(receiver)
             except BrokerError as error:  # whatever keeps one receiver from it, the others are told
-                failed = error
+                failed.append(error)
         if told:
             body: dict[str, Json] = {"told": list(told), "about": claimed.subject}
             await self._incidents.note(claimed.tenant, stands.id, kind="notification", by="gate", body=body)
-        if failed is not None:
-            raise failed
+        if failed:
+            raise foremost(failed)
         await self._work.done(claimed)
 
     async def _told(self, claimed: Claimed) -> set[str]:

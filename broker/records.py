@@ -241,14 +241,8 @@ class Records:
         }
         if scope != "agent":
             body["kill"]["target"] = word(target)
-        draft = self._draft(
-            kind,
-            event,
-            body,
-            "",
-            payload={"who": [principal.subject.id], "target": target, "reason": reason},
-            keyed=principal,
-        )
+        whole = {"who": [principal.subject.id], "target": target, "reason": reason}
+        draft = self._draft(kind, event, body, "", payload=whole, keyed=principal)
         return await self._once(principal.tenant, draft)
 
     async def of_person(
@@ -347,6 +341,7 @@ class Records:
             status=outcome.body["outcome"]["status"] if outcome else "",
             payload=payload,
             session=body.get("session") or "",
+            granted_until=int(body["grant"]["expires_ns"]) // 10**9,
         )
 
     async def told(self, tenant: str, event: str) -> tuple[Entry, Json] | None:
@@ -356,6 +351,10 @@ class Records:
             return None
         raw = await self._guard(self._log.payload(tenant, entry))
         return entry, orjson.loads(raw) if isinstance(raw, bytes) else None
+
+    async def has(self, tenant: str, event: str) -> bool:
+        """Whether the log has this event; what it holds is not opened."""
+        return await self._guard(self._log.find(tenant, event)) is not None
 
     def owns(self, principal: Principal, past: Past) -> bool:
         """Whether the action was this principal's: the same acting party, for the same person or for nobody."""

@@ -16,7 +16,7 @@ from broker.store import sessions as session_rows
 from broker.store import work as rows
 from broker.store.incidents import Incident
 from broker.store.rows import EVERY_TENANT, new_id
-from broker.store.work import ATTEMPTS_MAX, HOLD_MAX_S, WorkRow
+from broker.store.work import ATTEMPTS_MAX, CALLS_S, HOLD_MAX_S, WorkRow
 
 AGENTS_KIND = "incident"
 """The one kind that agents claim."""
@@ -59,7 +59,8 @@ class Work:
 
         ``tenant`` may be ``*`` for the gate's own kinds. An agent that claims an incident gets its session: from now on
         that serves the holder, and is a new one where the one before has ended. A row that was tried ``ATTEMPTS_MAX``
-        times is set aside instead, which is an event, and calls people unless the incident is settled.
+        times is set aside instead, which is an event, and calls people unless the incident is settled; one that tells
+        people (``CALLS_S``) only when its time is over, too.
         """
         if not kinds or not holder or not 1 <= hold_s <= HOLD_MAX_S:
             raise BadRequest(
@@ -210,7 +211,7 @@ def _claim(  # noqa: PLR0913, PLR0917 - one argument a column
         stands = incidents.find(connection, row.tenant, row.incident, lock="skip") if row.incident else None
         if row.incident and (stands is None or incidents.has_unrecorded(connection, row.tenant, row.incident)):
             continue  # somebody changes it at this moment, or just did
-        if row.attempts >= ATTEMPTS_MAX:
+        if row.attempts >= ATTEMPTS_MAX and now_s >= row.created_at + CALLS_S.get(row.kind, 0):
             _set_aside(connection, row, stands, now_s)
         elif rows.take(connection, row, holder, until):
             if row.kind == AGENTS_KIND and stands is not None:

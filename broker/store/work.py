@@ -40,6 +40,10 @@ HEAD_START_S = {1: 0, 2: 900, 3: 3_600, 4: 14_400}
 """By severity: how much younger work is overtaken. Every row's turn comes, for rank is an instant and time goes on."""
 HOLD_MAX_S = 3_600
 ATTEMPTS_MAX = 5
+_DAY_S = 86_400
+CALLS_S: Mapping[str, int] = {"notify": _DAY_S, "breakglass": 2 * _DAY_S, "time_box": 7 * _DAY_S}
+"""Kinds that tell people, and for how long from the beginning no failed try sets one aside: a receiver may be down for long.
+A break-glass's end comes hours after its row; a time box lives as long as its proposal, at most a week."""
 BUSY_MAX = 8
 """Rows that one claim passes over because another transaction has their incident."""
 

@@ -5,14 +5,20 @@ import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.background import HOLD_SECONDS
+from audit.errors import LogUnavailable
+from broker.background import HOLD_SECONDS, POSTPONED_SECONDS_MAX
 from broker.connectors.notify import signed
-from broker.errors import LimitExceeded, Unavailable
+from broker.errors import Conflict, Denied, LimitExceeded, Unavailable
+from broker.model import DryRun, RequireApproval
+from broker.notices import ACTION
+from broker.obligations import GRANT_SECONDS
+from broker.store.work import ATTEMPTS_MAX, CALLS_S
 from tests.e2e.test_incidents import claim, finish, opened, read
 from tests.sim.troubled import Counters, Troubled
 from tests.sim.upstream import Seen, UpstreamSim, whole
@@ -146,6 +152,141 @@ def test_a_receiver_that_is_down_is_told_later(tmp_path: Path) -> None:
             await it.work_off()
             assert len(sim.seen) == 3
             assert {seen.json["data"]["incident"] for seen in sim.seen} == {sim.seen[0].json["data"]["incident"]}
+
+    asyncio.run(main())
+
+
+def test_a_receiver_that_is_down_for_long_is_told_in_the_end_of_an_incident_and_of_a_break_glass(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        down = True
+
+        async def answer(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(503 if down else 204))
+
+        async with UpstreamSim(answer) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            await escalated(it)
+            oncall, security = await it.person("oncall"), await it.person("security")
+            target = {"type": "process", "id": "checkout", "env": "prod"}
+            asked = {"actions": ["local.process.restart"], "targets": [target], "people": [], "minutes": 5}
+            made = await it.client.post("/v1/breakglass", json={**asked, "reason": "x"}, headers={**oncall, **it.key()})
+            confirm = f"/v1/breakglass/{made.json()['id']}/confirm"
+            done = await it.client.post(confirm, json={"reason": "seen"}, headers={**security, **it.key()})
+            assert done.status_code == 200, done.text
+            tries = 2 * ATTEMPTS_MAX
+            for _ in range(tries):
+                await it.work_off()
+                it.clock.advance(POSTPONED_SECONDS_MAX)
+            told = [one.json["type"] for one in sim.seen]
+            assert [told.count(kind) for kind in ("incident.escalated", "breakglass.opened")] == [tries, tries]
+            down = False
+            await it.work_off()
+            await it.work_off()
+            assert sorted(one.json["type"] for one in sim.seen[len(told) :]) == [
+                "breakglass.ended",
+                "breakglass.opened",
+                "incident.escalated",
+            ]
+            it.clock.advance(POSTPONED_SECONDS_MAX)
+            await it.work_off()
+            assert [one.kind for one in await it.gate.work.page("default") if one.kind in CALLS_S] == []
+
+    asyncio.run(main())
+
+
+def test_a_failed_try_to_tell_comes_again_soon_then_later_and_later(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with UpstreamSim.fixed(whole(503)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            await escalated(it)
+            delays = []
+            for _ in range(8):
+                await it.work_off()
+                [row] = [one for one in await it.gate.work.page("default") if one.kind == "notify"]
+                delays.append(row.due - it.clock.now_ns() // 10**9)
+                it.clock.advance(delays[-1])
+            assert delays == [5, 10, 20, 40, 80, 160, 300, 300]
+            assert len(sim.seen) == 8
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("first", ["pager", "chat"])
+def test_one_receiver_that_is_down_sets_nothing_aside_for_another_whose_turn_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Whichever of the two comes last in the configuration."""
+
+    async def main() -> None:
+        async with (
+            UpstreamSim.fixed(whole(503)) as sim,
+            world(tmp_path, extra=both(receiver(tmp_path, sim), sim.url, sim.url)) as it,
+        ):
+            await escalated(it)
+            own = it.gate.pipeline.own
+
+            async def bounded(principal: Any, ask: Any, **more: Any) -> Any:
+                if ask.resource["id"] == first:
+                    raise LimitExceeded("others were told so much", code="limit.exceeded", retry_after=30.0)
+                return await own(principal, ask, **more)
+
+            monkeypatch.setattr(it.gate.pipeline, "own", bounded)
+            for _ in range(3):
+                await it.work_off()
+                [row] = [one for one in await it.gate.work.page("default") if one.kind == "notify"]
+                assert (row.attempts, row.due - it.clock.now_ns() // 10**9) == (0, 30)
+                it.clock.advance(30)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("status", "code"), [("waiting", "approval.waiting"), ("planned", "obligation.dry_run")])
+def test_a_notice_that_policy_lets_wait_or_only_plans_is_not_taken_for_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, code: str
+) -> None:
+    async def main() -> None:
+        async with UpstreamSim.fixed(whole(204)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            incident = await escalated(it)
+            decide = it.gate.policy.decide
+            duty = RequireApproval(1, ("oncall",), 600) if status == "waiting" else DryRun()
+
+            async def wants(sheet: Any) -> Any:
+                decision = await decide(sheet)
+                asked = sheet["action"]["name"] == ACTION
+                return replace(decision, obligations=(*decision.obligations, duty)) if asked else decision
+
+            monkeypatch.setattr(it.gate.policy, "decide", wants)
+            told = {"incident": incident, "kind": "escalated"}
+            with pytest.raises((Conflict, Denied)) as refused:
+                await it.gate.messages.send("default", "pager", told, action=ACTION, event=f"{incident}.1", reason="x")
+            assert refused.value.error_code == code
+            await it.work_off()
+            assert (await notified(it, incident), sim.seen) == ([], [])
+
+    asyncio.run(main())
+
+
+def test_a_try_whose_outcome_is_still_owed_is_not_followed_by_another_before_its_grant_is_over(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with UpstreamSim.fixed(whole(204)) as sim, world(tmp_path, extra=receiver(tmp_path, sim)) as it:
+            await escalated(it)
+            real = it.gate.log.append
+
+            async def append(tenant: str, draft: Any, **more: Any) -> Any:
+                if draft.kind == "outcome":
+                    raise LogUnavailable("away")
+                return await real(tenant, draft, **more)
+
+            it.gate.log.append = append  # type: ignore[method-assign]
+            for _ in range(3):
+                await it.work_off()
+                assert len(sim.seen) == 1
+                it.clock.advance(GRANT_SECONDS // 4)
+            it.clock.advance(GRANT_SECONDS)
+            await it.work_off()
+            first, second = sim.seen
+            assert first.headers["webhook-id"] == second.headers["webhook-id"], "nobody knows; the receiver can tell"
+            it.gate.log.append = real  # type: ignore[method-assign]
 
     asyncio.run(main())
 

@@ -7,7 +7,7 @@ import pytest
 
 from broker.clock import seconds
 from broker.store import queues
-from broker.store.work import ATTEMPTS_MAX
+from broker.store.work import ATTEMPTS_MAX, CALLS_S
 from broker.work import Claimed
 from tests.shop import AGENT, EXECUTED, Shop
 
@@ -89,12 +89,20 @@ def test_learning_that_fails_calls_nobody_but_is_seen(shop: Shop, run: Run) -> N
     run(main())
 
 
-def test_a_notification_that_cannot_be_sent_is_set_aside_and_the_incident_stays_with_people(
+def test_a_notification_that_cannot_be_sent_for_a_day_is_set_aside_and_the_incident_stays_with_people(
     shop: Shop, run: Run
 ) -> None:
     async def main() -> None:
         opened = await shop.step(await shop.receive(), "escalated")
-        await exhaust(shop, "notify")
+        first = await shop.claim("notify")
+        for number in range(2, 4 * ATTEMPTS_MAX):
+            await shop.work.postpone(first, 60, lost=True)
+            shop.clock.advance(60)
+            first = await shop.claim("notify")
+            assert first.attempts == number
+        shop.clock.advance(CALLS_S["notify"])
+        assert await shop.work.claim(shop.tenant, ["notify"], "gate", 60) is None
+        await shop.record()
         assert (await shop.get(opened)).state == "escalated"
         assert (await shop.last(opened)).body["kind"] == "notify"
         assert not await shop.work.is_due(shop.tenant, ["notify"])
