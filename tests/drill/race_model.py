@@ -4,6 +4,9 @@ A request waits. People answer; the first yes that is on record approves it, a n
 once, by the request that was approved, and only while nobody stopped it, its time is not over and a replica has the policy
 under which it was asked for. What a call answered must fit the state at one moment between its invocation and its return.
 
+Whether the time is over is read from a clock, before the row is changed: of who was in time somebody else may be told a moment
+later that it is expired, and still it was answered or redeemed. Nothing that reads the clock after that does either.
+
 What nobody sees are steps of their own, that may happen or not: a redeemed approval of which nothing began (it was stopped in
 between), and the gate's taking back of what cannot run any more.
 """
@@ -114,11 +117,11 @@ _EVENTS: Mapping[str, Step] = {
 """What has no answer, or is a part of something that has one."""
 _ANSWERS: Mapping[str, Step] = {
     "approve closed": _where(lambda state, _: state.phase != "waiting"),
-    "approve expired": _where(lambda state, _: state.phase in {"waiting", "approved"} and state.late),
+    "approve expired": _where(lambda state, _: state.late),
     "approve reviewed": _where(lambda state, said: state.waits and said.who in state.said),
     "deny denied": _where(lambda state, _: state.open, phase="denied"),
     "deny closed": _where(lambda state, _: state.phase not in {"waiting", "approved"}),
-    "deny expired": _where(lambda state, _: state.phase in {"waiting", "approved"} and state.late),
+    "deny expired": _where(lambda state, _: state.late),
     "use waiting": _where(lambda state, said: state.waits and not state.stopped and said.at not in state.changed),
     "use done": _where(lambda state, _: state.phase == "ended"),
     "use running": _where(lambda state, _: state.phase == "running"),
@@ -135,7 +138,7 @@ _ANSWERS: Mapping[str, Step] = {
     "look running": _where(lambda state, _: state.phase in _BEGUN),
     "look done": _where(lambda state, _: state.phase == "ended"),
     "look denied": _where(lambda state, _: state.phase == "denied"),
-    "look expired": _where(lambda state, _: state.phase in {"waiting", "approved"} and state.late),
+    "look expired": _where(lambda state, _: state.late),
     "look stopped": _where(lambda state, _: state.stopped),
     "look cancelled": _where(lambda state, _: state.phase == "cancelled"),
 }
