@@ -44,12 +44,19 @@ class Action:
     well: tuple[Mapping[str, Json], ...] = ()
     """Claims that hold of a result that is well: ``{"selector", "op", "value"}``; what holds of it is evidence of nothing."""
     cost: int = 1
+    cost_by: str = ""
+    """The list among the arguments that each item of costs as much; empty: a request costs ``cost``."""
     rollback: Mapping[str, Json] | None = None
     verification: Mapping[str, Json] | None = None
     remedy: Mapping[str, Json] | None = None
     """What it heals, and how it is asked for then: ``faults``, ``resource``, ``arguments``, ``preconditions``, caps."""
     transport: Mapping[str, Json] = field(default_factory=dict)
     """How a manifest-driven adapter sends it, e.g. ``{"method","path","query","body"}`` for ``http``."""
+
+    def cost_of(self, arguments: Mapping[str, Json]) -> int:
+        """What one request with ``arguments`` takes from its limits."""
+        items = arguments.get(self.cost_by)
+        return self.cost * max(1, len(items)) if isinstance(items, list) else self.cost
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
@@ -164,6 +171,14 @@ class Catalog:
         return self._actions.get(name)
 
 
+def _list_of(action: str, arguments: Mapping[str, Any], named: str) -> str:
+    """``named``, which is a list among the arguments, or nothing."""
+    if named and arguments.get(named, {}).get("type") != "array":
+        msg = f"field `actions.{action}.cost_by` names no list among the arguments"
+        raise BadRequest(msg, code="manifest.cost_by", remedy="name an argument of the type array, or leave it out")
+    return named
+
+
 def _rule(error: ValidationError) -> str:
     """The broken rule with its bound, such as ``maximum 3600``; for unknown or missing names, the names the schema knows."""
     if error.validator == "additionalProperties":
@@ -206,6 +221,7 @@ def _actions_of(manifest: Mapping[str, Any]) -> Iterable[Action]:
             signal=_signal(spec.get("result", {}).get("signal", "none")),
             well=tuple(spec.get("result", {}).get("well", ())),
             cost=spec.get("cost", 1),
+            cost_by=_list_of(name, arguments, spec.get("cost_by", "")),
             rollback=spec.get("rollback"),
             verification=spec.get("verification"),
             remedy=spec.get("remedy"),

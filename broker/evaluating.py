@@ -102,7 +102,7 @@ class Verdict:
 
 
 class Evaluating:
-    """Answers ``gate.decision.evaluate``, ``gate.decision.search`` and ``gate.decision.own``."""
+    """Answers ``gate.decision.evaluate`` and ``gate.decision.search``, and ``own`` and ``own_search`` about the asker itself."""
 
     def __init__(  # noqa: PLR0913 - the composition root names each part once
         self,
@@ -126,6 +126,7 @@ class Evaluating:
             "gate.decision.evaluate": self._evaluate,
             "gate.decision.search": self._search,
             "gate.decision.own": self._own,
+            "gate.decision.own_search": self._own_search,
         }
 
     def is_own(self, principal: Principal, asked: Mapping[str, Any]) -> bool:
@@ -138,13 +139,22 @@ class Evaluating:
 
     async def _own(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """What the asker itself may do, with all that its token says."""
-        if any(not _lacking(asked, said["find"]) and not self.is_own(principal, asked) for asked in said["asked"]):
+        self._only_own(principal, said["asked"])
+        return await self._evaluate(principal, said)
+
+    async def _own_search(self, principal: Principal, said: Mapping[str, Any]) -> Json:
+        """Which actions the asker itself may take on something, or on what it may take one."""
+        self._only_own(principal, said["asked"], said["find"])
+        return await self._search(principal, said)
+
+    def _only_own(self, principal: Principal, questions: Sequence[Mapping[str, Any]], find: str = "") -> None:
+        """Raise ``Denied`` where a whole question is about somebody else."""
+        if any(not _lacking(asked, find) and not self.is_own(principal, asked) for asked in questions):
             raise Denied(
                 "this act answers about the one who asks",
                 code="decision.not_own",
                 remedy="ask with gate.decision.evaluate about others; it needs a grant of its own",
             )
-        return await (self._search if said["find"] else self._evaluate)(principal, said)
 
     async def _evaluate(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """Answers in the order of the questions, up to the one that the semantic ends at."""
@@ -177,8 +187,6 @@ class Evaluating:
     async def _search(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """Those of the candidates about which the answer is yes. Raises ``BadRequest`` for a search that is not whole."""
         find = said["find"]
-        if len(said["asked"]) != 1:
-            raise _unfit("field `asked`: a search is one question", "send one search at a time")
         [asked] = said["asked"]
         if lacking := _lacking(asked, find):
             raise _unfit(f"field `{lacking}` is required", "say all but what is looked for")

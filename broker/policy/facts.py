@@ -159,7 +159,7 @@ def _action(request: ActionRequest, action: Action | None) -> dict[str, Any]:
         "effect": action.effect.value,
         "reversibility": action.reversibility,
         "idempotent": action.idempotent,
-        "cost": action.cost,
+        "cost": action.cost_of(request.arguments),
         "destinations": list(action.destinations),
         "data_classes": list(action.data_classes),
         "untrusted_result": bool(action.attacker_writable),

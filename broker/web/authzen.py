@@ -128,7 +128,7 @@ class AuthzenApi:
         principal = await self._identity.recognise(self._api.credential(request))
         about = [one for one in arguments["asked"] if "problem" not in one]
         if about and all(self._is_own(principal, one) for one in about):
-            action = "gate.decision.own"
+            action = "gate.decision.own_search" if "find" in arguments else "gate.decision.own"
         return await self._api.own_act(request, action, arguments)
 
     async def _read(self, request: Request) -> dict[str, Json]:

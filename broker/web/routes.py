@@ -337,7 +337,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/v1/work/{id}/finish", "finish", "gate.work.finish", "pipeline", "end the step", schemas.FinishWorkBody
     ),
-    # -- AuthZEN: decisions for those who enforce them elsewhere; about oneself it is gate.decision.own ------------------
+    # -- AuthZEN: decisions for those who enforce them elsewhere; about oneself it is gate.decision.own… -----------------
     Route("GET", AUTHZEN_METADATA, "authzen_metadata", "-", "public", "where decisions are asked for", wire="authzen"),
     _authzen("evaluation", "evaluate", "what somebody may do", schemas.EvaluationBody),
     _authzen("evaluations", "evaluate", "several such questions", schemas.EvaluationsBody),

@@ -135,7 +135,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     people = {"alice": Persona("alice", ("oncall",)), "bob": Persona("bob", ("auditor",))}
-    people |= {name: Persona(name, ("oncall",)) for name in ("dana", "eve", "finn")}
+    people |= {name: Persona(name, ("oncall",)) for name in ("dana", "eve", "finn", "gina")}
     with pytest.MonkeyPatch.context() as changed, asyncio.Runner() as runner:
         changed.setattr(sim, "PEOPLE", {**sim.PEOPLE, **people})
         made = fixture(tmp_path_factory.mktemp("authzen"))
@@ -304,7 +304,7 @@ def test_who_may_ask_about_whom_is_policys_word_and_every_question_is_on_record(
 
     statuses, acts, recorded = scene.runner.run(main())
     assert statuses == [401, 403, 403, 200, 200, 200]
-    assert {name for name, _ in acts} == {"gate.decision.evaluate", "gate.decision.own", "gate.decision.search"}
+    assert {name for name, _ in acts} == {f"gate.decision.{one}" for one in ("evaluate", "own", "own_search", "search")}
     assert recorded == ["gate.decision.evaluate"]
 
 
@@ -398,7 +398,8 @@ def test_a_question_that_is_not_whole_gets_an_answer_and_never_an_outcome_that_n
 
     async def own(who: Mapping[str, str], **arguments: Any) -> httpx.Response:
         gate = {"type": "gate", "id": "gate", "env": "prod"}
-        body = {"session": "", "action": "gate.decision.own", "resource": gate, "arguments": arguments}
+        action = "gate.decision.own_search" if "find" in arguments else "gate.decision.own"
+        body = {"session": "", "action": action, "resource": gate, "arguments": arguments}
         return await it.client.post("/v1/actions", json=body, headers={**who, **it.key()})
 
     async def main() -> None:
@@ -411,14 +412,14 @@ def test_a_question_that_is_not_whole_gets_an_answer_and_never_an_outcome_that_n
             [said] = answer.json()["result"]["value"]["evaluations"]
             wanted = {"status": 400, "message": f"field `{part}{'.' * bool(lost)}{lost}` is required"}
             assert (said["decision"], said["context"]["error"]) == (False, wanted)
-        for find, asked in (
-            ("action", [{"resource": RECORD}]),
-            ("action", [{"subject": me, "resource": {"type": "record"}}]),
-            ("action", [whole, whole]),
-            ("resource", [{"subject": me, "action": read}]),
+        for find, asked, code in (
+            ("action", [{"resource": RECORD}], "request.field"),
+            ("action", [{"subject": me, "resource": {"type": "record"}}], "request.field"),
+            ("action", [whole, whole], "request.arguments"),
+            ("resource", [{"subject": me, "action": read}], "request.field"),
         ):
             refused = await own(dana, find=find, asked=asked)
-            assert (refused.status_code, refused.json()["code"]) == (400, "request.field"), asked
+            assert (refused.status_code, refused.json()["code"]) == (400, code), asked
         search = {"subject": me, "resource": RECORD}
         mark = (await _ask(it, dana, "search/action", {**search, "page": {"limit": 1}})).json()["page"]["next_token"]
         for place in (mark[1:17], "00", "ff"):
@@ -464,6 +465,20 @@ def test_a_search_costs_more_than_a_look(scene: Scene) -> None:
         return [(await _ask(it, eve, "search/action", asked)).status_code for _ in range(31)]
 
     assert scene.runner.run(main()) == [200] * 30 + [429]
+
+
+def test_each_question_costs_as_much_alone_and_in_a_list(scene: Scene) -> None:
+    it = scene.it
+
+    async def main() -> None:
+        gina, own = await it.person("gina"), {"subject": {"type": "human", "id": "dev:gina"}, "resource": RECORD}
+        one = {**own, "action": {"name": "read"}}
+        alone = [await _ask(it, gina, "evaluation", one) for _ in range(50)]
+        lists = [await _ask(it, gina, "evaluations", {"evaluations": [one] * 50}) for _ in range(6)]
+        assert {answer.status_code for answer in alone} == {200}
+        assert [answer.status_code for answer in lists] == [200] * 5 + [429]
+
+    scene.runner.run(main())
 
 
 def test_searches_take_turns_and_a_single_question_waits_for_none(scene: Scene) -> None:

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from broker.catalog import Catalog
+from broker.errors import BadRequest
 from broker.policy.lint import lint_content
 from tests.unit.policies.engines import content
 
@@ -22,6 +23,17 @@ def test_each_area_of_the_configuration_fits_its_schema(area: str) -> None:
     schema = content().schema(f"config/{area}")
     Draft202012Validator.check_schema(schema)
     assert [error.message for error in Draft202012Validator(schema).iter_errors(CONFIG[area])] == []
+
+
+def test_an_action_costs_by_a_list_of_its_own_arguments_only() -> None:
+    asked = ACTIONS["gate.decision.evaluate"]
+    assert [asked.cost_of({"asked": [{}] * number}) for number in (0, 1, 50)] == [1, 1, 50]
+    for named in ("semantic", "nothing"):
+        spec = {"title": "x", "effect": "read", "reversibility": "reversible", "idempotent": True, "cost_by": named}
+        actions = {"a.b.c": {**spec, "arguments": {"semantic": {"type": "string"}}}}
+        with pytest.raises(BadRequest) as caught:
+            Catalog.from_manifests([{"connector": "a", "actions": actions}])
+        assert caught.value.error_code == "manifest.cost_by"
 
 
 def test_each_manifest_fits_the_manifest_schema() -> None:
