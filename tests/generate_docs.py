@@ -21,6 +21,7 @@ from broker.connectors.registry import ADAPTERS
 from broker.policy import engine
 from broker.sections import Section
 from broker.web.problem import status_of
+from tests.asvs_page import asvs_page
 from tests.attacks.page import attacks_page
 from tests.metrics_page import metrics_page
 
@@ -344,6 +345,7 @@ PAGES = {
     ROOT / "docs/settings.md": settings_page,
     ROOT / "docs/errors.md": errors_page,
     ROOT / "docs/metrics.md": metrics_page,
+    ROOT / "docs/asvs.md": asvs_page,
     ROOT / "docs/attacks.md": attacks_page,
 }
 

@@ -285,6 +285,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("house:style", "docs", "sizes, clocks, edges, fields, words", "test_style.py"),
     _("house:imports", "docs", "layers, one home for each library; each rule bites", "test_imports.py"),
     _("house:docs", "docs", "pages, commands and promises agree with the code", "test_docs.py"),
+    _("house:asvs", "OWASP ASVS 5.0.0", "the table of levels 1 and 2 is whole and names tests that exist", "test_asvs.py"),
+    _("house:documents", "docs", "ways in, limits of a login, levels of data, events and what the gate talks to are as the pages say", "test_documents.py"),
     _("house:requirements", "docs", "this table and the tests name each other", "test_requirements.py"),
     _("house:deploy", "deploy", "the deployment files are what their readers accept", "test_deploy.py"),
     _("house:systemd", "deploy/systemd", "the units verify, are shut, take secrets as credentials, and run what compose runs", "test_systemd.py"),

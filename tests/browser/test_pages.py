@@ -69,6 +69,8 @@ def test_signing_out_is_one_button_and_leaves_nothing(chrome: Chrome, gate: Runn
         window.page.get_by_role("button", name="Sign out").click()
         window.page.wait_for_url("**/console/signedout")
         visit(window)
+        window.page.go_back(wait_until="load")
+        assert "/dev-idp/authorize" in window.page.url, "the page of before is not kept: it is asked for anew"
         window.page.goto("/console/health")
         assert "/dev-idp/authorize" in window.page.url
 

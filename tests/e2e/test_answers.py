@@ -1,5 +1,6 @@
 """Every route's answers, whoever asks and whatever comes of it: what they say of themselves, and where they never lead."""
 
+import ast
 import asyncio
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from broker.web.app import DESCRIPTION, is_console
 from broker.web.routes import ROUTES
+from tests.parts import ROOT
 from tests.sim.visitor import SAME_ORIGIN, Visitor, signed_in
 from tests.sim.world import world
 
@@ -112,3 +114,33 @@ def test_no_folder_is_listed_and_no_file_but_the_consoles_own_is_served(tmp_path
                 assert "Index of" not in answer.text
 
     asyncio.run(main())
+
+
+def test_what_a_client_says_of_forwarding_changes_nothing(tmp_path: Path) -> None:
+    """Neither whose connection it is nor which address was asked; the server itself is told not to read such headers."""
+    said = {
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Real-IP": "127.0.0.1",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "https",
+        "Forwarded": "for=127.0.0.1;host=evil.example;proto=https",
+    }
+
+    async def main() -> None:
+        async with world(tmp_path) as it, Visitor(it) as here, Visitor(it, peer="10.0.0.7") as elsewhere:
+            assert (await here.client.get("/dev-idp/jwks", headers=said)).status_code == 200
+            assert (await elsewhere.client.get("/dev-idp/jwks", headers=said)).status_code == 403
+            for path in ("/.well-known/oauth-protected-resource", "/v1/actions", "/console"):
+                plain, forwarded = [await here.client.get(path, headers=headers) for headers in ({}, said)]
+                assert "evil.example" not in forwarded.text + str(forwarded.headers)
+                assert (plain.status_code, plain.text) == (forwarded.status_code, forwarded.text)
+                assert plain.headers.get("location") == forwarded.headers.get("location")
+
+    asyncio.run(main())
+    told = [
+        (one.arg, ast.unparse(one.value))
+        for node in ast.walk(ast.parse((ROOT / "broker/cli/serve.py").read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "uvicorn.Config"
+        for one in node.keywords
+    ]
+    assert ("proxy_headers", "False") in told

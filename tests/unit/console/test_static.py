@@ -102,3 +102,26 @@ def test_every_word_that_a_template_names_exists() -> None:
     for path in PAGES:
         for page, name in re.findall(r"words\.(\w+)\.(\w+)", path.read_text(encoding="utf-8")):
             assert hasattr(getattr(words, page), name), f"{path.name}: words.{page}.{name}"
+
+
+def test_the_browser_keeps_nothing_but_whether_keys_are_on() -> None:
+    """Of our own script; the library's history, which would keep pages, is off, and the gate's cookies are for no script."""
+    script = (FOLDER / "console.js").read_text(encoding="utf-8")
+    assert set(re.findall(r"localStorage\.(\w+\([^),]*)", script)) == {'getItem("keys"', 'setItem("keys"'}
+    assert not re.search(r"sessionStorage|indexedDB|caches\b|document\.cookie|serviceWorker", script)
+    base = (TEMPLATES / "base.html").read_text(encoding="utf-8")
+    assert '"history": false' in base
+
+
+@pytest.mark.parametrize("path", [one for one in PAGES if one.parent == TEMPLATES], ids=lambda path: path.stem)
+def test_every_page_has_the_button_to_sign_out(path: Path) -> None:
+    if path.stem == "macros":
+        return
+    text = path.read_text(encoding="utf-8")
+    if path.stem != "base":
+        assert text.startswith('{% extends "base.html" %}')
+        text = (TEMPLATES / "base.html").read_text(encoding="utf-8")
+        replaced = set(re.findall(r"{% block (\w+)", path.read_text(encoding="utf-8")))
+        assert replaced <= {"main", "banners"}, "what stands around the page is not the page's"
+    shown = text.partition("{% if me %}")[2].partition("{% endif %}")[0]
+    assert '<form method="post" action="/console/signout">{{ form_fields() }}<button>' in shown
