@@ -1,15 +1,22 @@
 """Small HTTP/1.1 pieces that the demo's processes share: a JSON server on loopback and a JSON client."""
 
+import errno
 import http.client
+import itertools
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 Json = Any
+_LOWEST_PORT, _PORTS = 15_000, 16_000
+_numbers = itertools.count(os.getpid() * 4_001)
+"""Processes that run at the same time begin far from each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +108,17 @@ class _Exchange(BaseHTTPRequestHandler):
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that nobody has, for a program that is started next; no two calls of a process give one.
+
+    It lies below those that the usual systems hand out by themselves: until the program listens there, no connection
+    of anybody else takes it. Raises ``OSError`` where none is free.
+    """
+    for number in itertools.islice(_numbers, _PORTS):
+        port = _LOWEST_PORT + number % _PORTS
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(errno.EADDRINUSE, "no loopback port is free")
 
 
 def call(

@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from broker.clock import SeededClock
+from tests import parts
 
+# No test cuts the power, and a disk that stalls must not look like a lock that is held.
+parts.POSTGRES_OPTIONS += ["-c fsync=off", "-c full_page_writes=off"]
+# The same examples everywhere, however long one takes.
+settings.load_profile("ci")
 T = TypeVar("T")
 LONGEST = (
     "e2e/test_many_incidents.py",

@@ -8,12 +8,13 @@ import atexit
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from demo.wire import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / ".parts" / "bin"
@@ -27,6 +28,7 @@ def _postgres_bin() -> list[Path]:
 
 
 POSTGRES_BIN = _postgres_bin()
+POSTGRES_OPTIONS = ["-c max_connections=200"]
 
 
 def missing(part: str, remedy: str) -> None:
@@ -67,13 +69,6 @@ def corpus(name: str) -> Path:
     return Path(root) / name
 
 
-def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @functools.cache
 def _postgres() -> str | None:
     """Start one throw-away PostgreSQL for this process; its URL, or None where it is not installed."""
@@ -89,7 +84,7 @@ def _postgres() -> str | None:
     run = functools.partial(subprocess.run, check=True, capture_output=True)
     data, port = folder / "data", free_port()
     run([*as_user, bin_dir / "initdb", "-D", data, "-U", "gate", "--auth=trust", "-E", "UTF8", "--no-sync"])
-    options = f"-h 127.0.0.1 -p {port} -k {folder} -c max_connections=200"
+    options = f"-h 127.0.0.1 -p {port} -k {folder} {' '.join(POSTGRES_OPTIONS)}"
     run([*as_user, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"])
 
     def stop() -> None:

@@ -13,7 +13,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from click.testing import CliRunner
 
@@ -204,7 +203,6 @@ def test_what_the_image_copies_is_enough_to_build_the_gate(tmp_path: Path) -> No
     assert set(tracked.stdout.split()) - inside == set(), "templates, words and migrations come along"
 
 
-@pytest.mark.timeout(60)
 def test_the_real_opa_starts_with_the_flags_of_compose(tmp_path: Path) -> None:
     """Paths are mapped; the socket's mode is the one asked for."""
     opa = require("opa")

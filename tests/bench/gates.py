@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from broker.policy.keys import dev_key
+from demo.wire import free_port
 from tests.bench.client import post
 from tests.bench.meters import children
-from tests.parts import free_port
 from tests.sim import few_goldens
 from tests.sim.opa import RunningOpa
 from tests.sim.running_gate import RunningGate, running_gate

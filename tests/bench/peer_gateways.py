@@ -17,7 +17,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.parts import PARTS, free_port
+from demo.wire import free_port
+from tests.parts import PARTS
 from tests.sim import started
 
 ENVIRONMENTS = PARTS.parent / "peers"

@@ -21,7 +21,6 @@ UNLINKED = {"/console/policies/{digest}/difference"}
 EACH = {"/console/inbox/{id}": 6, "/console/incidents/{id}": 6, "/console/observations/{id}": 3}
 """How many of one kind are visited; one, where nothing is said."""
 
-pytestmark = pytest.mark.timeout(400)
 """The walk belongs to the first test, and a busy machine takes its time over it."""
 
 

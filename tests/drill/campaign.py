@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 
 from broker.identity.dev import agent_key, client_assertion
+from demo.wire import free_port
 from tests.bench.gates import WRITE, gate_toml, larger_limits, request_body
-from tests.parts import free_port
 from tests.sim.running_gate import CODE, wicketgate
 from tests.sim.upstream import Seen, UpstreamSim, whole
 

@@ -6,15 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.drill.responder import Campaign, Seen
 from tests.drill.responder_verdict import judge
 
 Record = dict[str, Any]
 
 
-@pytest.mark.timeout(400)
 def test_twenty_incidents_at_once_over_services_that_meet_end_each_once_and_apart(tmp_path: Path) -> None:
     # On PostgreSQL, and longer: python -m tests.drill --campaign responder.
     seen = asyncio.run(Campaign(tmp_path, store_url="", incidents=20, kills=12, seed=7, patience=300).run())

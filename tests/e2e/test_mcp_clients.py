@@ -21,7 +21,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from broker.identity.dev import agent_key, client_assertion
-from tests.parts import ROOT, free_port, missing, require
+from demo.wire import free_port
+from tests.parts import ROOT, missing, require
 from tests.sim.mcp_client import TARGET
 from tests.sim.running_gate import CODE, RunningGate, running_gate, supervised
 

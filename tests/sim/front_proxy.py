@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parts import ROOT, free_port, require
+from demo.wire import free_port
+from tests.parts import ROOT, require
 from tests.sim import started
 from tests.sim.certificate import SERVER, Authority
 

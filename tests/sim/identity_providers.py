@@ -28,7 +28,8 @@ from broker.errors import Unauthenticated
 from broker.identity import Credential, Verifier, issuer_profile
 from broker.identity.dev import DevProvider, client_assertion
 from broker.model import Principal
-from tests.parts import ROOT, free_port, missing, require
+from demo.wire import free_port
+from tests.parts import ROOT, missing, require
 from tests.sim.issuer import b64
 
 AUDIENCE = "https://gate.example/api"

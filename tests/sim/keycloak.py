@@ -17,7 +17,8 @@ import httpx
 from joserfc.jwk import ECKey
 
 from broker.clock import SystemClock
-from tests.parts import ROOT, free_port
+from demo.wire import free_port
+from tests.parts import ROOT
 from tests.sim import started
 from tests.sim.identity_providers import AUDIENCE, PagesWorld
 

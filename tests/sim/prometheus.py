@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parts import free_port, require
+from demo.wire import free_port
+from tests.parts import require
 from tests.sim import started
 
 NOW_S = 1_767_225_600

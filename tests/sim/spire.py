@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.parts import free_port, require
+from demo.wire import free_port
+from tests.parts import require
 from tests.sim import started
 
 TRUST_DOMAIN = "ops.example"

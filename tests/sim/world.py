@@ -23,7 +23,7 @@ from broker import config, wiring
 from broker.clock import SeededClock
 from broker.identity.dev import PERSONAS, Persona, agent_key, client_assertion
 from broker.web import app as web
-from broker.web.guard import App
+from broker.web.guard import Guard
 from tests.sim import few_goldens
 from tests.sim.model_server import ModelServer, Turn
 from tests.sim.supervisor import Supervisor
@@ -59,7 +59,7 @@ class World:
     store_url: str = ""
     policies: Path = field(default_factory=few_goldens.policies)
     gate: wiring.Wiring = field(init=False)
-    app: App = field(init=False)
+    app: Guard = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     _stop: asyncio.Event = field(init=False)
     _running: asyncio.Task[None] = field(init=False)

@@ -15,7 +15,8 @@ from broker.connectors.git import GitConnector, GitRepositorySettings, GitSettin
 from broker.egress import Egress
 from broker.errors import Denied, UpstreamFailed
 from broker.model import Resource, Result, ResultStatus
-from tests.parts import ROOT, free_port
+from demo.wire import free_port
+from tests.parts import ROOT
 from tests.sim.git_http import GitServer, git_server
 from tests.sim.git_remote import START_S, Remote
 from tests.unit.connectors.cases import SEAL

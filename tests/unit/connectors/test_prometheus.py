@@ -17,7 +17,8 @@ from broker.connectors.promql import QueryBounds, Window, bounded_query
 from broker.egress import Egress
 from broker.errors import BadRequest, NotFound, UpstreamFailed
 from broker.model import Resource, Result, ResultStatus
-from tests.parts import ROOT, free_port
+from demo.wire import free_port
+from tests.parts import ROOT
 from tests.sim.prometheus import NOW_S, Running, running_prometheus
 from tests.sim.upstream import UpstreamSim, whole
 
