@@ -1,6 +1,9 @@
 """``docs/attacks.md``, made of the tables."""
 
+from tests.attacks.doors import DOORS
 from tests.attacks.faults import ELSEWHERE, KINDS, RUN, STEPS, Cell, Held, Kind, Never, Run
+from tests.attacks.reaching import WAYS
+from tests.attacks.spellings import CLASSES
 
 HEAD = """# Faults and attacks
 
@@ -11,7 +14,7 @@ Made of the tables in `tests/attacks` by `make docs`.
 
 def attacks_page() -> str:
     """The page."""
-    return HEAD + "\n".join(_faults()) + "\n"
+    return HEAD + "\n".join([*_faults(), "", *_reaching()]) + "\n"
 
 
 def _faults() -> list[str]:
@@ -39,6 +42,29 @@ def _faults() -> list[str]:
         "| --- | --- | --- | --- |",
     ]
     return lines + [line for kind in ELSEWHERE for line in _rows(kind)]
+
+
+def _reaching() -> list[str]:
+    """Spellings, ways and doors."""
+    urls = sum(len(of.urls) for of in CLASSES)
+    return [
+        "## Addresses that the gate may not reach",
+        "",
+        f"{len(CLASSES)} classes of spelling ({urls} addresses) x {len(WAYS)} ways: {', '.join(WAYS)}. Listening sockets and a tap on every",
+        "`connect` of the process notice: there is no connection off the list (`tests/attacks/test_reach.py`).",
+        "",
+        "| class | for example |",
+        "| --- | --- |",
+        *(f"| {of.name} | {_example(of.urls)} |" for of in CLASSES),
+        "",
+        f"Doors that are driven the same way, each by its own code: {', '.join(DOORS)}. No other part of the gate takes a client.",
+    ]
+
+
+def _example(urls: tuple[str, ...]) -> str:
+    """The first that a page can show."""
+    shown = next((url for url in urls if url.strip() and url.isprintable() and "|" not in url), "")
+    return f"`{shown.replace('{p}', '8080')}`"
 
 
 def _rows(kind: Kind) -> list[str]:
