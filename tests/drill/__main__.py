@@ -1,7 +1,7 @@
 """``python -m tests.drill [--campaign NAME] [--kills N] [--store sqlite|postgres|both] [--seed N]``.
 
 ``gate``: kill the gate under load, again and again; ``stop``: tell it to end instead. ``responder``: many incidents at once, their workers killed. ``demo``: the main job
-over its faults and seeds. ``identity``: real identity providers in the place of ours. ``races``: everybody at once about one approval. ``limits``: four gates and one budget. ``faults``: each kind at each step. ``overload``, ``kill-switch``, ``soak``: as their files say. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
+over its faults and seeds. ``identity``: real identity providers in the place of ours. ``races``: everybody at once about one approval. ``limits``: four gates and one budget. ``faults``: each kind at each step. ``conformance``, ``overload``, ``kill-switch``, ``soak``: as their files say. Prints a table, writes the raw figures to ``tests/bench/results`` with ``--keep``, exits 1 on any violation.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attacks import campaign as attacks
-from tests.drill import claude_code, demo_seeds, identity, kill_switch, limit_races, overload, races, soak
+from tests.drill import claude_code, conformance, demo_seeds, identity, kill_switch, limit_races, overload, races, soak
 from tests.drill.campaign import Campaign
 from tests.drill.responder import Campaign as Responder
 from tests.drill.responder_verdict import judge as judge_responder
@@ -28,6 +28,7 @@ INCIDENTS = 20
 """Of one campaign of the responder; its workers die a fifth as often as the gate of the other."""
 ALONE: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "claude-code": lambda _: claude_code.run(),
+    "conformance": lambda _: conformance.run(),
     "faults": lambda _: attacks.run(),
     "overload": lambda seconds: overload.run(seconds or 30),
     "kill-switch": lambda _: kill_switch.run(),

@@ -2,8 +2,8 @@
 
 Most scenarios call the tools of the suite's own server by name, or ask for resources and prompts; the gate has neither.
 Each check that does not succeed must be one of those, told by its own words (``ELSEWHERE``): a check that fails in any
-other way fails here, and so does a scenario of ``WHOLE`` in which anything fails at all. Scenarios that need the suite's
-server run through the gate where that server stands behind it. The suite has no scenario about a server's sign-in.
+other way fails here, and so does a scenario of ``WHOLE`` in which anything fails at all. With the suite's reference server behind
+the gate they are run by ``python -m tests.drill --campaign conformance``. The suite has no scenario about a server's sign-in.
 """
 
 import asyncio
