@@ -136,7 +136,9 @@ def main() -> int:
         rows += crowds
     for name in alone:
         rows.append(ALONE[name](chosen.seconds))
-        print(table([{key: value for key, value in rows[-1].items() if key != "samples"}]), flush=True)
+        print(
+            table([{key: value for key, value in rows[-1].items() if key not in {"samples", "scenarios"}}]), flush=True
+        )
     for row in rows:
         for violation in row["violations"]:
             print(f"{row['campaign']}, {row['store']}: {violation}", file=sys.stderr)
