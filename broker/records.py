@@ -419,8 +419,8 @@ class Records:
             "session": request.session or None,
             "action": {"id": request.id, "name": self._action_word(request.action)},
             "resource": resource,
-            **turn_group(request.turn),
             "request_digest": request.digest,
+            **turn_group(request.turn),
         }
 
     def _action_word(self, name: str) -> str:
