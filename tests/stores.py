@@ -20,11 +20,13 @@ from broker.model import (
     RequireApproval,
     Resource,
 )
-from broker.store import Store
+from broker.store import Store, Timeouts
 from tests.parts import fresh_database
 
 KINDS = ("sqlite", "postgresql")
 FAR = 4_000_000_000
+PATIENT = Timeouts(lock_ms=60_000, statement_ms=60_000, connect_s=60)
+"""For stores that race for one database: whoever holds it may wait for a slow disk meanwhile."""
 _numbers = itertools.count()
 
 
@@ -36,12 +38,12 @@ def fresh_url(kind: str, folder: Path) -> str:
 
 
 def open_store(kind: str, folder: Path, **options: Any) -> Store:
-    """A migrated store on a fresh database; what hurries in ``options`` does so from then on."""
+    """A migrated store on a fresh database; patient, unless ``options`` hurry it from then on."""
     url = fresh_url(kind, folder)
-    patient = Store(url)
+    patient = Store(url, timeouts=PATIENT)
     patient.migrate()
     patient.close()
-    return Store(url, **options)
+    return Store(url, **{"timeouts": PATIENT, **options})
 
 
 def fresh_tenant() -> str:

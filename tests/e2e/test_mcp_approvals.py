@@ -37,7 +37,7 @@ def test_a_client_without_handshake_waits_in_rounds_and_gets_the_result(tmp_path
             [approval] = await waiting(it, person)
             assert it.restarts() == 0
             assert (await it.review(person, approval)).status_code == 200
-            await it.work_off()
+            await it.outcome(agent.who, approval["action_id"])
             done = await agent.restart(requestState=second["requestState"])
             assert done["structuredContent"]["status"] == "done", done
             assert done["isError"] is False
@@ -65,7 +65,7 @@ def test_after_the_last_round_it_says_that_it_waits_and_how_to_ask_again(tmp_pat
             assert "gate_actions_read" in shown["next"]
             [approval] = await waiting(it, person)
             await it.review(person, approval)
-            await it.work_off()
+            await it.outcome(agent.who, approval["action_id"])
             asked = {"arguments": {"action": shown["action_id"]}}
             assert (await agent.call("gate_actions_read", asked))["structuredContent"]["status"] == "done"
             stranger = Mcp(it, await it.agent("agent-2"))

@@ -16,7 +16,7 @@ from broker.errors import BrokerError, Conflict
 from broker.model import Principal
 from broker.store import Store
 from tests.desks import Desk
-from tests.stores import KINDS, fresh_tenant, fresh_url, human, request_of
+from tests.stores import KINDS, PATIENT, fresh_tenant, fresh_url, human, request_of
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def together(calls: list[Callable[[], object]]) -> list[object]:
     barrier = threading.Barrier(len(calls))
 
     def one(call: Callable[[], object]) -> object:
-        barrier.wait(10)
+        barrier.wait()
         try:
             return call()
         except BrokerError as error:
@@ -42,7 +42,7 @@ def together(calls: list[Callable[[], object]]) -> list[object]:
 @pytest.fixture(params=KINDS)
 def replicas(request: pytest.FixtureRequest, tmp_path: Path, clock: SeededClock, tenant: str) -> Iterator[list[Desk]]:
     url = fresh_url(request.param, tmp_path)
-    stores = [Store(url), Store(url)]
+    stores = [Store(url, timeouts=PATIENT) for _ in range(2)]
     stores[0].migrate()
     yield [Desk(Approvals(store, clock), clock, tenant) for store in stores]
     for store in stores:

@@ -12,7 +12,7 @@ from broker.errors import BadRequest, Conflict, Denied, StoreUnavailable
 from broker.killswitch import POLL_SECONDS, KillSwitch
 from broker.model import Principal
 from broker.store import Store
-from tests.stores import KINDS, agent, fresh_tenant, fresh_url, human, open_store
+from tests.stores import KINDS, PATIENT, agent, fresh_tenant, fresh_url, human, open_store
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_pulled_switch_is_seen_by_other_replicas_at_once_and_survives_a_restar
     kind: str, tmp_path: Path, clock: SeededClock
 ) -> None:
     url = fresh_url(kind, tmp_path)
-    stores = [Store(url), Store(url)]
+    stores = [Store(url, timeouts=PATIENT) for _ in range(2)]
     stores[0].migrate()
     one, other = (KillSwitch(store, clock, roles=["oncall"]) for store in stores)
     assert not killed(other, "default")
@@ -196,7 +196,7 @@ def test_a_pulled_switch_is_seen_by_other_replicas_at_once_and_survives_a_restar
     assert killed(other, "default")
     for store in stores:
         store.close()
-    again = Store(url)
+    again = Store(url, timeouts=PATIENT)
     again.migrate()
     assert killed(KillSwitch(again, clock, roles=["oncall"]), "default")
     again.close()

@@ -9,7 +9,7 @@ from broker.clock import SeededClock
 from broker.errors import Conflict, ObligationFailed
 from broker.leases import Held, Leases
 from broker.store import Store
-from tests.stores import fresh_tenant
+from tests.stores import PATIENT, fresh_tenant
 
 
 @pytest.fixture
@@ -139,7 +139,8 @@ def test_a_lease_that_names_nothing_is_a_failed_obligation(
 def test_racing_holders_of_overlapping_keys_never_hold_one_key_together(
     store: Store, clock: SeededClock, tenant: str
 ) -> None:
-    other = Leases(Store(str(store._lanes["write"].engine.url)), clock) if store.dialect == "sqlite" else None
+    url = str(store._lanes["write"].engine.url)
+    other = Leases(Store(url, timeouts=PATIENT), clock) if store.dialect == "sqlite" else None
     racers = [Leases(store, clock), other or Leases(store, clock)]
     wanted = [["a", "b"], ["b", "c"], ["c", "a"], ["a", "b", "c"]]
     holding: dict[str, str] = {}

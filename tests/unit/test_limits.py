@@ -15,7 +15,7 @@ from broker.limits import NS, Limits, Taken, key_of
 from broker.model import Limit, Principal, Resource
 from broker.store import Store, Timeouts, counters
 from broker.store.gather import gather
-from tests.stores import KINDS, agent, fresh_tenant, fresh_url, human, open_store, request_of
+from tests.stores import KINDS, PATIENT, agent, fresh_tenant, fresh_url, human, open_store, request_of
 
 T0 = 1_767_225_600 * NS
 SCOPES = ("actor", "subject", "session", "tenant", "action", "resource", "global")
@@ -289,10 +289,10 @@ import asyncio, sys
 from broker.errors import LimitExceeded
 from broker.limits import NS, Limits
 from broker.model import Limit
-from broker.store import Store
+from broker.store import Store, Timeouts
 
 async def main():
-    store = Store(sys.argv[1])
+    store = Store(sys.argv[1], timeouts=Timeouts(lock_ms=60_000, statement_ms=60_000, connect_s=60))
     limits, passed = Limits(store), 0
     pairs = [(Limit("a", "actor", 5, 1, 20), "k1"), (Limit("b", "tenant", 5, 1, 20), "k2")]
     for n in range(150):
@@ -312,7 +312,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("kind", KINDS)
 def test_four_processes_together_never_pass_more_than_burst_and_rate(kind: str, tmp_path: Path) -> None:
     url = fresh_url(kind, tmp_path)
-    opened = Store(url)
+    opened = Store(url, timeouts=PATIENT)
     opened.migrate()
     opened.close()
     command = [sys.executable, "-c", RACER, url, str(T0)]

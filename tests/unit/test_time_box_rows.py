@@ -14,7 +14,7 @@ from broker.errors import BrokerError, Conflict, Denied
 from broker.model import Principal, TimeBox
 from broker.store import Store
 from tests.desks import Desk
-from tests.stores import KINDS, agent, fresh_tenant, fresh_url, human, open_store
+from tests.stores import KINDS, PATIENT, agent, fresh_tenant, fresh_url, human, open_store
 from tests.unit.test_approval_races import together
 
 BOX = TimeBox("broker.timebox/x/prod", 300, 2, ("oncall",))
@@ -23,7 +23,7 @@ BOX = TimeBox("broker.timebox/x/prod", 300, 2, ("oncall",))
 @pytest.fixture(params=KINDS)
 def replicas(request: pytest.FixtureRequest, tmp_path: Path, clock: SeededClock) -> Iterator[list["Room"]]:
     url, tenant = fresh_url(request.param, tmp_path), fresh_tenant()
-    stores = [Store(url), Store(url)]
+    stores = [Store(url, timeouts=PATIENT) for _ in range(2)]
     stores[0].migrate()
     yield [Room(store, clock, tenant) for store in stores]
     for store in stores:

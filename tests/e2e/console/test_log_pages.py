@@ -67,6 +67,7 @@ def test_the_live_page_follows_and_says_what_it_leaves_out_where_the_index_lags_
 
     async def main() -> None:
         async with world(tmp_path, extra=QUICK + "resume_records_max = 12\n") as it:
+            await it.gate.background.aclose()  # so that nobody but who searches fills the index
             oncall = await signed_in(it, "oncall")
             await _traffic(it)
             await _traffic(it)

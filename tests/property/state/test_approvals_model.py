@@ -16,7 +16,7 @@ from broker.errors import BrokerError
 from broker.store import Store
 from broker.store.tables import TRANSITIONS
 from tests.desks import Desk
-from tests.stores import digest_of, fresh_tenant, human, open_store
+from tests.stores import PATIENT, digest_of, fresh_tenant, human, open_store
 
 PEOPLE = ("ann", "bob", "cy")
 
@@ -150,7 +150,7 @@ class TestModel(Model.TestCase):  # type: ignore[misc]
     def setup_class(cls) -> None:
         Model.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         first = open_store("sqlite", Model.folder)
-        Model.stores = [first, Store(str(first._lanes["write"].engine.url))]
+        Model.stores = [first, Store(str(first._lanes["write"].engine.url), timeouts=PATIENT)]
 
     @classmethod
     def teardown_class(cls) -> None:

@@ -15,6 +15,7 @@ from broker.policy.regorus import Bounds, RegorusHost
 from broker.policy.shared import ActivationTable
 from broker.store.engine import Store
 from tests.parts import fresh_database
+from tests.stores import PATIENT
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,7 +27,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def stores(url: str) -> Iterator[tuple[Store, Store]]:
-    one, two = Store(url), Store(url)
+    one, two = (Store(url, timeouts=PATIENT) for _ in range(2))
     one.migrate()
     yield one, two
     one.close()

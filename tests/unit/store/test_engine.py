@@ -27,7 +27,7 @@ IMPATIENT = Timeouts(lock_ms=50, statement_ms=300, connect_s=2)
 
 @pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(request.param, tmp_path, timeouts=IMPATIENT)
+    opened = open_store(request.param, tmp_path)
     yield opened
     opened.close()
 
@@ -100,12 +100,12 @@ def test_a_reader_sees_one_snapshot_while_others_write(store: Store) -> None:
     def twice(connection: Connection) -> tuple[list[str], list[str]]:
         first = keys(connection)
         inside.set()
-        assert written.wait(5)
+        assert written.wait(60)
         return first, keys(connection)
 
     async def main() -> tuple[list[str], list[str]]:
         reading = asyncio.create_task(store.read(twice))
-        await asyncio.to_thread(inside.wait, 5)
+        await asyncio.to_thread(inside.wait, 60)
         await store.write(put("a"))
         written.set()
         return await reading
@@ -146,7 +146,7 @@ def test_more_calls_than_may_wait_are_refused_and_the_rest_are_served(tmp_path: 
     go = threading.Event()
 
     async def main() -> list[object]:
-        calls = [asyncio.create_task(store.write(lambda _c: go.wait(5))) for _ in range(3)]
+        calls = [asyncio.create_task(store.write(lambda _c: go.wait(60))) for _ in range(3)]
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         go.set()
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -198,8 +198,10 @@ def test_a_locked_sqlite_file_is_unavailable_and_serves_again_when_freed(tmp_pat
 
 
 def test_a_row_that_another_holds_is_unavailable_on_postgresql_and_free_afterwards(tmp_path: Path) -> None:
-    store = open_store("postgresql", tmp_path, timeouts=IMPATIENT)
-    url = store._lanes["write"].engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    store = open_store("postgresql", tmp_path)
+    target = store._lanes["write"].engine.url
+    url = target.set(drivername="postgresql").render_as_string(hide_password=False)
+    hasty = Store(target.render_as_string(hide_password=False), timeouts=IMPATIENT)
     remove = delete(lease)
 
     async def main() -> list[str]:
@@ -207,12 +209,13 @@ def test_a_row_that_another_holds_is_unavailable_on_postgresql_and_free_afterwar
         with psycopg.connect(url) as other:
             other.execute("LOCK TABLE lease IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(StoreUnavailable):
-                await store.write(lambda c: c.execute(remove).rowcount)
+                await hasty.write(lambda c: c.execute(remove).rowcount)
             with pytest.raises(StoreUnavailable):
-                await store.read(keys)
+                await hasty.read(keys)
         return await store.read(keys)
 
     assert asyncio.run(main()) == ["a"]
+    hasty.close()
     store.close()
 
 

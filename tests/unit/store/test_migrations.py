@@ -15,7 +15,7 @@ from broker.errors import Conflict, StoreUnavailable
 from broker.store import Connection, Store, activations, approvals, leases, migrate
 from broker.store.approvals import Proposal
 from broker.store.tables import COUNTER_TABLES, STATES, TRANSITIONS, metadata, policy_activation, proposal, review
-from tests.stores import KINDS, fresh_tenant, fresh_url, open_store
+from tests.stores import KINDS, PATIENT, fresh_tenant, fresh_url, open_store
 from tests.unit.store.drafts import answer_of, proposal_of
 
 
@@ -49,7 +49,7 @@ def test_migrating_again_changes_nothing_and_the_store_is_ready(store: Store) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_replicas_that_start_together_migrate_once(kind: str, tmp_path: Path) -> None:
     url = fresh_url(kind, tmp_path)
-    stores = [Store(url) for _ in range(4)]
+    stores = [Store(url, timeouts=PATIENT) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(Store.migrate, stores))
     assert all(asyncio.run(store.ready()) for store in stores)
@@ -191,7 +191,7 @@ def test_a_review_is_not_stored_without_what_it_owes_to_the_log(store: Store) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_waits_with_answers_of_the_release_before_is_withdrawn_and_nothing_else(kind: str, tmp_path: Path) -> None:
-    store = Store(fresh_url(kind, tmp_path))
+    store = Store(fresh_url(kind, tmp_path), timeouts=PATIENT)
     unanswered, waiting, approved, done = (proposal_of("default") for _ in range(4))
     ways = ((waiting, ()), (approved, ("approved",)), (done, ("approved", "executing", "done")))
 

@@ -13,7 +13,7 @@ import pytest
 from broker.incidents import TRANSITIONS
 from broker.store import Store
 from tests.shop import Shop
-from tests.stores import KINDS, fresh_url
+from tests.stores import KINDS, PATIENT, fresh_url
 
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ async def worker(url: str, shop: Shop, number: int, lines: Counter[str], kill_af
 @pytest.mark.parametrize("kind", KINDS)
 def test_workers_that_are_killed_anywhere_leave_every_incident_finished_once(kind: str, tmp_path: Path) -> None:
     url = fresh_url(kind, tmp_path)
-    store = Store(url)
+    store = Store(url, timeouts=PATIENT)
     store.migrate()
     shop = Shop(store, open_max=100)
     lines: Counter[str] = Counter()

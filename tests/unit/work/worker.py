@@ -13,7 +13,7 @@ from broker.config import IncidentSettings
 from broker.errors import BrokerError
 from broker.incidents import Incidents
 from broker.sessions import Sessions
-from broker.store import Store
+from broker.store import Store, Timeouts
 from broker.store.diagnoses import DiagnosisRow, add
 from broker.topology import Topology
 from broker.work import GATE_KINDS, Claimed, Work
@@ -33,7 +33,7 @@ class Worker:
     """One process's desk."""
 
     def __init__(self, url: str, tenant: str, name: str, seconds: int) -> None:
-        self.store = Store(url)
+        self.store = Store(url, timeouts=Timeouts(lock_ms=60_000, statement_ms=60_000, connect_s=60))
         self.clock = SeededClock()
         self.clock.advance(seconds)
         self.tenant, self.name = tenant, name
