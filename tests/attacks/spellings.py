@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - characters that look like others are what this is about
 """How somebody writes an address that the gate may not reach, by class; the classes are those of PayloadsAllTheThings' sheet
 on server-side request forgery, and what resolvers and clients add to them.
 
@@ -69,11 +68,11 @@ CLASSES: tuple[Class, ...] = (
                            "http://127.0.0.1%23.example.com:{p}/", "http://127.0.0.1:{p}/%2561dmin/..%2f")),
     Class("control characters", ("http://127.0.0.1:{p}\r\nHost: example.com/", "http://exam\tple.com:{p}/", "http://exa mple.com:{p}/",
                                  "http://127.0.0.1\x00.example.com:{p}/", "\nhttp://127.0.0.1:{p}/", "http://127.0.0.1\u200b:{p}/")),
-    Class("enclosed and wide characters", ("http://①②⑦.⓪.⓪.①:{p}/", "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ:{p}/", "http://127。0。0。1:{p}/", "http://127．0．0．1:{p}/",
+    Class("enclosed and wide characters", ("http://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460:{p}/", "http://\u24db\u24de\u24d2\u24d0\u24db\u24d7\u24de\u24e2\u24e3:{p}/", "http://127\u30020\u30020\u30021:{p}/", "http://127\uff0e0\uff0e0\uff0e1:{p}/",
                                            "http://\uff4cocalhost:{p}/", "http://loc\u00adalhost:{p}/"),
-          ("①②⑦.0.0.1", "127。0。0。1")),
-    Class("digits of other scripts", ("http://๑๒๗.๐.๐.๑:{p}/", "http://١٢٧.٠.٠.١:{p}/", "http://１２７.0.0.1:{p}/"),
-          ("๑๒๗.๐.๐.๑", "１２７.0.0.1")),
+          ("\u2460\u2461\u2466.0.0.1", "127\u30020\u30020\u30021")),
+    Class("digits of other scripts", ("http://\u0e51\u0e52\u0e57.\u0e50.\u0e50.\u0e51:{p}/", "http://\u0661\u0662\u0667.\u0660.\u0660.\u0661:{p}/", "http://\uff11\uff12\uff17.0.0.1:{p}/"),
+          ("\u0e51\u0e52\u0e57.\u0e50.\u0e50.\u0e51", "\uff11\uff12\uff17.0.0.1")),
     Class("dots", ("http://127.0.0.1.:{p}/", "http://127..0.0.1:{p}/", "http://.127.0.0.1:{p}/", "http://localhost..:{p}/")),
     Class("ports", ("http://localhost:+{p}aaa/", "http://localhost:000{p}/", "http://127.0.0.1:{p}aaaa/", "http://127.0.0.1:-1/",
                     "http://127.0.0.1:99999/", "http://127.0.0.1: {p}/", "http://127.0.0.1:{p}:80/", "http://127.0.0.1:0/")),
