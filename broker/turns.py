@@ -21,6 +21,7 @@ from broker.store.turns import Owner, ToolUse
 
 TURN_SECONDS = 3600
 """How long a tool use may wait for its call: people are asked by their client, too."""
+SWEEP_SECONDS = 60
 USES_MAX = 128
 """So many tool uses of one message count."""
 
@@ -41,6 +42,7 @@ class Turns:
         """Keep rows in ``store``; expiry is compared with ``clock`` at every use."""
         self._store = store
         self._clock = clock
+        self._sweep_at = 0
 
     async def note(self, principal: Principal, session: str, blocks: Iterable[Mapping[str, Any]]) -> None:
         """Remember the tool uses among ``blocks`` of a message, as they go out; before they do."""
@@ -48,13 +50,12 @@ class Turns:
         if not uses:
             return
         now, owner = seconds(self._clock), _owner(principal, session)
-
-        def put(connection: Any) -> None:
-            rows.sweep(connection, now)
-            rows.note(connection, owner, uses, now_s=now, until=now + TURN_SECONDS)
-
+        if now >= self._sweep_at:
+            # A transaction of its own: what two replicas clear at once they do not wait for with rows of theirs in hand.
+            self._sweep_at = now + SWEEP_SECONDS
+            await self._store.write(lambda c: rows.sweep(c, now), durable=False)
         # A loss of power may lose it: then the call is no relayed turn, and a write has its own key in the log.
-        await self._store.write(put, durable=False)
+        await self._store.write(lambda c: rows.note(c, owner, uses, now_s=now, until=now + TURN_SECONDS), durable=False)
 
     async def spend(self, principal: Principal, session: str, action_id: str, named: Named) -> Mapping[str, Json]:
         """The facts about a call; a relayed turn that matches serves ``action_id`` from now on, and no other."""

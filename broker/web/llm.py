@@ -17,7 +17,7 @@ from broker.answers import Answer, receipt_body
 from broker.config import Settings
 from broker.errors import BrokerError, Conflict
 from broker.identity import Credential, Verifier
-from broker.model import Json
+from broker.model import Json, Principal
 from broker.pipeline import Pipeline
 from broker.reading import Ask
 from broker.streams import Relay, Streams
@@ -71,20 +71,22 @@ class ModelApi:
         """POST /llm/anthropic/v1/messages."""
         credential, ask = await self._ask(request, "llm.messages.create")
         if not ask.arguments["stream"]:
-            return _message(await self._noted(credential, ask, await self._pipeline.act(credential, ask)))
+            # Before the call: a token may run out while the model thinks, and the answer is paid for.
+            principal = await self._identity.recognise(credential)
+            answer = await self._pipeline.act(credential, ask)
+            await self._note(principal, ask.session, answer)
+            return _message(answer)
         relay = await self._streams.open(credential, ask)
         if isinstance(relay, Answer):
             return _stream(relay)
         return Relayed(relay)
 
-    async def _noted(self, credential: Credential, ask: Ask, answer: Answer) -> Answer:
+    async def _note(self, principal: Principal, session: str, answer: Answer) -> None:
         """What tools the model asks for is remembered before it goes out; a stored answer was, when it was new."""
         value = answer.body["result"]["value"]
         content = value.get("content") if isinstance(value, dict) else None
         if isinstance(content, list) and not answer.again:
-            principal = await self._identity.recognise(credential)
-            await self._turns.note(principal, ask.session, [one for one in content if isinstance(one, dict)])
-        return answer
+            await self._turns.note(principal, session, [one for one in content if isinstance(one, dict)])
 
     async def count(self, request: Request) -> Response:
         """POST /llm/anthropic/v1/messages/count_tokens."""

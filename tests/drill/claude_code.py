@@ -1,7 +1,8 @@
 """Claude Code, unmodified, with the gate as its MCP server and its model endpoint at once, and with our hook.
 
 A scripted model lets it run a command, find and call one of the gate's tools, write a file, and try to fetch a page, which
-policy does not grant. The client's own configuration is what ``wicketgate connect claude-code`` writes.
+policy does not grant. The client's own configuration is what ``wicketgate connect claude-code`` writes, and policy takes its
+tool calls only from model turns that the gate relayed (``config/guardrails``, ``turns``).
 """
 
 import json
@@ -15,12 +16,16 @@ from typing import Any
 
 from tests.parts import ROOT
 from tests.sim.model_server import ModelServer, Turn, in_thread
+from tests.sim.policies import folder_of
 from tests.sim.running_gate import RunningGate, running_gate, supervised
 
 PART = ROOT / ".parts" / "claude-code" / "node_modules" / "@anthropic-ai"
 MODEL = "claude-sonnet-5-5"
 STATUS = "mcp__wicketgate__local_process_status"
 TARGET = {"type": "process", "id": "checkout", "env": "prod"}
+LOOK = "local.process.status"
+HELD = {"config/guardrails/data.yaml": ('parties: ["dev:coding-agent"]', 'parties: ["dev:agent-1"]')}
+"""Only calls that a relayed turn asked for."""
 WANTED = ("local.process.status", "workstation.command.run", "workstation.file.write")
 """What must have been done, and is on record with its intent and its outcome."""
 
@@ -36,20 +41,24 @@ def run() -> dict[str, Any]:
         with supervised("checkout") as (_, toml), in_thread(ModelServer(script=script, key="provider-key")) as models:
             (folder / "model.key").write_text("provider-key")
             (folder / "model.key").chmod(0o600)
-            with running_gate(folder, toml + _toml(folder, models.url)) as gate:
+            policies = folder_of(folder / "policies", HELD)
+            with running_gate(folder, toml + _toml(folder, models.url), options=("--policies", str(policies))) as gate:
                 made = gate.command(
                     "connect", "claude-code", "--as", "agent", "--data", str(gate.data), "--folder", str(project)
                 )
                 began = time.monotonic()
                 ended = _claude(gate, project)
                 seconds = time.monotonic() - began
-                acts = _acts(gate)
+                acts, turns = _acts(gate)
         said = json.loads(ended.stdout) if ended.returncode == 0 else {}
         counts = {
             act: acts.count(act) for act in sorted(set(acts)) if act.split(".")[0] in {"llm", "local", "workstation"}
         }
         violations = [f"connect: {made.stderr}"] if made.returncode else []
         violations += [f"{act} has no intent and outcome" for act in WANTED if counts.get(act) != 2]
+        violations += (
+            [] if turns == [{"relayed": True, "matches": True}] else [f"the tool's call had the turns {turns}"]
+        )
         violations += ["the page was fetched"] if counts.get("workstation.web.read") != 1 else []
         violations += [] if (project / "made.txt").exists() else ["the file was not written"]
         violations += (
@@ -140,8 +149,11 @@ def _claude(gate: RunningGate, project: Path) -> subprocess.CompletedProcess[str
     )
 
 
-def _acts(gate: RunningGate) -> list[str]:
-    """The action of each record."""
+def _acts(gate: RunningGate) -> tuple[list[str], list[Any]]:
+    """The action of each record, and of the tool's intents the model turn."""
     with gate.client("auditor") as client:
         entries = client.get("/v1/audit/entries", params={"limit": 500}).json()["entries"]
-    return [one["record"]["body"].get("action", {}).get("name", "") for one in entries]
+    told = [(one["record"]["kind"], one["record"]["body"]) for one in entries]
+    acts = [body.get("action", {}).get("name", "") for _, body in told]
+    looked = [body.get("turn") for (kind, body), act in zip(told, acts, strict=True) if (kind, act) == ("intent", LOOK)]
+    return acts, looked
