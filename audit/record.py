@@ -154,6 +154,7 @@ def _require_needs(checked: dict[str, Plain]) -> None:
             raise RecordInvalid(".".join(steps), f"is missing; a record of kind {kind} needs it")
 
 
+@lru_cache(maxsize=4096)  # the same few people, agents and resources stand in record after record
 def pseudonym(key: bytes, tenant: str, domain: str, name: str) -> str:
     """Return a keyed pseudonym `<domain>_<32 hex>` of a person, agent or resource.
 

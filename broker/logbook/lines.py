@@ -82,8 +82,8 @@ class Lines:
         line = _plain(entry)
         if line.about:
             line = _answering(line, await self._answered(tenant, line.about))
-        if line.session and not line.incident:
-            line = replace(line, incident=await self._incident(tenant, line.session))
+        if line.session and not line.incident and (incident := await self._incident(tenant, line.session)):
+            line = replace(line, incident=incident)
         if line.kind in ("intent", "proposal"):
             _keep(self._begun, (tenant, line.event), line)
         return line

@@ -7,7 +7,7 @@ ones is counted as ``other``, so that nobody outside can make the gate's memory 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,6 +26,7 @@ OTHER = "other"
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SLOW = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+Counted = TypeVar("Counted", Counter, Histogram)
 Sample = tuple[tuple[str, ...], float]
 """Label values in the table's order, and what they count."""
 
@@ -104,7 +105,8 @@ class Metrics:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
-        self._known: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], Any] = {}
+        """Series of counters and histograms, which never go, by the labels that were asked for."""
         self._values: dict[tuple[str, int], set[str]] = {}
         self._pulls: dict[str, list[Callable[[], Iterable[Sample]]]] = {}
         for one in METRICS:
@@ -114,13 +116,11 @@ class Metrics:
 
     def inc(self, name: str, *labels: str, by: float = 1) -> None:
         """Count."""
-        counter = self._counters[name]
-        (counter.labels(*self._bounded(name, labels)) if labels else counter).inc(by)
+        self._series(self._counters[name], name, labels).inc(by)
 
     def observe(self, name: str, value: float, *labels: str) -> None:
         """One value of a distribution."""
-        histogram = self._histograms[name]
-        (histogram.labels(*self._bounded(name, labels)) if labels else histogram).observe(value)
+        self._series(self._histograms[name], name, labels).observe(value)
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """How it is now."""
@@ -153,11 +153,19 @@ class Metrics:
             buckets = one.buckets
             self._histograms[one.name] = Histogram(name, one.text, one.labels, buckets=buckets, registry=self.registry)
 
+    def _series(self, metric: Counted, name: str, labels: tuple[str, ...]) -> Counted:
+        """The series of ``metric`` with ``labels``; looking it up in the library costs more than counting."""
+        if not labels:
+            return metric
+        found: Counted | None = self._known.get((name, labels))
+        if found is None:
+            found = metric.labels(*self._bounded(name, labels))
+            if len(self._known) < VALUES_MAX * len(METRICS):
+                self._known[name, labels] = found
+        return found
+
     def _bounded(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
         """``labels``, each one of at most ``VALUES_MAX`` values of its own."""
-        known = self._known.get((name, labels))
-        if known is not None:
-            return known
         kept = []
         for position, value in enumerate(labels):
             values = self._values.setdefault((name, position), set())
@@ -166,8 +174,6 @@ class Metrics:
                 kept.append(value)
             else:
                 kept.append(OTHER)
-        if len(self._known) < VALUES_MAX * len(METRICS):
-            self._known[name, labels] = tuple(kept)
         return tuple(kept)
 
 
