@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import BindParameter, Connection, Exists, bindparam, exists, select, text, update
 
 from broker.errors import Conflict
 from broker.model import Json
@@ -64,6 +64,13 @@ _OWED = Hot(
     .where(breakglass.c.tenant == bindparam("tenant_"), text(OWED_BREAKGLASS_SQL))
     .order_by(breakglass.c.id)
 )
+
+
+def some_owed(tenant: BindParameter[str]) -> Exists:
+    """The condition that ``owed`` may find something."""
+    return exists(select(breakglass.c.id).where(breakglass.c.tenant == tenant, text(OWED_BREAKGLASS_SQL)))
+
+
 _NAMES = tuple(column.name for column in breakglass.columns)
 
 

@@ -41,6 +41,7 @@ _FACTS = Hot(
                 )
             )
         ).label("killed"),
+        breakglass.some_owed(bindparam("tenant_")).label("breakglass"),
         usage_counter.c.actions,
         usage_counter.c.writes,
     )
@@ -78,12 +79,12 @@ def gather(  # noqa: PLR0913 - one argument a fact
         "day_": now_s // DAY_S,
     }
     [row] = _FACTS(connection, asked)
-    *found, killed, actions, writes = row
+    *found, killed, broken, actions, writes = row
     proposal = approvals.of_action(connection, tenant, action_id) if action_id else None
     return Gathered(
         session=session_of(found) if found[0] is not None else None,
         killed=bool(killed),
         usage={"actions_today": actions or 0, "writes_today": writes or 0},
         proposal=proposal.at(now_s) if proposal else None,
-        breakglass=breakglass.facts(breakglass.owed(connection, tenant, now_s), now_s),
+        breakglass=breakglass.facts(breakglass.owed(connection, tenant, now_s) if broken else (), now_s),
     )
