@@ -27,6 +27,8 @@ CONNECTIONS_PER_REQUEST = 4
 """Idle connections count as much as busy ones."""
 FILES_BESIDE = 512
 """Descriptors that the gate needs beside its clients' connections."""
+GARBAGE_AFTER = 5_000
+"""New objects after which cycles are looked for. The interpreter's 700 are made by every action, and hardly one in a cycle."""
 
 
 @click.command()
@@ -148,6 +150,7 @@ def _serve(gate: "Wiring", settings: "Settings", listener: socket.socket, welcom
             # as it is, holds the loop for a tenth of a second.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(GARBAGE_AFTER)
             click.echo("\n".join(welcome), err=True)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
