@@ -28,6 +28,7 @@ class Alarms:
     async def tell(self, claimed: Claimed) -> None:
         """Tell every receiver; one that was told is not told again, and one that could not be reached is tried again."""
         breakglass, _, kind = claimed.subject.partition(".")
+        await self._desk.settle(claimed.tenant)
         stands = await self._desk.get(claimed.tenant, breakglass)
         failed: list[BrokerError] = []
         for receiver in self._receivers:

@@ -148,6 +148,11 @@ class BreakGlass:
         now = seconds(self._clock)
         return replace(stands, state="reviewed", reviewed_by=person.subject.id, reviewed_at=now, review=text)
 
+    async def settle(self, tenant: str) -> None:
+        """Store what time alone has ended: a clock that goes back does not open it again."""
+        now = seconds(self._clock)
+        await self._store.write(lambda c: rows.settle(c, tenant, now))
+
     async def close(self, done: Breakglass) -> None:
         """Store what ``reviewed`` made; of two at the same time one does. Raises ``Conflict`` (``breakglass.state``)."""
         await self._move(

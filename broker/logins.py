@@ -88,12 +88,15 @@ class Logins:
         if found is None:
             raise Unauthenticated("nobody is signed in here", code="login.unknown", remedy=_REMEDY)
         now = seconds(self._clock)
-        if found.closed_at is not None:
-            raise Unauthenticated("this sign-in was ended", code="login.closed", remedy=_REMEDY)
+        if found.closed_at is None and now >= min(found.expires_at, found.used_at + self._limits.idle):
+            # Who is told that it is over may rely on it: a clock that goes back does not bring it back.
+            await self._store.write(lambda c: rows.close(c, key, now))
         if now >= found.expires_at:
             raise Unauthenticated("this sign-in has lasted its time", code="login.expired", remedy=_REMEDY)
         if now >= found.used_at + self._limits.idle:
             raise Unauthenticated("this sign-in was not used for too long", code="login.idle", remedy=_REMEDY)
+        if found.closed_at is not None:
+            raise Unauthenticated("this sign-in was ended", code="login.closed", remedy=_REMEDY)
         return found
 
     async def close(self, value: str) -> None:

@@ -221,6 +221,7 @@ class Reader:
             if session and not is_own(principal):
                 self._sessions.serving(_as_asked(found.session, principal) if resumed else found.session, principal)
         except NotFound as absent:
+            await self._sessions.keep_end(found.session)
             return replace(found, session=None), absent
         return found, None
 

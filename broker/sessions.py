@@ -89,7 +89,16 @@ class Sessions:
     async def get(self, principal: Principal, session_id: str) -> Session:
         """Return the open session that serves ``principal``; raises ``NotFound``."""
         found = await self._store.read(lambda c: rows.find(c, principal.tenant, session_id))
-        return self.serving(found, principal)
+        try:
+            return self.serving(found, principal)
+        except NotFound:
+            await self.keep_end(found)
+            raise
+
+    async def keep_end(self, found: Session | None) -> None:
+        """Once somebody is told that a session's time is over, it is: a clock that goes back does not open it again."""
+        if found is not None and found.closed_at is None and seconds(self._clock) >= found.expires_at:
+            await self._store.write(lambda c: rows.end(c, found.tenant, found.id, found.expires_at))
 
     def serving(self, found: Session | None, principal: Principal) -> Session:
         """Return ``found`` if it is open and serves ``principal``; raises ``NotFound`` alike for every other case."""

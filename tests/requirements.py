@@ -171,6 +171,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("obligation:unknown", "broker.decision/v1", "an unknown obligation refuses", POLICY + "test_decision.py::test_whatever_the_gate_does_not_know_is_refused"),
     _("obligation:grant", "broker/obligations.py", "a grant is minted in one place and is a connector's only argument", "test_style.py::test_only_obligations_mint_grants"),
     _("obligation:kill", "broker/killswitch.py", "agent, connector, tenant, all: stopped at once; never resumed by the one stopped", "unit/test_killswitch.py"),
+    _("session:clock", "broker/clock.py", "a clock that is set back or forwards opens nothing that was over and repeats nothing", "e2e/test_clock_steps.py", "unit/test_sessions.py::test_a_session_ends_at_its_second_wherever_the_clock_goes", "unit/test_logins.py::test_who_was_told_that_it_is_over_is_not_signed_in_again_when_the_clock_goes_back", "unit/test_breakglass.py::test_what_is_over_by_its_time_stays_over_when_the_clock_goes_back"),
     _("session:bounds", "broker/sessions.py", "a session serves its own pair only, within budgets, and taint stays", "unit/test_sessions.py"),
     # -- the log
     _("log:format", "audit-record/1, RFC 8785", "one spelling, classified fields, vectors that do not move", AUDIT + "test_canonical.py", AUDIT + "test_record.py", AUDIT + "test_vectors.py", "property/audit/test_canonical_matches_jcs.py"),

@@ -113,7 +113,7 @@ def listed(connection: Connection, tenant: str) -> tuple[Breakglass, ...]:
 def add(connection: Connection, new: Breakglass) -> None:
     """Insert; raises ``Conflict`` (``breakglass.open``) where another waits or is open."""
     lock(connection, "breakglass", new.tenant)
-    _settle(connection, new.tenant, new.opened_at)
+    settle(connection, new.tenant, new.opened_at)
     row = upsert(connection, breakglass).values(_values(new))
     if connection.execute(row.on_conflict_do_nothing().returning(breakglass.c.id)).one_or_none() is None:
         raise open_already()
@@ -138,8 +138,8 @@ def move(connection: Connection, stands: Breakglass, **values: Any) -> bool:
     return done.rowcount == 1
 
 
-def _settle(connection: Connection, tenant: str, now_s: int) -> None:
-    """Store what time alone has changed, so that it holds up nothing."""
+def settle(connection: Connection, tenant: str, now_s: int) -> None:
+    """Store what time alone has changed, so that it holds up nothing and stays."""
     rows = connection.execute(select(breakglass).where(breakglass.c.tenant == tenant, text(OWED_BREAKGLASS_SQL)))
     for row in rows.mappings().all():
         stands = _of(dict(row))

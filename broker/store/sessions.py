@@ -189,7 +189,7 @@ def assign(connection: Connection, tenant: str, session_id: str, agent: str, now
 
 
 def end(connection: Connection, tenant: str, session_id: str, now_s: int) -> None:
-    """Close an incident's session: the incident is over."""
+    """Close a session: its incident is over, or its time."""
     connection.execute(
         update(session)
         .where(session.c.tenant == tenant, session.c.id == session_id, session.c.closed_at.is_(None))

@@ -114,6 +114,22 @@ def test_it_is_over_by_itself_to_the_second_and_somebody_else_looks_back(room: R
     refused("breakglass.state", lambda: room.review(new))
 
 
+def test_what_is_over_by_its_time_stays_over_when_the_clock_goes_back(room: Room) -> None:
+    waits = room.ask(minutes=5)
+    room.clock.advance(60)
+    asyncio.run(room.desk.settle(room.tenant))
+    assert room.now(waits).state == "waiting"
+    room.open(waits)
+    room.clock.advance(300)
+    asyncio.run(room.desk.settle(room.tenant))
+    room.clock.step_wall(-3_600)
+    stands = room.now(waits)
+    assert (stands.state, stands.ended_at) == ("over", stands.until)
+    refused("breakglass.over", lambda: asyncio.run(room.desk.until(room.tenant, waits.id)))
+    room.review(waits)
+    assert room.now(waits).state == "reviewed"
+
+
 def test_it_is_ended_early_and_the_review_is_due_from_then_on(room: Room) -> None:
     new = room.ask()
     room.open(new)

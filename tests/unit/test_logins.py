@@ -68,6 +68,19 @@ def test_it_ends_without_use_and_at_its_limit(logins: Logins, clock: SeededClock
     assert refused(logins.principal(used)) == "login.expired"
 
 
+@pytest.mark.parametrize(("used_s", "after_s", "code"), [(0, 100, "login.idle"), (99, 1_000, "login.expired")])
+def test_who_was_told_that_it_is_over_is_not_signed_in_again_when_the_clock_goes_back(
+    logins: Logins, clock: SeededClock, used_s: int, after_s: int, code: str
+) -> None:
+    value = asyncio.run(logins.open(ANN, issuer="dev", sid="s"))
+    clock.advance(used_s)
+    asyncio.run(logins.principal(value))
+    clock.advance(after_s)
+    assert [refused(logins.principal(value)) for _ in range(2)] == [code, code]
+    clock.step_wall(-after_s)
+    assert refused(logins.principal(value)) == "login.closed"
+
+
 def test_a_page_that_refreshes_itself_keeps_nobody_signed_in(logins: Logins, clock: SeededClock) -> None:
     value = asyncio.run(logins.open(ANN, issuer="dev", sid="s"))
     clock.advance(99)

@@ -88,7 +88,9 @@ def test_only_a_human_names_another_agent(sessions: Sessions, tenant: str) -> No
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_session_ends_at_its_second(sessions: Sessions, clock: SeededClock, tenant: str, backwards: bool) -> None:
+def test_a_session_ends_at_its_second_wherever_the_clock_goes(
+    sessions: Sessions, clock: SeededClock, tenant: str, backwards: bool
+) -> None:
     owner = agent("agent-1", tenant)
     opened = asyncio.run(sessions.open(owner, Opening((), 600)))
     clock.advance(599)
@@ -96,7 +98,7 @@ def test_a_session_ends_at_its_second(sessions: Sessions, clock: SeededClock, te
     clock.advance(1)
     assert not serves(sessions, owner, opened.id)
     clock.step_wall(-3600 if backwards else 3600)
-    assert serves(sessions, owner, opened.id) is backwards
+    assert not serves(sessions, owner, opened.id)
 
 
 def test_a_closed_session_is_gone_for_good_and_only_its_own_people_close_it(sessions: Sessions, tenant: str) -> None:
