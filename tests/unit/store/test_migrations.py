@@ -9,7 +9,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Insert, insert, select, text, update
+from sqlalchemy import Insert, create_engine, insert, select, text, update
 
 from broker.errors import Conflict, StoreUnavailable
 from broker.store import Connection, Store, activations, approvals, leases, migrate
@@ -214,6 +214,40 @@ def test_what_waits_with_answers_of_the_release_before_is_withdrawn_and_nothing_
         states = [found[one.id] for one in (unanswered, waiting, approved, done)]
         assert states == ["waiting", "cancelled", "cancelled", "done"]
     finally:
+        store.close()
+
+
+def test_an_answer_in_flight_while_the_database_migrates_is_seen_by_the_migration(tmp_path: Path) -> None:
+    """A replica of the release before has stored an answer and not committed it; the migration waits for its end."""
+    url = fresh_url("postgresql", tmp_path)
+    store, other = Store(url, timeouts=PATIENT), create_engine(url)
+    draft = proposal_of("default")
+
+    def before(connection: Connection) -> None:
+        config = migrate._config()
+        config.attributes.update(connection=connection, parts=("state",))
+        command.upgrade(config, "0009")
+        approvals.add(connection, draft)
+
+    try:
+        asyncio.run(store.write(before))
+        with other.connect() as answering, other.connect() as watching, ThreadPoolExecutor(1) as pool:
+            answering.execute(select(proposal.c.id).where(proposal.c.id == draft.id).with_for_update())
+            answering.execute(as_before(draft))
+            migrated = pool.submit(store.migrate)
+            waits = text(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            while not watching.execute(waits).scalar_one():
+                assert not migrated.done(), migrated.result()
+                watching.rollback()
+            answering.commit()
+            migrated.result()
+        found = asyncio.run(store.read(lambda c: approvals.find(c, "default", draft.id)))
+        assert found is not None
+        assert found.state == "cancelled"
+    finally:
+        other.dispose()
         store.close()
 
 

@@ -32,16 +32,18 @@ def upgrade() -> None:
         *(Column(name, Text, primary_key=True, nullable=False) for name in KEY),
         Column("said", LargeBinary, nullable=False),
     )
-    op.execute(f"UPDATE proposal SET state = 'cancelled' WHERE {ANSWERED}")  # noqa: S608 - the words above
     if op.get_bind().dialect.name == "sqlite":
         op.execute(
             f"CREATE TRIGGER review_unowed BEFORE INSERT ON review FOR EACH ROW WHEN {UNOWED} "
             "BEGIN SELECT RAISE(ABORT, 'review_unowed'); END"
         )
-        return
-    op.execute(
-        "CREATE FUNCTION refuse_unowed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        f"IF {UNOWED} THEN RAISE EXCEPTION 'refused by %', TG_NAME USING ERRCODE = 'check_violation'; END IF; "
-        "RETURN NEW; END $$"
-    )
-    op.execute("CREATE TRIGGER review_unowed BEFORE INSERT ON review FOR EACH ROW EXECUTE FUNCTION refuse_unowed()")
+    else:
+        # Every answer holds its proposal's row: those in flight end first, and the next ones meet the trigger.
+        op.execute("LOCK TABLE proposal IN EXCLUSIVE MODE")
+        op.execute(
+            "CREATE FUNCTION refuse_unowed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f"IF {UNOWED} THEN RAISE EXCEPTION 'refused by %', TG_NAME USING ERRCODE = 'check_violation'; END IF; "
+            "RETURN NEW; END $$"
+        )
+        op.execute("CREATE TRIGGER review_unowed BEFORE INSERT ON review FOR EACH ROW EXECUTE FUNCTION refuse_unowed()")
+    op.execute(f"UPDATE proposal SET state = 'cancelled' WHERE {ANSWERED}")  # noqa: S608 - the words above
