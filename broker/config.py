@@ -74,7 +74,8 @@ class WebSettings(Section):
 
     body_bytes_max: int = 1_048_576
     model_body_bytes_max: int = 33_554_432
-    """For model calls alone; every other body is bounded by ``body_bytes_max``."""
+    """For model calls alone; every other body is bounded by ``body_bytes_max``, those of the controls but alerts by 65,536 and one
+    without a caller by 8,192."""
     body_nodes_max: int = 200_000
     """Commas, colons and opening brackets of one JSON body, whatever its size."""
     header_bytes_max: int = 16_384
@@ -82,7 +83,7 @@ class WebSettings(Section):
     body_seconds_max: float = 10
     request_seconds_max: float = 60
     concurrent_requests_max: int = 512
-    """Requests that are read, wait or are at work; the controls are not turned away by it."""
+    """Requests that are read, wait or are at work; the controls are not among them."""
     work_places: int = Field(default=16, ge=1)
     """Requests at work on the event loop at once: writes before reads (three quarters at most) before model calls (half).
     Who waits for an upstream or a person takes no place."""
@@ -95,7 +96,7 @@ class WebSettings(Section):
     waiting_seconds_max: float = Field(default=1, gt=0)
     """And for how long; then they are told to come again."""
     bodies_bytes_max: int = Field(default=268_435_456, ge=1_048_576)
-    """Bodies under way, by what has arrived of them; those of the controls are never turned away by it."""
+    """Bodies under way, by what has arrived of them. The controls have a quarter of it beside; only alerts are turned away there."""
     header_seconds_max: float = Field(default=10, gt=0)
     """From the first byte of a request, or of a new connection, to the end of its headers."""
     answer_seconds_max: float = Field(default=60, gt=0)

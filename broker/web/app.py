@@ -105,7 +105,7 @@ class Bundles:
         return Response(answer.body, answer.status, dict(answer.headers))
 
 
-def build(gate: Wiring) -> App:
+def build(gate: Wiring) -> Guard:
     """The guarded application of a wired gate; its lifespan is the gate's own."""
     settings, telemetry = gate.settings, gate.telemetry
     resource = ProtectedResource(settings.url, gate.identity.profiles)

@@ -65,6 +65,9 @@ GONE = "wicketgate.gone"
 """Among a scope's extensions: says whether the connection has ended."""
 _FORGIVING_SECONDS = 86_400.0
 _TENANTS_MAX = 10_000
+_ANONYMOUS_BYTES_MAX = 8_192
+"""Of a body that comes from nobody: the token by which a provider ends logins."""
+_CONTROL_BYTES_MAX = 65_536
 _WITHOUT_CALLER = frozenset({"public", "token"})
 """Accesses that ask for no principal: nobody's, and a service's own token, which its route checks."""
 _SECURITY_HEADERS = [
@@ -109,9 +112,11 @@ class Guard:
         self._refuse = refuse
         self._telemetry = telemetry
         self._reads = reads
-        self._busy = 0
+        self.busy = 0
+        """Requests under way but those of the controls."""
         self._refused = 0
         self.bodies = Room(settings.web.bodies_bytes_max)
+        self.control_bodies = Room(settings.web.bodies_bytes_max // 4)
         self.lanes = Lanes(settings.web)
         self._stopping = stopping
         self._tenants: dict[int, str] = {}
@@ -128,7 +133,8 @@ class Guard:
         sender = _Sender(send)
         route, methods = self._table.find(scope["method"], scope["path"])
         self._telemetry.begin()
-        self._busy += 1
+        counted = route is None or route.lane != "control"
+        self.busy += counted
         try:
             if route is not None and (full := self._full(route, scope)):
                 await self._shed(full, route, scope, sender)
@@ -150,7 +156,7 @@ class Guard:
             if not sender.begun:
                 await sender.refuse(scope, await self._refuse(route, told, scope))
         finally:
-            self._busy -= 1
+            self.busy -= counted
 
     def _full(self, route: Route, scope: Scope) -> Lane | None:
         """The lane in which this request would not even wait; judged before anything of it is checked, to cost little.
@@ -188,7 +194,8 @@ class Guard:
     async def _taken(self, scope: Scope, route: Route, limit: int, caller: tuple[str, Receive, "_Sender"]) -> None:
         """Read the body, within what all bodies together may take, and serve the request in its turn."""
         tenant, receive, sender = caller
-        body = Body(self.bodies, always=route.lane == "control")
+        control = route.lane == "control"
+        body = Body(self.control_bodies if control else self.bodies, always=control and not route.long)
         try:
             if limit:
                 await self._read(body, receive, limit)
@@ -254,8 +261,9 @@ class Guard:
 
     def depths(self) -> Iterator[tuple[str, int, int, int]]:
         """Name, depth, limit and refusals of the way in and of each lane."""
-        yield "requests", self._busy, self._settings.web.concurrent_requests_max, self._refused
-        yield "bodies", self.bodies.taken, self.bodies.most, self.bodies.refused
+        yield "requests", self.busy, self._settings.web.concurrent_requests_max, self._refused
+        for name, room in (("bodies", self.bodies), ("control_bodies", self.control_bodies)):
+            yield name, room.taken, room.most, room.refused
         yield from self.lanes.depths()
 
     def _routed(self, route: Route | None, methods: tuple[str, ...]) -> Route:
@@ -274,7 +282,7 @@ class Guard:
             return
         if self._stopping():
             raise Unavailable("the gate is stopping", code="gate.stopping", remedy="ask another replica", retry_after=1)
-        if self._busy > self._settings.web.concurrent_requests_max:
+        if self.busy > self._settings.web.concurrent_requests_max:
             self._refused += 1
             raise Unavailable("too many requests are under way", code="gate.overloaded", retry_after=1)
 
@@ -320,7 +328,6 @@ class Guard:
     def _expected(self, scope: Scope, route: Route) -> int:
         """How many bytes of body may come, as far as the headers tell; 0 where there is none."""
         headers = dict(scope["headers"])
-        web = self._settings.web
         claimed = headers.get(b"content-length", b"0")
         if not claimed.isdigit():
             raise BadRequest(
@@ -345,12 +352,21 @@ class Guard:
                 code="http.media_type",
                 remedy="send Content-Type: application/json",
             )
-        limit = web.model_body_bytes_max if route.large else web.body_bytes_max
+        limit = self._limit(route)
         if bodyless:
             raise TooLarge("this route takes no body", code="request.too_large", remedy="send it without a body")
         if len(claimed) > _LENGTH_DIGITS_MAX or int(claimed) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes", code="request.too_large")
         return limit
+
+    def _limit(self, route: Route) -> int:
+        """How many bytes a body of ``route`` may have."""
+        web = self._settings.web
+        if route.access in _WITHOUT_CALLER:
+            return min(_ANONYMOUS_BYTES_MAX, web.body_bytes_max)
+        if route.lane == "control" and not route.long:
+            return min(_CONTROL_BYTES_MAX, web.body_bytes_max)
+        return web.model_body_bytes_max if route.large else web.body_bytes_max
 
     async def _read(self, body: Body, receive: Receive, limit: int) -> None:
         """The whole body, bounded in size and time."""

@@ -38,6 +38,8 @@ class Route:
     ``authzen``: refusals and the asker's own name of a request are as AuthZEN has them."""
     large: bool = False
     """The body may be as large as a model call's."""
+    long: bool = False
+    """A control whose body may be as long as that of other work; it is read only while there is room for it."""
     stream: bool = False
     """The answer goes on as long as its reader stays: no deadline."""
     form: bool = False
@@ -277,6 +279,7 @@ ROUTES: tuple[Route, ...] = (
         "pipeline",
         "alerts of Prometheus' Alertmanager (v4)",
         lane="control",
+        long=True,
     ),
     Route(
         "POST",
@@ -287,6 +290,7 @@ ROUTES: tuple[Route, ...] = (
         "report an alert",
         schemas.IncidentBody,
         lane="control",
+        long=True,
     ),
     Route("GET", "/v1/incidents", "incidents", "gate.incidents.read", "pipeline", "incidents, the newest first"),
     Route("GET", "/v1/incidents/{id}", "incident", "gate.incidents.read", "pipeline", "all that is known of one"),

@@ -79,7 +79,7 @@ def test_a_stranger_who_sends_nothing_more_is_answered_at_once(tmp_path: Path) -
     async def main() -> None:
         async with world(tmp_path, extra="[web]\nbody_seconds_max = 3600\n") as it, served(it.app) as port:
             for path in (b"/v1/actions", b"/v1/kill", b"/v1/approvals/x/reviews", b"/llm/anthropic/v1/messages"):
-                sent = request(b"POST", path, JSON_TYPE, b"Content-Length: 1000000", body=b"{")
+                sent = request(b"POST", path, JSON_TYPE, b"Content-Length: 60000", body=b"{")
                 assert status_of(await exchange(port, sent)) == 401
 
     asyncio.run(main())

@@ -211,8 +211,8 @@ def test_what_its_caller_does_not_wait_for_any_more_is_not_begun(tmp_path: Path)
             ).encode()
             lines = [JSON_TYPE, b"Content-Length: %d" % len(body), b"Authorization: " + agent["Authorization"].encode()]
             ask = request(b"POST", b"/v1/actions", *lines, b"Idempotency-Key: left-alone", body=body)
-            places = [await it.app.lanes.enter("write", "other") for _ in range(it.gate.settings.web.work_places)]  # type: ignore[attr-defined]
-            write = it.app.lanes.lanes["write"]  # type: ignore[attr-defined]
+            places = [await it.app.lanes.enter("write", "other") for _ in range(it.gate.settings.web.work_places)]
+            write = it.app.lanes.lanes["write"]
             async with connected(port, ask):
                 await until(lambda: write.waiting == 1)
             records = len(await it.records())
@@ -258,9 +258,9 @@ def test_a_caller_says_in_a_header_how_long_it_waits(tmp_path: Path) -> None:
             assert b"http.timeout_header" in await exchange(port, wait)
             wait = request(b"GET", b"/v1/actions", who, b"Wicketgate-Timeout: 60000")
             assert status_of(await exchange(port, wait)) == 200
-            held = [await it.app.lanes.enter("read", "other") for _ in range(it.gate.settings.web.work_places * 3 // 4)]  # type: ignore[attr-defined]
+            held = [await it.app.lanes.enter("read", "other") for _ in range(it.gate.settings.web.work_places * 3 // 4)]
             short = asyncio.create_task(exchange(port, request(b"GET", b"/v1/actions", who, b"Wicketgate-Timeout: 1")))
-            await until(lambda: it.app.lanes.lanes["read"].waiting == 1)  # type: ignore[attr-defined]
+            await until(lambda: it.app.lanes.lanes["read"].waiting == 1)
             it.clock.advance(1)
             for place in held:
                 place.leave()

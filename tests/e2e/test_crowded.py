@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from tests.sim.world import MODEL, World, world
 
 JSON_TYPE = b"Content-Type: application/json"
 KILL = {"scope": "agent", "target": "dev:agent-1", "reason": "a loop"}
-FORM = b"Content-Type: application/x-www-form-urlencoded"
 PATIENT = "waiting_seconds_max = 90\n"
 
 
@@ -26,9 +25,9 @@ def test_bodies_that_are_announced_but_not_sent_take_no_room(tmp_path: Path) -> 
         async with world(tmp_path, extra=extra) as it, served(it.app) as port:
             agent, oncall = await it.agent(), await it.person("oncall")
             lengths = (b"Content-Length: 1", b"Content-Length: 1048576", b"Transfer-Encoding: chunked")
-            sent = [request(b"POST", b"/console/backchannel", FORM, length) for length in lengths]
+            sent = [request(b"POST", b"/v1/actions", token_of(agent), JSON_TYPE, length) for length in lengths]
             held = [asyncio.create_task(exchange(port, one, wait=90)) for one in sent * 4]
-            await until(lambda: it.app._busy == 12)  # type: ignore[attr-defined]
+            await until(lambda: it.app.busy == 12)
             assert await it.session(agent)
             assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
             await left(held)
@@ -41,9 +40,8 @@ def test_bodies_that_fill_all_room_keep_no_control_out(tmp_path: Path) -> None:
         extra = "[web]\nbodies_bytes_max = 1048576\nbody_seconds_max = 90\n"
         async with world(tmp_path, extra=extra) as it, served(it.app) as port:
             agent, oncall = await it.agent(), await it.person("oncall")
-            most = request(b"POST", b"/console/backchannel", FORM, b"Content-Length: 1048576", body=bytes(1_048_570))
-            held = [asyncio.create_task(exchange(port, most, wait=90))]
-            bodies = it.app.bodies  # type: ignore[attr-defined]
+            held = [begin(port, b"/v1/actions", agent, 1_048_576)]
+            bodies = it.app.bodies
             await until(lambda: bodies.taken == 1_048_570)
             refused = await it.client.post("/v1/sessions", json={"intent": []}, headers={**agent, **it.key()})
             assert (refused.status_code, refused.json()["code"]) == (503, "gate.overloaded")
@@ -52,6 +50,43 @@ def test_bodies_that_fill_all_room_keep_no_control_out(tmp_path: Path) -> None:
             assert bodies.taken == 1_048_570, "what was refused or answered takes no room"
             await left(held)
             await until(lambda: bodies.taken == 0)
+
+    asyncio.run(main())
+
+
+def test_bodies_of_controls_keep_neither_other_work_nor_other_controls_out(tmp_path: Path) -> None:
+    async def main() -> None:
+        extra = "[web]\nbodies_bytes_max = 1048576\nconcurrent_requests_max = 2\nbody_seconds_max = 90\n"
+        async with world(tmp_path, extra=extra) as it, served(it.app) as port:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            room = it.app.control_bodies
+            held = [begin(port, b"/v1/kill", agent, 65_536) for _ in range(3)]
+            held += [begin(port, b"/v1/incidents", oncall, 65_559)]
+            await until(lambda: room.taken == room.most - 1)
+            alert = await it.client.post("/v1/incidents", json={}, headers=oncall)
+            assert (alert.status_code, alert.json()["code"]) == (503, "gate.overloaded")
+            assert (it.app.busy, it.app.bodies.taken) == (0, 0)
+            assert await it.session(agent)
+            assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
+            await left(held)
+            await until(lambda: room.taken == 0)
+
+    asyncio.run(main())
+
+
+def test_a_body_without_a_caller_and_that_of_a_control_are_short(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent = await it.agent()
+            for path, most in (("/console/backchannel", 8_192), ("/v1/kill", 65_536)):
+                short, long = [
+                    await it.client.post(
+                        path, content=bytes(size), headers={**agent, "Content-Type": "application/json"}
+                    )
+                    for size in (most, most + 1)
+                ]
+                assert short.status_code != 413, path
+                assert long.status_code == 413, path
 
     asyncio.run(main())
 
@@ -70,7 +105,7 @@ def test_open_model_streams_take_no_room_of_bodies_and_keep_no_control_out(tmp_p
             }
             body = json.dumps(asked).encode()
             lines = [
-                b"Authorization: " + agent["Authorization"].encode(),
+                token_of(agent),
                 JSON_TYPE,
                 b"Content-Length: %d" % len(body),
                 b"Wicketgate-Session: " + session.encode(),
@@ -79,8 +114,8 @@ def test_open_model_streams_take_no_room_of_bodies_and_keep_no_control_out(tmp_p
             async with contextlib.AsyncExitStack() as stack:
                 for _ in range(8):
                     assert status_of(await stack.enter_async_context(begun(port, ask))) == 200
-                assert it.app._busy == 8  # type: ignore[attr-defined]
-                assert it.app.bodies.taken == 0  # type: ignore[attr-defined]
+                assert it.app.busy == 8
+                assert it.app.bodies.taken == 0
                 assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
                 hold.set()
 
@@ -92,16 +127,28 @@ def test_a_call_that_is_held_for_people_holds_no_place_and_no_room_of_bodies(tmp
         async with world(tmp_path, extra="[mcp]\nhold_seconds = 300\n") as it:
             agent, oncall = await it.agent(), await it.person("oncall")
             call = asyncio.create_task(Mcp(it, agent).restart())
-            lane, bodies = it.app.lanes.lanes["write"], it.app.bodies  # type: ignore[attr-defined]
+            lane, bodies = it.app.lanes.lanes["write"], it.app.bodies
             waiting: list[Any] = []
             while not waiting:
                 waiting = (await it.client.get("/v1/approvals", headers=oncall)).json()["approvals"]
             await until(lambda: lane.running == 0)
-            assert (it.app._busy, bodies.taken) == (1, 0)  # type: ignore[attr-defined]
+            assert (it.app.busy, bodies.taken) == (1, 0)
             await it.review(oncall, waiting[0])
             assert (await call)["structuredContent"]["status"] == "done"
 
     asyncio.run(main())
+
+
+def token_of(who: Mapping[str, str]) -> bytes:
+    """The line of headers."""
+    return b"Authorization: " + who["Authorization"].encode()
+
+
+def begin(port: int, path: bytes, who: Mapping[str, str], length: int) -> "asyncio.Task[bytes]":
+    """A body that lacks its last six bytes."""
+    told = b"Content-Length: %d" % length
+    sent = request(b"POST", path, token_of(who), JSON_TYPE, told, body=bytes(length - 6))
+    return asyncio.create_task(exchange(port, sent, wait=90))
 
 
 async def left(held: list["asyncio.Task[bytes]"]) -> None:
@@ -126,7 +173,7 @@ async def begun(port: int, sent: bytes) -> AsyncIterator[bytes]:
 @contextlib.asynccontextmanager
 async def crowded(it: World, tenant: str, *lanes: str) -> AsyncIterator[None]:
     """Every place is taken, and ``tenant`` fills the queues of ``lanes``."""
-    web, queues = it.gate.settings.web, it.app.lanes  # type: ignore[attr-defined]
+    web, queues = it.gate.settings.web, it.app.lanes
     places = [await queues.enter("write", tenant) for _ in range(web.work_places)]
     loud = [asyncio.create_task(queues.enter(name, tenant)) for name in lanes for _ in range(web.waiting_max)]
     await until(lambda: all(queues.lanes[name].full for name in lanes))
@@ -152,7 +199,7 @@ def test_in_a_full_lane_another_tenant_gets_its_turn_whatever_it_shows_itself_by
             ]
             for who in (quiet, loud):
                 assert (await it.client.get("/v1/actions", headers=who)).status_code == 200
-            write = it.app.lanes.lanes["write"]  # type: ignore[attr-defined]
+            write = it.app.lanes.lanes["write"]
             body = {"intent": [{"kind": "task", "text": "look", "source": "test"}]}
             async with crowded(it, "default", "write"):
                 # A body of the wrong type would be told so, if anybody looked at it.
@@ -171,7 +218,7 @@ def test_an_action_that_only_reads_waits_among_reads_where_the_lane_of_writes_is
         async with world(tmp_path, extra=f"[web]\nwaiting_max = 3\n{PATIENT}") as it:
             agent = await it.agent()
             session = await it.session(agent)
-            read = it.app.lanes.lanes["read"]  # type: ignore[attr-defined]
+            read = it.app.lanes.lanes["read"]
             async with crowded(it, "default", "write"):
                 asked = asyncio.create_task(it.act(agent, "local.process.status", session))
                 await until(lambda: read.waiting == 1 or asked.done())

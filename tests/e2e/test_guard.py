@@ -228,7 +228,7 @@ def test_requests_over_the_bound_wait_outside_while_the_controls_still_answer(tm
             who = header(await it.agent())
             half = request(b"POST", b"/v1/actions", who, JSON_TYPE, b"Content-Length: 100", body=b"{")
             held = [asyncio.create_task(exchange(port, half, wait=60)) for _ in range(2)]
-            await until(lambda: it.app._busy == 2)  # type: ignore[attr-defined]
+            await until(lambda: it.app.busy == 2)
             refused = await exchange(port, request(b"GET", b"/v1/policies"))
             assert status_of(refused) == 503
             assert b"gate.overloaded" in refused
@@ -238,7 +238,7 @@ def test_requests_over_the_bound_wait_outside_while_the_controls_still_answer(tm
             for task in held:
                 task.cancel()
             await asyncio.gather(*held, return_exceptions=True)
-            await until(lambda: it.app._busy == 0)  # type: ignore[attr-defined]
+            await until(lambda: it.app.busy == 0)
             assert status_of(await exchange(port, request(b"GET", b"/v1/policies"))) == 401
 
     asyncio.run(main())

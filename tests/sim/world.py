@@ -213,6 +213,14 @@ class World:
                 return
             await asyncio.sleep(0.01)
 
+    async def sweep(self) -> None:
+        """What people approved is done, whoever does it: the gate's own loop may be at some of it in this moment."""
+        await self.gate.background.sweep()
+        for _ in range(9_000):
+            if not self.gate.background._resuming:
+                return
+            await asyncio.sleep(0.01)
+
     def restarts(self, name: str = "checkout") -> int:
         """How often the real process was restarted."""
         return self.supervisor.children[name].restarts
