@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from broker.web.lanes import Name
 from tests.sim.mcp_client import Mcp
 from tests.sim.model_server import Turn
 from tests.sim.served import exchange, request, served, status_of, until
@@ -171,7 +172,7 @@ async def begun(port: int, sent: bytes) -> AsyncIterator[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def crowded(it: World, tenant: str, *lanes: str) -> AsyncIterator[None]:
+async def crowded(it: World, tenant: str, *lanes: Name) -> AsyncIterator[None]:
     """Every place is taken, and ``tenant`` fills the queues of ``lanes``."""
     web, queues = it.gate.settings.web, it.app.lanes
     places = [await queues.enter("write", tenant) for _ in range(web.work_places)]
