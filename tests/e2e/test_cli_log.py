@@ -134,10 +134,10 @@ def test_a_person_signs_in_through_the_device_flow_and_acts_with_the_stored_logi
             code = waiting.stderr.readline().split()[-1]
             assert place is not None
             form = {"user_code": code, "persona": "auditor", "code": CODE, "verdict": "allow"}
-            answer = httpx.post(f"{gate.url}/dev-idp/device", data=form, trust_env=False)
+            answer = httpx.post(f"{gate.url}/dev-idp/device", data=form, trust_env=False, timeout=90)
             assert answer.status_code == 200, answer.text
             signed_in = json.loads(waiting.stdout.read())
-            assert waiting.wait(10) == 0
+            assert waiting.wait(90) == 0
         finally:
             stop.cancel()
             if waiting.poll() is None:

@@ -271,7 +271,7 @@ def test_a_browser_reads_it_over_a_socket(tmp_path: Path) -> None:
             oncall = await it.person("oncall")
             url = f"http://127.0.0.1:{port}{EVENTS}?after=-1"
             headers = {**oncall, "Host": "localhost:8480"}
-            async with httpx.AsyncClient() as client, client.stream("GET", url, headers=headers) as answer:
+            async with httpx.AsyncClient(timeout=90) as client, client.stream("GET", url, headers=headers) as answer:
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 assert answer.headers["cache-control"] == "no-store"
                 async for line in answer.aiter_lines():

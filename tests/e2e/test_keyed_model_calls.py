@@ -44,7 +44,7 @@ class Caller:
             base_url=f"http://127.0.0.1:{port}/llm/anthropic",
             default_headers={**headers, "Host": HOST.decode()},
             max_retries=0,
-            http_client=httpx2.AsyncClient(trust_env=False),
+            http_client=httpx2.AsyncClient(trust_env=False, timeout=90),
             _strict_response_validation=True,
         )
 

@@ -212,7 +212,7 @@ async def dev_world() -> AsyncIterator[DevWorld]:
     app = Starlette(routes=[Mount("/dev-idp", app=provider)])
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=90) as http:
         world = DevWorld(issuer, agent, http, clock)
         await world.discover()
         yield world
@@ -245,7 +245,7 @@ async def node_world(folder: Path, backchannel: str = "") -> AsyncIterator[NodeW
         while (line := await process.stdout.readline()) and not line.startswith(b"ready"):
             pass
         assert line, "oidc-provider did not start"
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=90) as http:
             world = NodeWorld(f"http://127.0.0.1:{port}", agent, http, SystemClock())
             await world.discover()
             yield world

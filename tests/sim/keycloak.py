@@ -127,7 +127,7 @@ def running(folder: Path) -> Iterator[tuple[str, ECKey, ECKey]]:
 @asynccontextmanager
 async def world(issuer: str, agent: ECKey, gate: ECKey) -> AsyncIterator[KeycloakWorld]:
     """A visitor of a running one, without cookies."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=90) as http:
         made = KeycloakWorld(issuer, agent, http, SystemClock())
         made.gate = gate
         await made.discover()

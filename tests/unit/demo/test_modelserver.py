@@ -38,7 +38,7 @@ def provider(folder: Path) -> Iterator[str]:
 
 def ask(folder: Path, call: Callable[[anthropic.AsyncAnthropic], Awaitable[Any]], key: str = "key-1") -> Any:
     async def main() -> Any:
-        http = httpx2.AsyncClient(trust_env=False)
+        http = httpx2.AsyncClient(trust_env=False, timeout=90)
         async with anthropic.AsyncAnthropic(
             api_key=key,
             base_url=url,

@@ -42,7 +42,7 @@ class Shop:
         self.children.start("supervisor", command, environment={}, first_line="control")
         up = before + len(SERVICES)
         self.children.until(
-            "start", lambda: len(tally.lines(self.folder / "processes.jsonl")) >= up and self.answers(), seconds=20
+            "start", lambda: len(tally.lines(self.folder / "processes.jsonl")) >= up and self.answers(), seconds=100
         )
 
     def answers(self) -> bool:
@@ -54,7 +54,7 @@ class Shop:
     def ask(
         self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] = AUTH
     ) -> tuple[int, Any]:
-        status, content = call(method, f"http://127.0.0.1:{self.port}{path}", body, headers=headers, seconds=20)
+        status, content = call(method, f"http://127.0.0.1:{self.port}{path}", body, headers=headers, seconds=100)
         return status, json.loads(content)
 
     def events(self) -> list[tuple[str, str]]:
@@ -120,12 +120,12 @@ def test_a_commit_is_deployed_and_its_revert_too(shop: Shop) -> None:
     assert change is not None
     before = shop.ask("GET", "/processes/inventory")[1]["pid"]
     commit = repository.apply(shop.bare, change)
-    shop.children.until("deployment", lambda: ("inventory", "deployed") in shop.events(), seconds=20)
+    shop.children.until("deployment", lambda: ("inventory", "deployed") in shop.events(), seconds=100)
     assert shop.ask("GET", "/deployed")[1] == {"commit": commit}
     assert shop.ask("GET", "/processes/inventory")[1]["pid"] != before
     assert [name for name, event in shop.events() if event == "deployed"] == ["inventory"]
     repository.make(shop.bare, plant(1))
-    shop.children.until("the way back", lambda: shop.events().count(("inventory", "deployed")) == 2, seconds=20)
+    shop.children.until("the way back", lambda: shop.events().count(("inventory", "deployed")) == 2, seconds=100)
     assert '"stock"' in (shop.folder / "deployed" / "inventory.toml").read_text()
 
 
@@ -134,7 +134,7 @@ def test_a_service_that_dies_at_its_start_is_tried_again_until_its_cache_is_clea
     warm.damage(cache, 0.5)
     broken = (cache / warm.FILE).read_bytes()
     os.kill(shop.ask("GET", "/processes/payments")[1]["pid"], signal.SIGKILL)
-    shop.children.until("the loop", lambda: shop.events().count(("payments", "exited")) >= 3, seconds=30)
+    shop.children.until("the loop", lambda: shop.events().count(("payments", "exited")) >= 3, seconds=100)
     looping = shop.ask("GET", "/processes/payments")[1]
     assert looping["exits"] >= 2
     assert looping["exit_code"] in {3, -signal.SIGKILL}
@@ -170,8 +170,8 @@ def test_the_past_of_a_metric_is_kept_as_it_was_scraped(shop: Shop) -> None:
         "card": "2",
         "iban": "3",
     }
-    assert call("POST", address + "/work", order, seconds=10)[0] in {200, 502}
-    shop.children.until("a sample", lambda: bool(past()), seconds=20)
+    assert call("POST", address + "/work", order, seconds=100)[0] in {200, 502}
+    shop.children.until("a sample", lambda: bool(past()), seconds=100)
     (series,) = past()
     assert series["labels"]["__name__"] == "shop_requests_total"
     assert series["points"][-1][1] == "1"

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ def rows(tmp_path: Path) -> Any:
 def make(rows: ActivationFiles, key: SigningKey, clock: SeededClock) -> Any:
     def pdp(signers: Any = None) -> Any:
         known = {key.id: key.public} if signers is None else signers
-        return PolicyDecisionPoint(signers=known, rows=rows, host=RegorusHost(Bounds(workers=1)), clock=clock)
+        return PolicyDecisionPoint(
+            signers=known, rows=rows, host=RegorusHost(Bounds(workers=1, wall_seconds=30.0)), clock=clock
+        )
 
     return pdp
 
@@ -374,6 +377,35 @@ def test_a_wrong_input_is_a_fault_of_the_gate_and_names_the_field(run: Any, make
             wrong = ask("oncall")
             wrong[path[0]][path[1]] = value
             assert await code_of(pdp.decide(wrong)) == "policy.bad_input"
+        await pdp.aclose()
+
+    run(main())
+
+
+NOW = '"now_s": {"type": "integer"}'
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_bundle_is_not_told_facts_that_came_after_it_and_a_newer_one_decides_on_all_of_its_own(
+    run: Any, make: Any, build: Any, ask: Any, folder: Path, *, told: bool
+) -> None:
+    async def main() -> None:
+        pdp, first = make(), build("1")
+        await pdp.activate(first.archive, first.signature, by="dev:anna")
+        asked = ask("oncall")
+        asked["context"]["turn"] = {"relayed": False}
+        assert (await pdp.decide(asked)).effect == "permit"
+        older = pdp._active
+        if told:
+            edit(folder, "schemas/input.v1.schema.json", NOW, f'{NOW}, "turn": {{"type": "object"}}')
+        second = build("2")
+        await pdp.activate(second.archive, second.signature, by="dev:anna")
+        # As where an engine that replicas share has loaded the newer one already.
+        pdp._active, pdp._incoming = replace(older, engine=pdp._active.engine), second
+        if told:
+            assert await code_of(pdp.decide(asked)) == "policy.wrong_revision"
+        else:
+            assert (await pdp.decide(asked)).policy_revision == "2"
         await pdp.aclose()
 
     run(main())

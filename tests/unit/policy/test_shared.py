@@ -38,7 +38,7 @@ def test_replicas_follow_each_other_through_the_database(  # noqa: PLR0917
     run: Any, stores: tuple[Store, Store], build: Any, ask: Any, key: SigningKey, clock: SeededClock
 ) -> None:
     def replica(store: Store) -> PolicyDecisionPoint:
-        host = RegorusHost(Bounds(workers=1))
+        host = RegorusHost(Bounds(workers=1, wall_seconds=30.0))
         return PolicyDecisionPoint(signers={key.id: key.public}, rows=ActivationTable(store), host=host, clock=clock)
 
     async def main() -> None:

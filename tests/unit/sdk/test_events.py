@@ -18,7 +18,7 @@ def gate_of(it: World, port: int, person: str) -> Gate:
     async def token() -> str:
         return (await it.person(person))["Authorization"].removeprefix("Bearer ")
 
-    client = httpx.AsyncClient(headers={"Host": "localhost:8480"}, trust_env=False)
+    client = httpx.AsyncClient(headers={"Host": "localhost:8480"}, trust_env=False, timeout=90)
 
     async def soon(_: float) -> None:
         await asyncio.sleep(0.01)
@@ -63,7 +63,7 @@ def test_a_refusal_is_raised_and_not_tried_again(tmp_path: Path) -> None:
             async def token() -> str:
                 return (await it.agent())["Authorization"].removeprefix("Bearer ")
 
-            client = httpx.AsyncClient(headers={"Host": "localhost:8480"}, trust_env=False)
+            client = httpx.AsyncClient(headers={"Host": "localhost:8480"}, trust_env=False, timeout=90)
             gate = Gate(f"http://127.0.0.1:{port}", token=token, client=client)
             with pytest.raises(Denied) as refused:
                 await anext(gate.events())
