@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
+from broker import background
 from broker.errors import AuditUnavailable
 from tests.sim.world import World, world
 
@@ -130,7 +132,11 @@ def test_a_session_opened_twice_under_one_key_is_one_session(tmp_path: Path) -> 
     asyncio.run(main())
 
 
-def test_an_action_that_an_outage_keeps_from_running_costs_no_loop(tmp_path: Path) -> None:
+def test_an_action_that_an_outage_keeps_from_running_costs_no_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "SWEEP_SECONDS", 3_600)  # it tries again with each sweep, and should
+
     async def main() -> None:
         async with world(tmp_path) as it:
             agent = await it.agent()

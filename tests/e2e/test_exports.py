@@ -214,10 +214,19 @@ def test_the_page_asks_lists_tells_how_far_it_is_and_gives_and_shows_naughty_tex
             form = {"form": "csv", "action": "<img src=x onerror=alert(1)>", "reason": "look", "key": "k1"}
             monkeypatch.setattr(exports, "PAGE", 1)
             monkeypatch.setattr(exports, "TOLD_EVERY", 1)
+            still, seen = exports.Exports._still, asyncio.Event()
+
+            async def held(*said: Any) -> None:
+                await still(*said)
+                await seen.wait()  # until the page has shown it
+
+            monkeypatch.setattr(exports.Exports, "_still", held)
             assert (await auditor.send("/console/exports", form, token=token)).status_code == 303
             making, told = asyncio.create_task(it.gate.background.work_off()), set[str]()
             while "/file" not in (await auditor.open("/console/exports")).text:
                 told |= set(re.findall(r'aria-label="(\d+) of', auditor.text))
+                if told - {"0"}:
+                    seen.set()
             await making
             assert told - {"0"}, "how far it is, while it is made"
             page = await auditor.open("/console/exports")

@@ -25,7 +25,7 @@ def open_store(place: str) -> Store:
 
 async def append_all(place: str, folder: str, name: str, count: int) -> None:
     """Append `count` records in one process and print the number of each that is durable."""
-    log = open_log(open_store(place), Path(folder))
+    log = open_log(open_store(place), Path(folder), commit_seconds=90)
     await log.start()
 
     async def one(number: int) -> None:
@@ -58,7 +58,7 @@ def assert_linear(place: str, folder: Path, lines: list[str], *, exactly: bool) 
     assert report.ok, report.as_text()
 
     async def stored() -> set[str]:
-        log = open_log(open_store(place), folder)
+        log = open_log(open_store(place), folder, commit_seconds=90)
         await log.start()
         entries = await log.read(TENANT, limit=10_000)
         await log.aclose()

@@ -333,7 +333,7 @@ def test_a_failure_after_sending_leaves_the_effect_in_doubt_and_sends_once(
 ) -> None:
     async def main() -> None:
         async with UpstreamSim(answer) as sim:
-            client = upstream(sim, timeout_seconds=0.2, answer_bytes_max=10_000)
+            client = upstream(sim, timeout_seconds=0.2 if answer is _hang else 60, answer_bytes_max=10_000)
             with pytest.raises(UpstreamFailed) as caught:
                 await closing(
                     client,

@@ -261,8 +261,8 @@ def test_on_sqlite_the_head_is_held_from_the_start_of_the_transaction(tmp_path: 
 
 
 def test_on_postgresql_the_head_of_one_log_is_held_and_others_are_free(connect: Connect) -> None:
-    store = PostgresStore(fresh_database(), wait_seconds=1)
-    first, second = connect(store), connect(store)
+    url = fresh_database()
+    first, second = connect(PostgresStore(url)), connect(PostgresStore(url, wait_seconds=1))
     insert(first, rows(1))
     first.begin()
     first.head(ORIGIN, TENANT, EMPTY_ROOT)

@@ -208,7 +208,7 @@ def test_with_wait_the_result_comes_when_a_person_approves() -> None:
             gate.decide(answer.action_id, "approve")
 
     with simulated_gate(local__process__status="wait") as gate:
-        done, _ = act(gate, wait=30, observer=observer)
+        done, _ = act(gate, wait=90, observer=observer)
         waits = [asked.path.partition("?")[2] for asked in gate.seen if "?" in asked.path]
     assert done.result["value"] == {"restarted": "checkout"}
     assert [type(answer) for answer in told] == [type(None), ApprovalPending, Done]
