@@ -40,6 +40,8 @@ class Snapshot:
     readings: Readings = field(repr=False)
     catalog: Catalog = field(repr=False)
     seq: int
+    facts: frozenset[str] = field(repr=False)
+    """The names under ``context`` that the bundle's own schema of the input has."""
 
 
 class PolicyDecisionPoint:
@@ -93,7 +95,7 @@ class PolicyDecisionPoint:
             raise unavailable(ENGINE_DOWN, "too many requests wait for a policy decision")
         self._deciding += 1
         try:
-            return await self._decide_on(snapshot, prepare(value, snapshot.check))
+            return await self._decide_on(snapshot, prepare(_known(value, snapshot.facts), snapshot.check))
         finally:
             self._deciding -= 1
 
@@ -188,7 +190,7 @@ class PolicyDecisionPoint:
         """Run the load gate after the signature; the engine that passed is the one that will decide."""
         content = bundle.content
         await check_content(content)
-        check = compile_schema(content.schema("input.v1"))
+        check, facts = compile_schema(content.schema("input.v1")), _facts(bundle)
         catalog = Catalog.from_manifests(content.manifests)
         # Named before the engine has it: OPA may answer with it from the moment that it has loaded it.
         self._incoming = bundle
@@ -197,7 +199,7 @@ class PolicyDecisionPoint:
         except BaseException:
             self._incoming = None
             raise
-        snapshot = Snapshot(bundle, engine, check, Readings(content.remedies), catalog, seq)
+        snapshot = Snapshot(bundle, engine, check, Readings(content.remedies), catalog, seq, facts)
         try:
             await check_goldens(content, check, snapshot.engine)
         except BaseException:
@@ -227,7 +229,7 @@ class PolicyDecisionPoint:
         answer = await snapshot.engine.decide(ready.json)
         known = (snapshot.bundle, self.active, self._incoming)
         bundle = next((each for each in known if each and each.revision == answer.revision), None)
-        if bundle is None:
+        if bundle is None or (bundle is not snapshot.bundle and not _facts(bundle) <= snapshot.facts):
             raise unavailable(WRONG_REVISION, "the engine answered with a revision that is not active")
         return read_decision(
             answer.value,
@@ -237,6 +239,19 @@ class PolicyDecisionPoint:
             engine=snapshot.engine.info.label,
             input_digest=ready.digest,
         )
+
+
+def _known(value: Mapping[str, Json], facts: frozenset[str]) -> Mapping[str, Json]:
+    """The input without facts that came after the bundle: no rule of it can ask for them, and it goes on deciding."""
+    if not facts:
+        return value
+    return {**value, "context": {name: fact for name, fact in value["context"].items() if name in facts}}
+
+
+def _facts(bundle: Bundle) -> frozenset[str]:
+    """The names under ``context`` of the bundle's own schema of the input; none where it does not list them."""
+    context = bundle.content.schema("input.v1").get("properties", {}).get("context", {})
+    return frozenset(context.get("properties", {}))
 
 
 async def formerly_active(rows: ActivationRows, digest: str, signers: Mapping[str, Ed25519PublicKey]) -> Bundle:

@@ -1,6 +1,7 @@
 """Upgrading: a database of the release before is brought up with what it holds, and replicas old and new change over."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import create_engine, text
 
 from broker.store import Store, migrate
 from tests.parts import fresh_database
+from tests.sim.policies import folder_of
 from tests.sim.world import replica, world
 
 
@@ -91,3 +93,23 @@ def _head() -> str:
 async def _version(store: Store, name: str) -> None:
     """Write the database's form as another release would."""
     await store.write(lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = %s", (name,)))
+
+
+def test_a_bundle_of_the_release_before_goes_on_deciding(tmp_path: Path) -> None:
+    policies = folder_of(tmp_path / "policies", {})
+    schema = policies / "schemas" / "input.v1.schema.json"
+    told = json.loads(schema.read_text())
+    context = told["properties"]["context"]
+    del context["properties"]["turn"]
+    context["required"].remove("turn")
+    schema.write_text(json.dumps(told))
+    bases = policies / "golden" / "bases.yaml"
+    bases.write_text("".join(line for line in bases.read_text().splitlines(keepends=True) if " turn: " not in line))
+
+    async def main() -> None:
+        async with world(tmp_path, policies=policies) as it:
+            agent = await it.agent()
+            looked = await it.act(agent, "local.process.status", await it.session(agent))
+            assert looked.status_code == 200, looked.text
+
+    asyncio.run(main())
