@@ -67,6 +67,10 @@ def connect(  # noqa: PLR0913, PLR0917 - one argument an option
         return
     for one in files:
         click.echo(one["difference"] or f"{one['state']}: {one['path']}")
+    if client == "claude-code" and model and not undo:
+        click.echo(
+            "next: policy can take its tool calls from its model's turns alone: list its party in config/guardrails, turns"
+        )
     if export:
         click.echo(f"next: start it where the token is: {export}")
 

@@ -80,7 +80,9 @@ def test_no_token_is_ever_written(tmp_path: Path, client: str, monkeypatch: pyte
 
 
 def test_claude_code_gets_server_model_and_a_hook_that_blocks_however_it_ends(tmp_path: Path) -> None:
-    assert connect(tmp_path, "claude-code").exit_code == 0
+    made = connect(tmp_path, "claude-code")
+    assert made.exit_code == 0
+    assert "config/guardrails, turns" in made.output
     server = json.loads((tmp_path / ".mcp.json").read_text())["mcpServers"]["wicketgate"]
     assert (server["type"], server["url"]) == ("http", f"{URL}/mcp")
     assert server["headersHelper"].endswith("--headers")
@@ -91,7 +93,9 @@ def test_claude_code_gets_server_model_and_a_hook_that_blocks_however_it_ends(tm
     assert (matcher["matcher"], hook["type"]) == ("*", "command")
     assert hook["command"].endswith("|| exit 2")
     assert connect(tmp_path, "claude-code", "--undo").exit_code == 0
-    assert connect(tmp_path, "claude-code", "--no-model").exit_code == 0
+    bare = connect(tmp_path, "claude-code", "--no-model")
+    assert bare.exit_code == 0
+    assert "turns" not in bare.output, "nothing of it could be called"
     assert "env" not in json.loads((tmp_path / ".claude/settings.local.json").read_text())
 
 
