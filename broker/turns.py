@@ -22,6 +22,9 @@ from broker.store.turns import Owner, ToolUse
 TURN_SECONDS = 3600
 """How long a tool use may wait for its call: people are asked by their client, too."""
 SWEEP_SECONDS = 60
+LEVELS_MAX = 100
+"""Deeper than the strict reader lets any call be."""
+EXACT = 2**53
 USES_MAX = 128
 """So many tool uses of one message count."""
 
@@ -92,8 +95,11 @@ class Uses:
 
 
 def digest(arguments: Mapping[str, Json]) -> str:
-    """SHA-256 (hex) of ``arguments``; a whole number is the same however it was written."""
-    return hashlib.sha256(orjson.dumps(_whole(arguments), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    """SHA-256 (hex) of ``arguments``; a whole number is the same however it was written. Empty for what no call may be."""
+    try:
+        return hashlib.sha256(orjson.dumps(_whole(arguments, LEVELS_MAX), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except (ValueError, TypeError):
+        return ""
 
 
 def _owner(principal: Principal, session: str) -> Owner:
@@ -110,7 +116,8 @@ def _use(block: Mapping[str, Any]) -> ToolUse | None:
         return None
     if not (0 < len(use) <= 128 and isinstance(said, dict)):
         return None
-    return ToolUse(use, name.rpartition("__")[2], digest(said))
+    arguments = digest(said)
+    return ToolUse(use, name.rpartition("__")[2], arguments) if arguments else None
 
 
 def _read(text: str) -> Json:
@@ -121,9 +128,13 @@ def _read(text: str) -> Json:
         return None
 
 
-def _whole(value: Json) -> Json:
-    if isinstance(value, Mapping):
-        return {name: _whole(each) for name, each in value.items()}
+def _whole(value: Json, levels: int) -> Json:
+    """``value`` with whole numbers as such; raises ``ValueError`` for what is nested deeper than ``levels``."""
+    if isinstance(value, dict | list) and not levels:
+        raise ValueError("too deep")
+    if isinstance(value, dict):
+        return {name: _whole(each, levels - 1) for name, each in value.items()}
     if isinstance(value, list):
-        return [_whole(each) for each in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        return [_whole(each, levels - 1) for each in value]
+    exact = isinstance(value, float) and value.is_integer() and abs(value) < EXACT
+    return int(value) if exact else value

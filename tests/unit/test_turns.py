@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from broker.clock import SeededClock
@@ -107,6 +108,7 @@ def test_what_no_call_could_name_is_not_remembered(store: Store) -> None:
             {**use(), "id": 1},
             {**use(), "name": None},
             {**use(), "input": "[1]"},
+            {**use(), "input": orjson.loads('{"a":' * 1_000 + "1" + "}" * 1_000)},
         ]
         await turns.note(me, "ses_1", odd)
         assert await kept(store, me) == []
@@ -137,6 +139,7 @@ def test_a_streams_tool_uses_are_whole_when_their_block_ends() -> None:
 def test_arguments_are_the_same_however_they_are_written_and_else_not() -> None:
     same = [{"a": 1, "b": [2.0, {"c": None}]}, {"b": [2, {"c": None}], "a": 1.0}]
     assert len({digest(one) for one in same}) == 1
+    assert digest({"a": 1e300}) not in {"", digest({"a": 1e299})}, "what a model writes breaks nothing"
     assert len({digest({"a": value}) for value in (1, 1.5, "1", True, None, [1], {"1": 1})}) == 7
 
 
