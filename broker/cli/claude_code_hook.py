@@ -8,6 +8,7 @@ library alone and run by its file, so that nothing of it can be missing. The age
                         [--seconds N] [--wait N]
 
 What waits for a person is remembered in FOLDER, by a digest: the same use, tried again, is the one that was approved, once.
+What a tool would write leaves the machine as a digest alone, under a key that stays in FOLDER.
 """
 
 from __future__ import annotations
@@ -58,25 +59,48 @@ def is_own(tool: str) -> bool:
     return tool.startswith(OWN) and 0 < len(rest) <= OWN_LONGEST and "__" not in rest and not rest.startswith("_")
 
 
-def asked(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The action of the catalog that a tool's use is, and its arguments."""
-    import hashlib
+def key_of(folder: Path) -> bytes:
+    """What makes digests of this machine, made once: whoever reads one elsewhere cannot try what it is of."""
+    import os
+    from contextlib import suppress
+
+    file, fresh = folder / "key", folder / f"key-{os.getpid()}"
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as made:
+        made.write(os.urandom(32))
+    with suppress(FileExistsError):  # somebody was faster: theirs counts
+        os.link(fresh, file)
+    fresh.unlink()
+    return file.read_bytes()
+
+
+def asked(event: Mapping[str, Any], key: bytes) -> tuple[str, dict[str, Any]]:
+    """The action of the catalog that a tool's use is, and its arguments; ``key`` is of digests."""
+    import hmac
     import json
 
+    def told(given: Mapping[str, Any], *without: str) -> str:
+        left = {name: one for name, one in given.items() if name not in without}
+        return json.dumps(left, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
     tool, given = event["tool_name"], event["tool_input"]
-    # What the model says of a command changes nothing that runs; everything else of it does.
-    runs = {name: one for name, one in given.items() if name != "description"} if tool in SHELLS else given
-    whole = json.dumps(runs, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    named = {"tool": tool, "sha256": hashlib.sha256(whole).hexdigest()}
     if tool in SHELLS:
-        return "workstation.command.run", named | {"command": given["command"], "cwd": event.get("cwd", "")}
+        # What the model says of a command changes nothing that runs; everything else of it does, and is shown.
+        options, where = told(given, "command", "description"), event.get("cwd", "")
+        return "workstation.command.run", {"tool": tool, "command": given["command"], "cwd": where, "options": options}
     if tool in READS:
-        return "workstation.file.read", named | {"path": given.get(READS[tool], "")}
-    if tool in WRITES:
-        return "workstation.file.write", named | {"path": given[WRITES[tool]]}
+        named = {"path": given.get(READS[tool], ""), "options": told(given, READS[tool])}
+        return "workstation.file.read", {"tool": tool, **named}
     if tool in WEB:
-        return "workstation.web.read", named | {"url": given.get(WEB[tool], "")}
-    return "workstation.tool.use", named
+        named = {"url": given.get(WEB[tool], ""), "options": told(given, WEB[tool])}
+        return "workstation.web.read", {"tool": tool, **named}
+    digest = hmac.new(key, told(given).encode(), "sha256").hexdigest()
+    if tool in WRITES:
+        return "workstation.file.write", {"tool": tool, "path": given[WRITES[tool]], "digest": digest}
+    return "workstation.tool.use", {"tool": tool, "digest": digest}
 
 
 def reached(url: str) -> SplitResult:
@@ -149,9 +173,10 @@ def refusal(said: Mapping[str, Any]) -> str:
 def permitted(event: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
     """Return where the gate permits the use; raises ``Blocked`` everywhere else."""
     import hashlib
+    from pathlib import Path
 
     place = reached(chosen["url"])
-    action, arguments = asked(event)
+    action, arguments = asked(event, key_of(Path(chosen["waiting"])))
     gate = Gate(place, bearer(chosen["token-command"]))
     run = hashlib.sha256(event["session_id"].encode()).hexdigest()[:40]
     ask = {

@@ -106,15 +106,37 @@ def test_the_gates_own_tools_are_left_to_the_gate(tmp_path: Path) -> None:
 
 
 def test_what_else_a_command_is_given_is_another_use_and_its_description_is_not() -> None:
-    def digest(**given: Any) -> str:
-        _, arguments = claude_code_hook.asked(use(given={"command": "make", **given}))
-        return str(arguments["sha256"])
+    def options(**given: Any) -> str:
+        _, arguments = claude_code_hook.asked(use(given={"command": "make", **given}), b"k")
+        assert set(arguments) == {"tool", "command", "cwd", "options"}
+        return str(arguments["options"])
 
-    plain = digest(description="build it")
-    assert plain == digest(description="build it again") == digest()
-    others = [digest(run_in_background=True), digest(dangerouslyDisableSandbox=True), digest(timeout=1)]
-    assert len({plain, *others}) == 4
-    assert claude_code_hook.asked(use("PowerShell", {"command": "make"}))[1]["tool"] == "PowerShell"
+    assert options(description="build it") == options(description="build it again") == options() == "{}"
+    assert options(timeout=1, dangerouslyDisableSandbox=True) == '{"dangerouslyDisableSandbox":true,"timeout":1}'
+    assert claude_code_hook.asked(use("PowerShell", {"command": "make"}), b"k")[1]["tool"] == "PowerShell"
+
+
+def test_what_would_be_written_leaves_as_a_digest_that_nobody_elsewhere_can_try(tmp_path: Path) -> None:
+    key, other = claude_code_hook.key_of(tmp_path / "here"), claude_code_hook.key_of(tmp_path / "there")
+    assert len({key, other}) == 2
+    assert claude_code_hook.key_of(tmp_path / "here") == key
+    assert [one.name for one in (tmp_path / "here").iterdir()] == ["key"]
+    assert (tmp_path / "here" / "key").stat().st_mode & 0o777 == 0o600
+    for tool in ("Write", "Task"):
+        event = use(tool, {"file_path": "/x", "content": "born 1980-01-01"})
+        first, again, elsewhere = (claude_code_hook.asked(event, one)[1]["digest"] for one in (key, key, other))
+        assert first == again != elsewhere
+
+
+@pytest.mark.parametrize(("tool", "named", "rest"), [
+    ("Read", {"file_path": "/x"}, {"limit": 2}), ("Grep", {"path": "/x"}, {"pattern": "p"}), ("WebFetch", {"url": "u"}, {"prompt": "é"}),
+])  # fmt: skip
+def test_what_else_a_read_is_given_is_shown_and_has_no_digest(
+    tool: str, named: dict[str, Any], rest: dict[str, Any]
+) -> None:
+    _, arguments = claude_code_hook.asked(use(tool, named | rest), b"k")
+    assert set(arguments) == {"tool", "options", "url" if tool == "WebFetch" else "path"}
+    assert json.loads(arguments["options"]) == rest
 
 
 def test_a_run_whose_session_has_ended_goes_on_in_another(tmp_path: Path, gate: RunningGate, token: str) -> None:
