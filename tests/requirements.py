@@ -60,6 +60,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:bytes", "tests/fuzz", "whatever bytes come: the strict reader agrees with another parser or refuses, no token but the issued one is believed, nothing planted gets through redaction", "fuzz/test_targets.py"),
     _("attack:faults", "tests/attacks", "each kind of fault at each step of an action: refused with its code and its record, or it is said what stands; every cell is run, held or reasoned", "attacks/test_faults.py"),
     _("attack:reach", "tests/attacks", "every class of spelling of an address off the list, by five ways and through every door that goes out: no connection", "attacks/test_reach.py"),
+    _("attack:table", "tests/attacks", "every line of attack names its cases, the tests and campaigns that hold it, and what the last run said", "attacks/test_lines.py"),
     _("in:fuzzed", "OpenAPI 3.1", "no request that a fuzzer makes of the document gets a 5xx, an answer that is not in it, or a secret back", "e2e/test_openapi.py"),
     _("client:connect", "broker/cli", "coding agents' own files get what is ours and keep the rest; no token in any; undone again", "unit/cli/test_connect.py"),
     _("client:hook", "Claude Code hooks", "a built-in tool runs only where the gate said yes; whatever else happens blocks it", "e2e/test_claude_code_hook.py"),

@@ -74,24 +74,28 @@ async def store_overloaded(at: Struck) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def policy_gone(at: Struck) -> AsyncIterator[None]:
-    """No verified bundle is loaded."""
-    active, at.it.gate.policy._active = at.it.gate.policy._active, None
-    yield
-    at.it.gate.policy._active = active
+    """No verified bundle is loaded, and none is being loaded."""
+    policy = at.it.gate.policy
+    async with policy._changing:
+        active, policy._active = policy._active, None
+        yield
+        policy._active = active
 
 
 @asynccontextmanager
 async def engine_killed(at: Struck) -> AsyncIterator[None]:
-    """Every policy worker is killed by the system."""
+    """Every policy worker is killed by the system; at the end others are there."""
     active = at.it.gate.policy._active
     assert active is not None
     assert isinstance(active.engine, RegorusEngine)
-    for worker in active.engine._workers:
+    killed = list(active.engine._workers)
+    for worker in killed:
         if worker._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker._process.pid, signal.SIGKILL)
-                worker._process.wait()
+            os.kill(worker._process.pid, signal.SIGKILL)
+            worker._process.wait()
     yield
+    await asyncio.gather(*(asyncio.shield(worker.closed) for worker in killed))
+    await active.engine._ready.wait()
 
 
 def clock(seconds: int) -> Fault:
