@@ -457,7 +457,8 @@ def test_where_a_replica_dies_on_the_way_another_tells_under_the_same_id(tmp_pat
             it.clock.advance(HOLD_SECONDS + 1)
             while not await notified(it, incident):
                 await asyncio.gather(it.gate.background.work_off(), second.gate.background.work_off())
-                it.clock.advance(5)
+                if not await held(it):  # a gate's own loop may be at it, and what it holds must not run out
+                    it.clock.advance(5)
                 await asyncio.sleep(0.01)
             ids = {one.headers["webhook-id"] for one in sim.seen}
             assert len(ids) == 1
@@ -466,6 +467,12 @@ def test_where_a_replica_dies_on_the_way_another_tells_under_the_same_id(tmp_pat
             await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(main())
+
+
+async def held(it: World) -> bool:
+    """Whether some gate is at its work in this moment."""
+    now = it.clock.now_ns() // 10**9
+    return any(one.holder.startswith("gate:") and one.until > now for one in await it.gate.work.page("default"))
 
 
 async def notified(it: World, incident: str) -> list[Any]:
