@@ -117,5 +117,5 @@ def test_the_events_of_telemetry_are_those_that_are_described() -> None:
         for name in told(ast.parse(path.read_text(encoding="utf-8")), own=path.parent == telemetry)
     }
     described = first_column(section("broker/telemetry/README.md", "What is written where"))
-    assert {name for name in described if re.fullmatch(r"[a-z_]+\.[a-z_]+", name)} == given
+    assert given - described == set()
     assert len(given) > 15

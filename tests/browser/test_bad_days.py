@@ -171,7 +171,8 @@ def test_another_sites_page_neither_reads_nor_frames_nor_sends(there: Chrome, li
         assert window.page.frames[1].url.startswith("chrome-error:")
         with window.page.expect_navigation():
             window.page.evaluate("() => document.forms[0].submit()")
-        assert "/dev-idp/authorize" in window.page.url, "SameSite kept the cookie back: nobody is signed in there"
+        assert "/console/signin" in window.page.url, "SameSite kept the cookie back: nobody is signed in there"
+        assert window.page.get_by_role("link", name="Sign in").count() == 1, "and nobody is led on without a click"
         window.look()
         visit(window, path)
         assert window.page.get_by_role("button", name="Approve").count() == 1, "it waits as before"

@@ -1,7 +1,7 @@
 """The browser's side of signing in and out; what is checked of the provider stands in ``broker/identity/login.py``."""
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -13,9 +13,18 @@ from broker.logins import Logins
 from broker.parties import Parties
 from broker.telemetry import Telemetry
 from broker.web.console import words
-from broker.web.console.desk import HOME, Desk, local_path
+from broker.web.console.desk import HOME, SIGN_IN, Desk, local_path
 
 SIGNED_OUT = "/console/signedout"
+ELSEWHERE = frozenset({"cross-site", "same-site"})
+"""What a browser says of a request that a page of another origin led to (Fetch Metadata)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInView:
+    """``on`` is where a click leads to the provider."""
+
+    on: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,18 @@ class SignInPages:
         self._attempt = desk.cookie + "-signin"
 
     async def console_signin(self, request: Request) -> Response:
-        """GET /console/signin: to the provider; ``again`` asks for presence now, ``to`` is where to end."""
+        """GET /console/signin: to the provider; ``again`` asks for presence now, ``to`` is where to end.
+
+        Whom another site's page led here is asked first: the provider may still know the person, and then nobody but that
+        site would have wanted the login.
+        """
+        to, again = local_path(request.query_params.get("to", HOME)), request.query_params.get("again") == "1"
         try:
-            begun = await self._provider().begin(
-                local_path(request.query_params.get("to", HOME)), fresh=request.query_params.get("again") == "1"
-            )
+            provider = self._provider()
+            if request.headers.get("sec-fetch-site") in ELSEWHERE:
+                page = SignInView(f"{SIGN_IN}?to={quote(to, safe='')}" + ("&again=1" if again else ""))
+                return self._desk.public(request, "signin.html", page, title=words.signin.sign_in)
+            begun = await provider.begin(to, fresh=again)
         except BrokerError as error:
             return await self._desk.problem(request, error)
         answer = RedirectResponse(begun.url, 303)

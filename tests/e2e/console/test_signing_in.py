@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -159,6 +160,30 @@ def test_a_login_ends_without_use_and_at_its_limit_and_a_page_that_refreshes_its
             it.clock.advance(800)
             assert (await ann.open("/console/health")).status_code == 303
             await ann.client.aclose()
+
+    asyncio.run(main())
+
+
+def test_another_sites_page_makes_no_login_without_a_click_here(tmp_path: Path) -> None:
+    """The provider may still know the person, and would answer without asking anybody."""
+
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            for site in ("cross-site", "same-site"):
+                async with Visitor(it) as ann:
+                    led = {"Sec-Fetch-Site": site}
+                    first = await ann.open("/console/health?x=1", **led)
+                    page = await ann.open(first.headers["location"], **led)
+                    assert page.status_code == 200
+                    assert "set-cookie" not in page.headers
+                    assert not ann.client.cookies.jar
+                    (link,) = re.findall(r'href="(/console/signin[^"]*)"', ann.text)
+                    begun = await ann.open(link)
+                    assert begun.status_code == 303
+                    done = await ann.at_provider(begun.headers["location"], "oncall")
+                    assert (done.url.path, done.url.query) == ("/console/health", b"x=1")
+                    again = await ann.open("/console/signin?again=1&to=/console/health", **led)
+                    assert 'href="/console/signin?to=%2Fconsole%2Fhealth&again=1"' in ann.text, again.text
 
     asyncio.run(main())
 
