@@ -2,8 +2,8 @@
 
 A connector whose system can change what an action is (``connectors.base.Drifting``) compares before each call by itself.
 Here it is found out without a call, for people: shown by ``gate.health.read`` and the metrics, told in telemetry, and put
-on record: once until it is released, and at most once in an hour of the clock for a tool, a pin and a reason, because
-a server that changes its tools all the time writes neither our log nor our telemetry.
+on record: once until it is released, which is told in a later hour of the clock at the soonest. So a server that changes
+its tools all the time fills neither our log nor our telemetry, and the last word on a tool in quarantine is that it is.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ class Quarantine:
         self._connectors, self._catalog, self._revision = connectors, catalog, revision
         self._records, self._telemetry, self._tenant = records, telemetry, tenant
         self._clock = clock
-        self._told: frozenset[_Reason] = frozenset()
-        self._hours: dict[_Reason, int] = {}
+        self._told: dict[_Reason, int] = {}
+        """What was told and is not told to be over, and in which hour it was."""
         self.found: tuple[Drift, ...] = ()
 
     async def look(self) -> None:
@@ -48,17 +48,15 @@ class Quarantine:
         self.found = tuple(one for name, watched in self._watched() for one in watched.drift(self._actions(name)))
         now = {(one.connector, one.action, one.code, one.pinned): one for one in self.found}
         hour = seconds(self._clock) // HOUR_SECONDS
-        for reason in self._told.difference(now):
+        for reason in [one for one, told in self._told.items() if one not in now and told != hour]:
             self._telemetry.event("tool.released", connector=reason[0], action=reason[1])
-        self._told = self._told.intersection(now)
-        self._hours = {reason: told for reason, told in self._hours.items() if told == hour}
+            del self._told[reason]
         for reason, drift in now.items():
-            if reason in self._told or reason in self._hours:
+            if reason in self._told:
                 continue
             await self._record(drift, hour)
             self._telemetry.warning("tool.quarantined", connector=drift.connector, action=drift.action, code=drift.code)
-            self._hours[reason] = hour
-            self._told |= {reason}
+            self._told[reason] = hour
 
     def start(self) -> None:
         """Have every watched connector look at its system."""

@@ -106,9 +106,28 @@ def test_a_tool_that_comes_and_goes_is_on_record_once_an_hour(
                     assert bool(house.gate.found) == bool(code)
                 assert await house.recorded() == 2 * hour
                 house.clock.advance(HOUR_SECONDS)
+            await house.look(1)
         finally:
             await house.log.aclose()
 
     asyncio.run(main())
     told = capsys.readouterr().err
     assert (told.count("tool.quarantined"), told.count("tool.released")) == (6, 6)
+
+
+def test_the_last_word_on_a_tool_that_is_in_quarantine_again_is_that_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        await house.log.start()
+        try:
+            for code in ("mcp.tool_changed", "", "mcp.tool_changed"):
+                house.server.code = code
+                await house.look(1)
+        finally:
+            await house.log.aclose()
+
+    asyncio.run(main())
+    told = capsys.readouterr().err
+    assert told.rindex("tool.quarantined") > told.rfind("tool.released")
