@@ -60,7 +60,8 @@ CODES: Mapping[str, str] = {
     "lease.held": "held",
 }
 """Answers of the gate, as the model has them; any other is a violation."""
-_CODE = re.compile(r"approval\.(?:closed|expired|reviewed)")
+_CODE = re.compile(r"<code>([a-z]+\.[a-z_]+)</code>")
+"""On a page of the console: the first one is the problem's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +221,8 @@ class Table:
             visitor, token = door.visitors[move.who]
             fields["key"] = f"form-{next(self._ticks)}"
             answer = await visitor.send(f"/console/inbox/{here}/reviews", fields, token=token)
-            found = _CODE.search(answer.text) if answer.status_code == 409 else None
-            came = "" if answer.status_code == 303 else CODES[found.group()] if found else str(answer.status_code)
+            told = _CODE.search(answer.text)
+            came = "" if answer.status_code == 303 else _class_of({"code": told[1] if told else answer.text[:200]})
         else:
             headers = {**door.people[move.who], "Idempotency-Key": f"review-{next(self._ticks)}"}
             answer = await door.it.client.post(f"/v1/approvals/{here}/reviews", json=fields, headers=headers)
