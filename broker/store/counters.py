@@ -7,9 +7,8 @@ that goes back makes the bucket look fuller, never emptier. All times are whole 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from sqlalchemy import Connection, Executable, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Executable, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.store.hot import Hot
@@ -21,27 +20,8 @@ DAY_S = 86_400
 _HERE = (limit_counter.c.tenant == bindparam("t"), limit_counter.c.key == bindparam("k"))
 _TAT = Hot(select(limit_counter.c.tat_ns).where(*_HERE))
 _SET = update(limit_counter).where(*_HERE).values(tat_ns=bindparam("n"))
-
-
-@lru_cache(maxsize=16)
-def _tats(count: int) -> Hot:
-    """SQLite: the rows of so many places, by ``t0, k0, t1, …``."""
-    places = [
-        and_(limit_counter.c.tenant == bindparam(f"t{number}"), limit_counter.c.key == bindparam(f"k{number}"))
-        for number in range(count)
-    ]
-    return Hot(select(limit_counter.c.tenant, limit_counter.c.key, limit_counter.c.tat_ns).where(or_(*places)))
-
-
-@lru_cache(maxsize=16)
-def _stored(count: int) -> Hot:
-    """SQLite: write so many rows, by ``t0, k0, n0, t1, …``."""
-    rows: list[dict[str, object]] = [
-        {"tenant": bindparam(f"t{number}"), "key": bindparam(f"k{number}"), "tat_ns": bindparam(f"n{number}")}
-        for number in range(count)
-    ]
-    put = sqlite.insert(limit_counter).values(rows)
-    return Hot(put.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": put.excluded.tat_ns}))
+_PUT = sqlite.insert(limit_counter).values(tenant=bindparam("t"), key=bindparam("k"), tat_ns=bindparam("n"))
+_STORE = Hot(_PUT.on_conflict_do_update(index_elements=["tenant", "key"], set_={"tat_ns": _PUT.excluded.tat_ns}))
 
 
 def _bump(insert: "sqlite.Insert | postgresql.Insert") -> Executable:
@@ -139,11 +119,8 @@ def _locked(connection: Connection, places: Sequence[tuple[str, str]]) -> dict[t
     whole file; on PostgreSQL the insert makes the row that the update of nothing then locks.
     """
     if connection.dialect.name == "sqlite":
-        asked = {
-            f"{name}{number}": part for number, at in enumerate(places) for name, part in zip("tk", at, strict=True)
-        }
-        rows = _tats(len(places))(connection, asked)
-        return dict.fromkeys(places, 0) | {(tenant, key): tat for tenant, key, tat in rows}
+        rows = [_TAT(connection, {"t": tenant, "k": key}) for tenant, key in places]
+        return {at: found[0][0] if found else 0 for at, found in zip(places, rows, strict=True)}
     statement = postgresql.insert(limit_counter).values([{"tenant": t, "key": k, "tat_ns": 0} for t, k in places])
     made = connection.execute(
         statement.on_conflict_do_update(
@@ -159,6 +136,4 @@ def _store(connection: Connection, found: dict[tuple[str, str], int]) -> None:
     if connection.dialect.name != "sqlite":
         connection.execute(_SET, rows)
         return
-    _stored(len(rows))(
-        connection, {f"{name}{number}": part for number, row in enumerate(rows) for name, part in row.items()}
-    )
+    _STORE.many(connection, rows)

@@ -27,11 +27,23 @@ class Hot:
         if connection.dialect.name != "sqlite":
             result = connection.execute(self._statement, values)
             return result.all() if result.returns_rows else ()
-        if not self._text:
-            self._compile(connection)
-        driver: Any = connection.connection.dbapi_connection
+        driver: Any = self._driver(connection)
         whole = self._fixed | values
         return driver.execute(self._text, [whole[name] for name in self._names]).fetchall()  # type: ignore[no-any-return]
+
+    def many(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Run it for each of ``rows``, which all name the same values."""
+        if connection.dialect.name != "sqlite":
+            connection.execute(self._statement, rows)
+            return
+        driver: Any = self._driver(connection)
+        driver.executemany(self._text, [[row[name] for name in self._names] for row in rows])
+
+    def _driver(self, connection: Connection) -> Any:
+        """The driver's own connection, with the statement's text at hand."""
+        if not self._text:
+            self._compile(connection)
+        return connection.connection.dbapi_connection
 
     def _compile(self, connection: Connection) -> None:
         compiled = self._sqlite.compile(dialect=connection.dialect)  # type: ignore[attr-defined]

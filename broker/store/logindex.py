@@ -83,6 +83,8 @@ class Tail:
     placed_at: int = 0
 
 
+_LINE, _CODE = Hot(insert(log_line)), Hot(insert(log_code))
+_NAMES = tuple(column.name for column in log_line.c if column.name not in ("tenant", "placed_at", "line"))
 _TAIL = Hot(select(log_tail.c.next, log_tail.c.placed_at).where(log_tail.c.tenant == bindparam("t")))
 
 
@@ -101,15 +103,14 @@ def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]])
     if not lines or lines[0]["seq"] != end.next:
         return False
     rows, codes, placed_at = [], [], end.placed_at
-    names = [column.name for column in log_line.c if column.name not in ("tenant", "placed_at", "line")]
     for line in lines:
         placed_at = max(placed_at, line["at"])
-        row = {name: line[name] for name in names}
+        row = {name: line[name] for name in _NAMES}
         rows.append(row | {"tenant": tenant, "placed_at": placed_at, "line": pack(dict(line))})
         codes += [{"tenant": tenant, "code": code, "seq": line["seq"]} for code in line["codes"]]
-    connection.execute(insert(log_line), rows)
+    _LINE.many(connection, rows)
     if codes:
-        connection.execute(insert(log_code), codes)
+        _CODE.many(connection, codes)
     logusage.add(connection, tenant, lines)
     values = {"next": lines[-1]["seq"] + 1, "placed_at": placed_at}
     statement = upsert(connection, log_tail).values(tenant=tenant, **values)

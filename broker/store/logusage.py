@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Executable, bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.store.hot import Hot
 from broker.store.logtables import log_party, log_use
-from broker.store.rows import upsert
 
 SIZES = (300, 3_600, 86_400)
 """Seconds of a bucket; each begins at a multiple of its size (UTC)."""
@@ -21,6 +21,20 @@ _BUCKET = ("size", "at", "who", "model")
 _SEEN = ("kind", "issuer", "roles", "last_at", "last_seq")
 MODEL_CALL = "llm.messages.create"
 _OWN = "gate."
+
+
+def _adding(statement: "sqlite.Insert | postgresql.Insert") -> Executable:
+    more = {name: log_use.c[name] + statement.excluded[name] for name in COUNTS}
+    return statement.on_conflict_do_update(index_elements=["tenant", *_BUCKET], set_=more)
+
+
+def _meeting(statement: "sqlite.Insert | postgresql.Insert") -> Executable:
+    seen = {name: statement.excluded[name] for name in _SEEN}
+    return statement.on_conflict_do_update(index_elements=["tenant", "who"], set_=seen)
+
+
+_ADDED = Hot(_adding(postgresql.insert(log_use)), sqlite=_adding(sqlite.insert(log_use)))
+_MET = Hot(_meeting(postgresql.insert(log_party)), sqlite=_meeting(sqlite.insert(log_party)))
 
 
 def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -36,21 +50,14 @@ def add(connection: Connection, tenant: str, lines: Sequence[Mapping[str, Any]])
         if line.get("party"):
             said = (line["party"], line["issuer"], " ".join(line["roles"]), line["at"], line["seq"])
             met[line["who"]] = dict(zip(_SEEN, said, strict=True))
-    # One statement for all rows of a table: to make one takes longer than to run it.
     if sums:
-        statement = upsert(connection, log_use)
-        more = {name: log_use.c[name] + statement.excluded[name] for name in COUNTS}
-        adding = statement.on_conflict_do_update(index_elements=["tenant", *_BUCKET], set_=more)
         buckets = [{"tenant": tenant, **dict(zip(_BUCKET, key, strict=True)), **sums[key]} for key in sorted(sums)]
-        connection.execute(adding, buckets)
+        _ADDED.many(connection, buckets)
     if met:
-        statement = upsert(connection, log_party)
-        seen = {name: statement.excluded[name] for name in _SEEN}
-        meeting = statement.on_conflict_do_update(index_elements=["tenant", "who"], set_=seen)
         first = [
             {"tenant": tenant, "who": who, "name": "", "first_at": one["last_at"]} | one for who, one in met.items()
         ]
-        connection.execute(meeting, sorted(first, key=lambda one: one["who"]))
+        _MET.many(connection, sorted(first, key=lambda one: one["who"]))
 
 
 def _counted(line: Mapping[str, Any]) -> tuple[str, dict[str, int]]:

@@ -21,13 +21,8 @@ _INCIDENT_OF = Hot(select(session.c.incident).where(session.c.tenant == bindpara
 _MINE = (session_use.c.tenant == bindparam("t"), session_use.c.session == bindparam("s"))
 _COUNTS = [session_use.c[name] for name in BUDGETS]
 _USE = Hot(select(*_COUNTS).where(*_MINE))
-_NO_BOUND = 2**62
-_SPEND = Hot(
-    update(session_use)
-    .where(*_MINE, *(session_use.c[name] <= bindparam(f"most_{name}") for name in BUDGETS))
-    .values({name: session_use.c[name] + bindparam(f"n_{name}") for name in BUDGETS})
-    .returning(session_use.c.session)
-)
+_USE_LOCKED = Hot(select(*_COUNTS).where(*_MINE).with_for_update())
+_SPEND = Hot(update(session_use).where(*_MINE).values({name: bindparam(f"n_{name}") for name in BUDGETS}))
 _ZERO = {"tenant": bindparam("t"), "session": bindparam("s"), "actions": 0, "writes": 0, "tokens": 0}
 _NEW_USE = Hot(
     postgresql.insert(session_use).values(_ZERO).on_conflict_do_nothing(),
@@ -216,18 +211,16 @@ def spend(
     Runs in the counter lane. A budget that is not named has no bound.
     """
     here = {"t": tenant, "s": session_id}
-    # What is not used cannot be overdrawn, whatever the budget says.
-    most = {name: budgets.get(name, _NO_BOUND) - units[name] if units.get(name) else _NO_BOUND for name in BUDGETS}
-    spent = {f"n_{name}": units.get(name, 0) for name in BUDGETS} | {
-        f"most_{name}": bound for name, bound in most.items()
-    }
-    if _SPEND(connection, here | spent):
-        return ""
-    _NEW_USE(connection, here)
-    if _SPEND(connection, here | spent):
-        return ""
-    found = dict(zip(BUDGETS, _USE(connection, here)[0], strict=True))
-    return next(name for name in BUDGETS if found[name] > most[name])
+    found = _USE_LOCKED(connection, here)
+    if not found:
+        _NEW_USE(connection, here)
+        found = _USE_LOCKED(connection, here)
+    after = {name: count + units.get(name, 0) for name, count in zip(BUDGETS, found[0], strict=True)}
+    for name in BUDGETS:
+        if units.get(name, 0) and after[name] > budgets.get(name, after[name]):
+            return name
+    _SPEND(connection, here | {f"n_{name}": count for name, count in after.items()})
+    return ""
 
 
 def used(connection: Connection, tenant: str, session_id: str) -> dict[str, int]:
