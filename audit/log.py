@@ -297,14 +297,17 @@ class Log:
             committed = {"key": draft.payload_key, "bytes": len(draft.payload), "commit": commit}
         prepared = prepare(log, tenant, draft, committed)
         loop_future: asyncio.Future[Receipt | None] = asyncio.get_running_loop().create_future()
-        wish = Wish(log, tenant, draft, prepared, opened, erases, wanted=lambda: not loop_future.done())
-        receipt = await self._submit(wish, loop_future, detached=detached)
+
+        def wanted() -> bool:
+            # A detached caller may go, but what was told that nothing is promised is not written after all.
+            return not loop_future.done() or (detached and loop_future.cancelled())
+
+        wish = Wish(log, tenant, draft, prepared, opened, erases, wanted)
+        receipt = await self._submit(wish, loop_future)
         assert receipt is not None
         return receipt
 
-    async def _submit(
-        self, wish: Asked, future: asyncio.Future[Receipt | None] | None = None, *, detached: bool = False
-    ) -> Receipt | None:
+    async def _submit(self, wish: Asked, future: asyncio.Future[Receipt | None] | None = None) -> Receipt | None:
         loop = asyncio.get_running_loop()
         future = future or loop.create_future()
         self._futures[wish] = future
@@ -312,7 +315,7 @@ class Log:
         expiry = loop.call_later(self._commit_seconds, _expire, future, self._commit_seconds)
         try:
             self._writer.submit(wish)
-            return await (asyncio.shield(future) if detached else future)
+            return await future
         finally:
             expiry.cancel()
             self._futures.pop(wish, None)
