@@ -358,13 +358,17 @@ class Acts:
 
     async def _resume(self, principal: Principal, arguments: Mapping[str, Any]) -> Json:
         scope, target = arguments["scope"], arguments.get("target", "")
-        event = await self._kills.resuming(principal, scope, target)
+        event = f"resume.{arguments['action_id'].removeprefix('act_')}"
+        if not await self._kills.resuming(principal, scope, target, event):
+            return {"scope": scope, "target": target, "changed": False}  # nobody pulled it
         told = {"scope": scope, "target": target or scope, "reason": arguments["reason"]}
         # On record before anything runs again: nothing goes on off the record.
         await self._records.kill(principal, "resume", event=event, **told)
         try:
             changed = await self._kills.resume(principal, scope, target, event)
-        except Conflict as error:
+        except (Conflict, StoreUnavailable) as error:
+            if isinstance(error, StoreUnavailable) and not await self._kills.stands(principal, scope, target):
+                return {"scope": scope, "target": target, "changed": True}
             await self._records.kill(principal, "refusal", event=f"{event}.refusal", error=error.error_code, **told)
             raise
         return {"scope": scope, "target": target, "changed": changed}

@@ -22,8 +22,8 @@ Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 class AuthenticatorActs:
     """Acts by name; ``acts.Acts`` runs them beside its own."""
 
-    def __init__(self, desk: Authenticators, records: Records, settle: Callable[[str], Awaitable[None]]) -> None:
-        """``settle`` puts on record what people of a tenant answered."""
+    def __init__(self, desk: Authenticators, records: Records, settle: Callable[[str, str], Awaitable[None]]) -> None:
+        """``settle`` puts on record what a person of a tenant answered."""
         self._desk = desk
         self._records = records
         self._settle = settle
@@ -63,9 +63,9 @@ class AuthenticatorActs:
         """It counts no more first; who removed it and got no answer asks again, and it is put on record then, if it is not."""
         found = await self._desk.get(principal.tenant, said["authenticator"])
         event = f"authenticator.removed.{_mark(found)}"
-        if found.removed_by != principal.subject.id or await self._records.told(found.tenant, event):
+        if found.removed_by != principal.subject.id or await self._records.has(found.tenant, event):
             found = await self._desk.remove(principal, found.id)
-        await self._settle(principal.tenant)  # what it signed while it was in force comes before in the log
+        await self._settle(found.tenant, found.party)  # what it signed while it was in force comes before in the log
         await self._record(principal, "removed", found, said["reason"], event)
         return {"authenticator": _shown(await self._desk.get(found.tenant, found.id), principal)}
 

@@ -193,6 +193,7 @@ class Background:
         """Store expiries, put on record what people answered, and take up approvals that no process resumed."""
         if await self._approvals.expire():
             await self._acts.notify()
+        await self._quietly("reviews", self._reviews.withdraw)
         await self._quietly("reviews", self._reviews.catch_up)
         for tenant in await self._records.tenants():
             page = await self._approvals.page(tenant, ("approved",))

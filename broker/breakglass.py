@@ -5,7 +5,7 @@ than the opener must look back at it afterwards. What it lifts is policy's to sa
 never lifts a right, a limit, redaction, the tenant, the log or the kill switch, since nothing of that asks it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from broker.clock import Clock, seconds
@@ -14,10 +14,14 @@ from broker.errors import BadRequest, Conflict, Denied, NotFound
 from broker.model import Principal
 from broker.store import Connection, Store
 from broker.store import breakglass as rows
+from broker.store import work as work_rows
 from broker.store.breakglass import Breakglass
 from broker.store.rows import new_id
 
-__all__ = ["BreakGlass", "Breakglass"]
+__all__ = ["WORK", "BreakGlass", "Breakglass"]
+
+WORK = "breakglass"
+"""The kind of the gate's own work that tells people's systems."""
 
 
 class BreakGlass:
@@ -111,9 +115,22 @@ class BreakGlass:
         return replace(stands, state="open", confirmed_by=person.subject.id, until=until, review_due=due)
 
     async def open(self, opened: Breakglass) -> None:
-        """Store what ``confirmed`` made; of two at the same time one does. Raises ``Conflict`` (``breakglass.state``)."""
+        """Store what ``confirmed`` made, and that people's systems are to be told, now and at its end; of two at once one does.
+
+        Raises ``Conflict`` (``breakglass.state``).
+        """
+
+        def told(connection: Connection) -> None:
+            now = seconds(self._clock)
+            for kind, due in (("opened", now), ("ended", opened.until)):
+                about = f"{opened.id}.{kind}"
+                work_rows.put(
+                    connection, opened.tenant, WORK, about, incident="", body={}, severity=1, now_s=now, due=due
+                )
+
         await self._move(
             replace(opened, state="waiting"),
+            told,
             state="open",
             confirmed_by=opened.confirmed_by,
             until=opened.until,
@@ -175,14 +192,19 @@ class BreakGlass:
             remedy="ask the usual way: a person approves it",
         )
 
-    async def _move(self, stands: Breakglass, **values: object) -> None:
-        """One change of state, from the state that it has in the database and by the clock."""
+    async def _move(
+        self, stands: Breakglass, beside: Callable[[Connection], None] | None = None, **values: object
+    ) -> None:
+        """One change of state, from the state that it has in the database and by the clock, and what comes ``beside`` it."""
 
         def change(connection: Connection) -> bool:
             kept = rows.find(connection, stands.tenant, stands.id)
             if kept is None or kept.at(seconds(self._clock)).state != stands.state:
                 return False
-            return rows.move(connection, kept, **values)
+            moved = rows.move(connection, kept, **values)
+            if moved and beside is not None:
+                beside(connection)
+            return moved
 
         if not await self._store.write(change):
             raise _state(await self.get(stands.tenant, stands.id))

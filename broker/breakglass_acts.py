@@ -1,19 +1,16 @@
 """The gate's own acts about break-glass: decided and on record before they come here; each step is a record of its own."""
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from broker.breakglass import BreakGlass, Breakglass
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
-from broker.errors import BadRequest, Conflict
+from broker.errors import BadRequest, Conflict, NotFound, StoreUnavailable
 from broker.leaves import word
 from broker.model import Json, Principal
 from broker.records import Records
-from broker.work import Work
 
-WORK = "breakglass"
 Act = Callable[[Principal, Mapping[str, Any]], Awaitable[Json]]
 _NS = 10**9
 
@@ -21,13 +18,10 @@ _NS = 10**9
 class BreakglassActs:
     """Acts by name; ``acts.Acts`` runs them beside its own."""
 
-    def __init__(
-        self, *, desk: BreakGlass, records: Records, work: Work, catalog: Callable[[], Catalog], clock: Clock
-    ) -> None:
-        """``work`` tells people's systems; ``catalog()`` is that of the active bundle."""
+    def __init__(self, *, desk: BreakGlass, records: Records, catalog: Callable[[], Catalog], clock: Clock) -> None:
+        """``catalog()`` is that of the active bundle."""
         self._desk = desk
         self._records = records
-        self._work = work
         self._catalog = catalog
         self._clock = clock
         self.acts: Mapping[str, Act] = {
@@ -61,16 +55,14 @@ class BreakglassActs:
             reason=said["reason"],
         )
         await self._desk.check_new(new)
-        await self._step(principal, "asked", new, said["reason"], self._desk.add)
+        await self._step(principal, "asked", new, said, self._desk.add)
         return shown(new, seconds(self._clock))
 
     async def _confirm(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """On record before it is open: it never is open off the record."""
         stands = await self._desk.get(principal.tenant, said["breakglass"])
         opened = self._desk.confirmed(principal, stands)
-        await self._step(principal, "opened", opened, said["reason"], self._desk.open)
-        await self._work.put(principal.tenant, WORK, f"{opened.id}.opened")
-        await self._work.put(principal.tenant, WORK, f"{opened.id}.ended", due=opened.until)
+        await self._step(principal, "opened", opened, said, self._desk.open)
         return shown(opened, seconds(self._clock))
 
     async def _end(self, principal: Principal, said: Mapping[str, Any]) -> Json:
@@ -79,7 +71,7 @@ class BreakglassActs:
         Who ended it and got no answer asks again: it is put on record then, if it is not.
         """
         over = await self._desk.get(principal.tenant, said["breakglass"])
-        if over.ended_by != principal.subject.id or await self._records.told(over.tenant, f"{over.id}.end"):
+        if over.ended_by != principal.subject.id or await self._records.has(over.tenant, f"{over.id}.end"):
             over = await self._desk.end(principal, over)
         verb = "withdrawn" if over.state == "dropped" else "ended"
         await self._record(principal, verb, over, said["reason"], f"{over.id}.end")
@@ -88,7 +80,7 @@ class BreakglassActs:
     async def _review(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         stands = await self._desk.get(principal.tenant, said["breakglass"])
         done = self._desk.reviewed(principal, stands, said["text"])
-        await self._step(principal, "reviewed", done, said["text"], self._desk.close)
+        await self._step(principal, "reviewed", done, said, self._desk.close)
         return shown(done, seconds(self._clock))
 
     async def _step(
@@ -96,17 +88,28 @@ class BreakglassActs:
         principal: Principal,
         verb: str,
         one: Breakglass,
-        text: str,
+        said: Mapping[str, Any],
         store: Callable[[Breakglass], Awaitable[None]],
     ) -> None:
-        """On record, then stored; where somebody was faster, the same stream says that it did not happen."""
-        event = f"{one.id}.{verb}.{secrets.token_hex(8)}"
-        await self._record(principal, verb, one, text, event)
+        """On record, then stored; where it was not, the same stream says that it did not happen."""
+        event = f"{one.id}.{verb}.{said['action_id'].removeprefix('act_')}"
+        await self._record(principal, verb, one, one.review if verb == "reviewed" else said["reason"], event)
         try:
             await store(one)
-        except Conflict:
+        except (Conflict, StoreUnavailable) as error:
+            if isinstance(error, StoreUnavailable) and await self._stored(one):
+                return
             await self._record(principal, "void", one, verb, f"{event}.void")
             raise
+
+    async def _stored(self, one: Breakglass) -> bool:
+        """Whether a step was stored although the database failed; raises ``StoreUnavailable`` where that cannot be read."""
+        try:
+            kept = await self._desk.get(one.tenant, one.id)
+        except NotFound:
+            return False
+        names = ("opened_by", "confirmed_by", "until", "reviewed_by", "reviewed_at")
+        return all(getattr(kept, name) == getattr(one, name) for name in names)
 
     async def _record(self, principal: Principal, verb: str, one: Breakglass, text: str, event: str) -> None:
         told: dict[str, Json] = {

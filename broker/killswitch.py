@@ -6,7 +6,6 @@ policy answer; the caller writes the record first. Resuming is an ordinary decid
 stopped, and whoever pulls the switch while that is under way wins. Everything at once is stopped and resumed by people of the operator's tenant only.
 """
 
-import secrets
 from collections.abc import Collection
 
 from broker.clock import Clock, seconds
@@ -68,12 +67,26 @@ class KillSwitch:
             ) from None
 
     async def since(self, principal: Principal, scope: str, target: str, at: int) -> bool | None:
-        """What came of a pull that was put on record at ``at``: still stopped, or let go since; none if it never took hold."""
+        """What came of a pull that was put on record at ``at``: still stopped, or let go since; none if it never took hold.
+
+        While it stands, whoever is about to let it go loses, as by any pull.
+        """
         tenant = _tenant(principal, scope)
-        found = await self._store.read(lambda c: kills.state(c, tenant, scope, target))
+
+        def stands(connection: Connection) -> tuple[bool, int] | None:
+            kills.resuming(connection, tenant, scope, target, "")
+            return kills.state(connection, tenant, scope, target)
+
+        found = await self._store.write(stands)
         if found is None or not (found[0] or found[1] >= at):
             return None
         return found[0]
+
+    async def stands(self, principal: Principal, scope: str, target: str) -> bool:
+        """Whether it is pulled now."""
+        tenant = _tenant(principal, scope)
+        found = await self._store.read(lambda c: kills.state(c, tenant, scope, target))
+        return found is not None and found[0]
 
     def check_resume(self, principal: Principal, scope: str, target: str) -> None:
         """Say whether ``principal`` may let this switch go, where policy permits it.
@@ -87,15 +100,14 @@ class KillSwitch:
         if scope == "all":
             self._check_all(principal)
 
-    async def resuming(self, principal: Principal, scope: str, target: str) -> str:
-        """Begin to let ``target`` go; the mark that ``resume`` wants. Whoever pulls the switch before that wins.
+    async def resuming(self, principal: Principal, scope: str, target: str, mark: str) -> bool:
+        """Begin to let ``target`` go under ``mark``, which ``resume`` wants, too; False where nobody pulled it.
 
-        Raises as ``check_resume`` does.
+        Whoever pulls the switch before that wins. Raises as ``check_resume`` does.
         """
         self.check_resume(principal, scope, target)
-        tenant, mark = _tenant(principal, scope), f"resume.{secrets.token_hex(13)}"
-        await self._store.write(lambda c: kills.resuming(c, tenant, scope, target, mark))
-        return mark
+        tenant = _tenant(principal, scope)
+        return await self._store.write(lambda c: kills.resuming(c, tenant, scope, target, mark))
 
     async def resume(self, principal: Principal, scope: str, target: str, mark: str) -> bool:
         """Let ``target`` run again, after policy permitted it and the log has it; True if it was stopped until now.

@@ -474,16 +474,17 @@ class Pipeline:
 
     async def _waiting(self, place: Place, asked: Asked, pending: Pending) -> Answer:
         """People must answer first: the proposal is on record, the caller learns where to look."""
-        waits = pending.proposal
+        waits, plan, shown = pending.proposal, pending.plan, place.redacted
         approval = {"id": waits.id, "digest": waits.digest, "quorum": waits.quorum, "expires_at": waits.expires_at}
-        receipt = await self._records.proposal(
-            place.principal,
-            asked.request,
-            asked.decision,
-            approval=approval,
-            plan=pending.plan,
-            redacted=place.redacted,
-        )
+        try:
+            receipt = await self._records.proposal(
+                place.principal, asked.request, asked.decision, approval=approval, plan=plan, redacted=shown
+            )
+        except AuditUnavailable:
+            if place.proposal is None or place.proposal.id != waits.id:  # it waited for nobody yet
+                with suppress(BrokerError):  # what cannot be withdrawn now is swept
+                    await self._approvals.cancel(waits.tenant, waits.id)
+            raise
         return Answer("waiting", waiting_body(asked.request.id, approval, asked.decision, receipt))
 
     async def _planned(self, place: Place, asked: Asked, planned: Planned) -> Answer:

@@ -102,7 +102,7 @@ class TimeBoxes:
 
     async def _begin(self, found: Proposal, box: TimeBoxRow) -> int | None:
         """Tell every receiver; one that does not take it is told again later, and until then nothing has begun."""
-        if await self._records.told(found.tenant, f"{found.id}.proposal") is None:
+        if not await self._records.has(found.tenant, f"{found.id}.proposal"):
             return UNRECORDED_S
         now, stands = seconds(self._clock), await self._incident(found)
         waiting = [receiver for receiver in self._receivers if receiver not in box.told]

@@ -165,6 +165,19 @@ class Approvals:
         """Return the names of answers that the log does not have, in their order, behind ``after``."""
         return await self._store.read(lambda c: rows.owed(c, after, most))
 
+    async def owed_by(self, tenant: str, reviewer: str, most: int = 100) -> tuple[OwedKey, ...]:
+        """Return the names of one person's answers that the log does not have."""
+        return await self._store.read(lambda c: rows.owed_by(c, tenant, reviewer, most))
+
+    async def drop(self, tenant: str, proposal_id: str, answer: Review) -> None:
+        """Owe an answer to the log no longer, because it can never have it: it never counts."""
+        await self._store.write(lambda c: rows.drop(c, tenant, proposal_id, answer))
+
+    async def waiting(self, older_than_s: int) -> tuple[tuple[str, str], ...]:
+        """Return (tenant, id) of all that waits and was proposed so long ago."""
+        before = seconds(self._clock) - older_than_s
+        return await self._store.read(lambda c: rows.waiting_since(c, before))
+
     def facts(self, proposal: Proposal, principal: Principal) -> list[dict[str, Json]]:
         """Return ``context.approvals`` of the policy input: what people answered to exactly this request.
 

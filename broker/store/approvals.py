@@ -9,7 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, literal, literal_column, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from broker.model import Json
 from broker.store import timeboxes
@@ -20,6 +33,8 @@ from broker.store.timeboxes import TimeBoxRow
 
 DUE = ("waiting", "approved")
 """States that end by time."""
+NEVER = b"null"
+"""Is owed of an answer that can never be put on record: nothing, and it never counts."""
 JSON_COLUMNS = ("resource", "request", "plan", "bounds", "principal", "roles")
 
 
@@ -39,12 +54,17 @@ class Review:
     same_subject: bool
     at: int
     owed: bytes = b""
-    """What its record says beside this, while the log does not have the record; empty once it has."""
+    """What its record says beside this, while the log does not have the record; ``NEVER`` where it cannot have it; empty once it has."""
 
     @property
     def counts(self) -> bool:
         """Whether it is on record."""
         return not self.owed
+
+    @property
+    def owes(self) -> bool:
+        """Whether its record is still to be written."""
+        return self.owed not in {b"", NEVER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,7 @@ def add(connection: Connection, draft: Proposal) -> None:
 OwedKey = tuple[str, ...]
 """Names an answer: tenant, proposal, reviewer, digest, verdict."""
 _OWED = tuple(review_owed.primary_key.columns)
+TO_RECORD = review_owed.c.said != NEVER
 
 
 def find(connection: Connection, tenant: str, proposal_id: str, *, lock: bool = False) -> Proposal | None:
@@ -179,16 +200,33 @@ def add_review(connection: Connection, tenant: str, proposal_id: str, answer: Re
 
 def recorded(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> bool:
     """Let an answer count: its record is in the log. False where it counted already."""
-    key = _key_of(tenant, proposal_id, answer)
-    done = connection.execute(delete(review_owed).where(*(review_owed.c[name] == value for name, value in key.items())))
+    done = connection.execute(delete(review_owed).where(_is(_key_of(tenant, proposal_id, answer))))
     return done.rowcount == 1
+
+
+def drop(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> bool:
+    """Let an answer that can never be put on record be owed no longer; it never counts. False where nothing is owed of it."""
+    same = _is(_key_of(tenant, proposal_id, answer))
+    return connection.execute(update(review_owed).where(same, TO_RECORD).values(said=NEVER)).rowcount == 1
 
 
 def owed(connection: Connection, after: OwedKey, most: int) -> tuple[OwedKey, ...]:
     """Return the names of answers of any tenant that are not on record, in their order, behind ``after``."""
     behind = tuple_(*_OWED) > tuple_(*map(literal, after))
-    rows = connection.execute(select(*_OWED).where(behind).order_by(*_OWED).limit(most))
+    rows = connection.execute(select(*_OWED).where(behind, TO_RECORD).order_by(*_OWED).limit(most))
     return tuple(tuple(row) for row in rows)
+
+
+def owed_by(connection: Connection, tenant: str, reviewer: str, most: int) -> tuple[OwedKey, ...]:
+    """Return the names of one person's answers that are not on record, in their order."""
+    theirs = (review_owed.c.tenant == tenant, review_owed.c.reviewer == reviewer, TO_RECORD)
+    rows = connection.execute(select(*_OWED).where(*theirs).order_by(*_OWED).limit(most))
+    return tuple(tuple(row) for row in rows)
+
+
+def _is(key: Mapping[str, str]) -> ColumnElement[bool]:
+    """Match what is owed of one answer."""
+    return and_(*(review_owed.c[name] == value for name, value in key.items()))
 
 
 def _key_of(tenant: str, proposal_id: str, answer: Review) -> dict[str, str]:
@@ -274,6 +312,15 @@ def page(connection: Connection, tenant: str, states: Iterable[str], limit: int,
     boxes = timeboxes.of(connection, tenant, [one.id for one in found])
     items = tuple(replace(one, box=boxes.get(one.id)) for one in found)
     return Page(items, cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else "")
+
+
+def waiting_since(connection: Connection, before_s: int) -> tuple[tuple[str, str], ...]:
+    """Return (tenant, id) of what waits, of any tenant, and was proposed before ``before_s``."""
+    table = proposal.c
+    rows = connection.execute(
+        select(table.tenant, table.id).where(table.state == "waiting", table.created_at <= before_s)
+    )
+    return tuple((row.tenant, row.id) for row in rows)
 
 
 def waiting_in(connection: Connection, tenant: str, session: str, action: str, limit: int) -> tuple[Proposal, ...]:

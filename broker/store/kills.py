@@ -78,12 +78,12 @@ def pull(connection: Connection, kill: Kill) -> bool:
     )
     if changed.one_or_none() is not None:
         return True
-    connection.execute(update(kill_switch).where(_pulled(kill.tenant, kill.scope, kill.target)).values(resumed_by=""))
+    resuming(connection, kill.tenant, kill.scope, kill.target, "")
     return False
 
 
 def resuming(connection: Connection, tenant: str, scope: str, target: str, mark: str) -> bool:
-    """Mark a pulled switch as one that ``mark`` is about to let go; who pulls it takes that away. False where it is not pulled."""
+    """Mark a pulled switch as one that ``mark`` is about to let go, or that nobody is; False where it is not pulled."""
     marked = connection.execute(update(kill_switch).where(_pulled(tenant, scope, target)).values(resumed_by=mark))
     return marked.rowcount == 1
 

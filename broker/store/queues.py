@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from broker.store.approvals import SAME_ANSWER
+from broker.store.approvals import SAME_ANSWER, TO_RECORD
 from broker.store.tables import (
     LIVE_INCIDENT_STATES,
     incident,
@@ -58,7 +58,9 @@ def totals(connection: Connection, now_s: int) -> dict[tuple[str, str], Queue]:
     for about, state, since, which in asked:
         length, oldest = connection.execute(select(func.count(), func.min(since)).where(which)).one()
         found[about, state] = Queue(about, int(length), int(oldest or 0))
-    owed = select(func.count(), func.min(review.c.at)).select_from(review_owed).join(review, SAME_ANSWER)
+    owed = (
+        select(func.count(), func.min(review.c.at)).select_from(review_owed).join(review, SAME_ANSWER).where(TO_RECORD)
+    )
     length, oldest = connection.execute(owed).one()
     found["approvals", "unrecorded"] = Queue("approvals", int(length), int(oldest or 0))
     for about, by, which in (

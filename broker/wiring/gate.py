@@ -12,7 +12,7 @@ from broker.alarms import Alarms
 from broker.attempts import Attempts
 from broker.authenticator_acts import Signing
 from broker.background import Background
-from broker.breakglass_acts import WORK
+from broker.breakglass import WORK
 from broker.connectors.base import Connector
 from broker.connectors.registry import build_connector, read_settings
 from broker.connectors.seal import Seal

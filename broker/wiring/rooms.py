@@ -212,7 +212,6 @@ class Rooms(Foundations):
         return BreakglassActs(
             desk=self.breakglass,
             records=self.records,
-            work=self.work,
             catalog=lambda: self.policy.catalog,
             clock=self.clock,
         )

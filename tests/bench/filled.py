@@ -111,8 +111,19 @@ async def fill(it: World, count: int) -> float:
     assert await it.gate.log.size(TENANT) == 0, "fill the log before anybody acts"
     await put(it, acts(count))
     await beside(it, range(count))
+    await _asked_for(it, _numbers(range(count), Each().approval))
     await it.gate.background.publish()
     return time.perf_counter() - started
+
+
+async def _asked_for(it: World, numbers: range) -> None:
+    """Put on record what waits: the gate withdraws what is not."""
+    for number in numbers[::100]:
+        name = f"{number:06d}"
+        body = _asked(f"act_apr{name}", "local.process.restart", random.Random(number), 0, read=False)
+        told = {"id": f"apr_{name}", "digest": DIGEST, "quorum": 1, "expires_ns": f"{FAR}000000000", "signature": False}
+        asked = Draft("proposal", f"apr_{name}.proposal", it.clock.now_ns(), {**body, "approval": told})
+        await it.gate.log.append(TENANT, asked)
 
 
 async def put(it: World, made: Iterable[tuple[Draft, ...]]) -> None:

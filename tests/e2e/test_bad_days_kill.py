@@ -13,6 +13,7 @@ import pytest
 
 from audit.sqlite import SqliteStore
 from broker.clock import SeededClock
+from broker.errors import StoreUnavailable
 from broker.killswitch import POLL_SECONDS
 from broker.obligations import GRANT_SECONDS
 from broker.store.engine import Store, Timeouts
@@ -41,7 +42,7 @@ async def resume(it: World, who: Mapping[str, str], scope: str, target: str = ""
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
     """Another process holds the write lock."""
-    other = sqlite3.connect(database, isolation_level=None)
+    other = sqlite3.connect(database, isolation_level=None, timeout=60)
     other.execute("BEGIN EXCLUSIVE")
     try:
         yield
@@ -78,12 +79,14 @@ def test_everything_is_stopped_and_resumed_by_the_operators_people_with_the_role
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("key", ["", "pull-0001"], ids=["another pull", "the same pull, sent again"])
 def test_who_pulls_while_a_resume_is_being_put_on_record_wins_and_the_record_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
             agent, oncall, security = await it.agent(), await it.person("oncall"), await it.person("security")
+            oncall |= {"Idempotency-Key": key} if key else {}
             assert (await kill(it, oncall)).status_code == 200
             on_record = it.gate.records.kill
 
@@ -100,9 +103,37 @@ def test_who_pulls_while_a_resume_is_being_put_on_record_wins_and_the_record_say
             assert [one.target for one in await it.gate.kills.pulled("default")] == ["dev:agent-1"]
             assert code(await it.act(agent, STATUS)) == (403, "kill.stopped")
             kinds = [one["kind"] for one in await it.records() if "kill" in one["body"]]
-            assert kinds == ["kill", "resume", "kill", "refusal"]
+            assert kinds == ["kill", "resume", *([] if key else ["kill"]), "refusal"]
             assert (await resume(it, security, "agent", "dev:agent-1")).status_code == 200
             assert await it.gate.kills.pulled("default") == ()
+            assert (await resume(it, security, "agent", "dev:agent-1")).json()["changed"] is False
+            assert len([one for one in await it.records() if "kill" in one["body"]]) == len(kinds) + 1
+
+
+@pytest.mark.parametrize("happened", [False, True])
+def test_a_resume_that_the_database_did_not_take_is_refused_on_record_and_one_that_it_took_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, happened: bool
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            oncall, security = await it.person("oncall"), await it.person("security")
+            assert (await kill(it, oncall)).status_code == 200
+            real = it.gate.kills.resume
+
+            async def cut(*said: Any) -> bool:
+                if happened:
+                    await real(*said)
+                raise StoreUnavailable
+
+            monkeypatch.setattr(it.gate.kills, "resume", cut)
+            answer = await resume(it, security, "agent", "dev:agent-1")
+            assert answer.status_code == (200 if happened else 503), answer.text
+            assert bool(await it.gate.kills.pulled("default")) is not happened
+            records = [one for one in await it.records() if "kill" in one["body"]]
+            assert [one["kind"] for one in records] == ["kill", "resume", *([] if happened else ["refusal"])]
+            if not happened:
+                assert records[-1]["body"]["error"] == "store.unavailable"
+                assert records[-1]["id"] == f"{records[-2]['id']}.refusal"
 
     asyncio.run(main())
 
@@ -289,7 +320,7 @@ def test_a_model_stream_ends_within_a_second_of_the_stop(tmp_path: Path) -> None
             it.models.server.closed.clear()
             assert (await kill(it, oncall)).status_code == 200
             it.clock.advance(POLL_SECONDS)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 rest = b""
                 while b"event: error" not in rest:
                     rest = rest[-1_000:] + (await reader.read(65_536) or pytest.fail(f"{rest[-300:]!r}"))

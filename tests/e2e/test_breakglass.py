@@ -14,6 +14,7 @@ import pytest
 from audit.ledger import Verdict
 from audit.source import Folder
 from audit.verify import verify
+from broker.errors import StoreUnavailable, Unavailable
 from broker.obligations import Obligations
 from broker.web.routes import ROUTES
 from tests.e2e.test_incident_notices import receiver
@@ -151,6 +152,72 @@ def test_of_two_who_look_back_at_once_one_does_and_its_stream_says_so(
             await it.gate.background.publish()
             checks = {one.name: one.verdict for one in verify(Folder(it.data / "log")).checks}
             assert checks["streams"] is Verdict.OK
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("happened", [False, True])
+def test_a_step_that_the_database_did_not_take_is_void_and_one_that_it_took_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, happened: bool
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            oncall, security = await it.person("oncall"), await it.person("security")
+            glass, desk = "", it.gate.breakglass
+
+            def cut(real: Any) -> Any:
+                async def stored(one: Any) -> None:
+                    if happened:
+                        await real(one)
+                    raise StoreUnavailable
+
+                return stored
+
+            for name, act in (("add", ask(it, oncall)), ("open", None), ("close", None)):
+                with monkeypatch.context() as patched:
+                    patched.setattr(desk, name, cut(getattr(desk, name)))
+                    verb = {"open": "confirm", "close": "review"}.get(name, "")
+                    answer = await (act or step(it, security, glass, verb))
+                assert answer.status_code == (503 if not happened else 201 if name == "add" else 200), answer.text
+                if not happened and name == "add":
+                    answer = await ask(it, oncall)
+                elif not happened:
+                    answer = await step(it, security, glass, verb)
+                glass = glass or answer.json()["id"]
+                if name == "open":
+                    await step(it, oncall, glass, "end")
+            assert (await desk.get("default", glass)).state == "reviewed"
+            verbs = [one["body"]["breakglass"]["verb"] for one in await it.records() if one["kind"] == "breakglass"]
+            twice = [] if happened else ["void"]
+            assert verbs == [
+                *(["asked", "void"] if twice else []),
+                *("asked", "opened"),
+                *([*twice, "opened"] if twice else []),
+                *("ended", "reviewed"),
+                *([*twice, "reviewed"] if twice else []),
+            ]
+
+    asyncio.run(main())
+
+
+def test_people_are_told_also_where_the_replica_dies_right_after_it_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            glass = (await ask(it, await it.person("oncall"))).json()["id"]
+            real = it.gate.breakglass.open
+
+            async def dies(one: Any) -> None:
+                await real(one)
+                raise Unavailable("the replica died", code="gate.failed")
+
+            await it.gate.background.aclose()  # nobody does what is due
+            monkeypatch.setattr(it.gate.breakglass, "open", dies)
+            assert code(await step(it, await it.person("security"), glass, "confirm")) == (503, "gate.failed")
+            stands = await it.gate.breakglass.get("default", glass)
+            rows = {one.subject: one.due for one in await it.gate.work.page("default") if one.kind == "breakglass"}
+            assert rows == {f"{glass}.opened": stands.until - 300, f"{glass}.ended": stands.until}
 
     asyncio.run(main())
 

@@ -10,11 +10,11 @@ import httpx
 
 from audit.errors import LogUnavailable
 from audit.signed import Signatures
-from tests.e2e.test_bad_days_kill import kill, resume
+from tests.e2e.test_bad_days_kill import RESTART, kill, resume
 from tests.e2e.test_breakglass import ask, step
 from tests.e2e.test_signed_approvals import asked, critical, gate_act, ready, registered, waiting
 from tests.sim.authenticator import SoftwareKey
-from tests.sim.world import World
+from tests.sim.world import World, world
 
 
 @contextlib.contextmanager
@@ -69,6 +69,52 @@ def test_a_signed_approval_without_its_record_runs_nothing_and_runs_once_when_it
             assert kinds == ["proposal", "review", "intent"]
             [review] = [one for one in await it.records() if one["kind"] == "review"]
             assert review["body"]["signature"], "it is recorded with the signature that was given then"
+
+    asyncio.run(main())
+
+
+def test_a_request_that_cannot_be_recorded_waits_for_nobody_and_a_repetition_withdraws_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent = await it.agent()
+            session = await it.session(agent)
+            with without(it, "proposal"):
+                assert code(await it.act(agent, RESTART, session)) == UNRECORDED
+            assert (await it.gate.approvals.page("default", ("waiting",))).items == ()
+            assert (await it.act(agent, RESTART, session, key={"Idempotency-Key": "again-1"})).status_code == 202
+            with without(it, "proposal"):
+                assert code(await it.act(agent, RESTART, session, key={"Idempotency-Key": "again-1"})) == UNRECORDED
+            [one] = (await it.gate.approvals.page("default", ("waiting",))).items
+            told = {"id": one.id, "digest": one.digest}
+            assert (await it.review(await it.person("oncall"), told)).status_code == 200
+
+    asyncio.run(main())
+
+
+def test_an_answer_is_kept_although_the_whole_log_went_away_after_its_intent(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            made = (await it.act(agent, RESTART, await it.session(agent))).json()
+            real = it.gate.log.append
+            gone = False
+
+            async def append(tenant: str, draft: Any, **more: Any) -> Any:
+                nonlocal gone
+                if gone:
+                    raise LogUnavailable("away")
+                done = await real(tenant, draft, **more)
+                gone = draft.kind == "intent"
+                return done
+
+            it.gate.log.append = append  # type: ignore[method-assign]
+            assert code(await it.review(oncall, made["approval"])) == (503, "outcome.unrecorded")
+            assert it.restarts() == 0
+            it.gate.log.append = real  # type: ignore[method-assign]
+            await it.gate.background.sweep()
+            assert (await it.outcome(agent, made["action_id"])).json()["status"] == "done"
+            assert it.restarts() == 1
+            assert len([one for one in await it.records() if one["kind"] == "review"]) == 1
 
     asyncio.run(main())
 

@@ -34,7 +34,9 @@ def pull(switch: KillSwitch, principal: Principal, scope: str, target: str = "")
 
 
 def resume(switch: KillSwitch, principal: Principal, scope: str, target: str = "") -> bool:
-    return asyncio.run(switch.resume(principal, scope, target, asyncio.run(switch.resuming(principal, scope, target))))
+    mark = f"resume.{principal.acting.id}"
+    pulled = asyncio.run(switch.resuming(principal, scope, target, mark))
+    return asyncio.run(switch.resume(principal, scope, target, mark)) and pulled
 
 
 def test_a_stopped_agent_is_stopped_alone(switch: KillSwitch, tenant: str) -> None:
@@ -121,18 +123,40 @@ def test_a_resumed_agent_runs_and_can_be_stopped_again(switch: KillSwitch, tenan
 def test_who_pulls_it_while_it_is_about_to_be_let_go_wins(switch: KillSwitch, tenant: str) -> None:
     ann, bob = human("ann", "oncall", tenant=tenant), human("bob", "security", tenant=tenant)
     pull(switch, ann, "agent", "dev:agent-1")
-    mark = asyncio.run(switch.resuming(bob, "agent", "dev:agent-1"))
+    mark = "resume.bob"
+    assert asyncio.run(switch.resuming(bob, "agent", "dev:agent-1", mark))
     assert not pull(switch, ann, "agent", "dev:agent-1"), "it was pulled already"
     with pytest.raises(Conflict) as refused:
         asyncio.run(switch.resume(bob, "agent", "dev:agent-1", mark))
     assert refused.value.error_code == "kill.pulled_again"
     assert killed(switch, tenant)
-    mark = asyncio.run(switch.resuming(bob, "agent", "dev:agent-1"))
+    mark = "resume.bob"
+    assert asyncio.run(switch.resuming(bob, "agent", "dev:agent-1", mark))
     assert resume(switch, ann, "agent", "dev:agent-1")
     pull(switch, ann, "agent", "dev:agent-1")
     with pytest.raises(Conflict):
         asyncio.run(switch.resume(bob, "agent", "dev:agent-1", mark))
     assert killed(switch, tenant), "also who pulled it anew after another let it go"
+
+
+def test_a_pull_that_is_sent_again_while_it_stands_wins_over_a_resume_under_way(
+    switch: KillSwitch, clock: SeededClock, tenant: str
+) -> None:
+    ann, bob = human("ann", "oncall", tenant=tenant), human("bob", "security", tenant=tenant)
+    at = clock.now_ns() // 10**9
+    pull(switch, ann, "agent", "dev:agent-1")
+    assert asyncio.run(switch.resuming(bob, "agent", "dev:agent-1", "resume.bob"))
+    assert asyncio.run(switch.since(ann, "agent", "dev:agent-1", at)) is True
+    with pytest.raises(Conflict):
+        asyncio.run(switch.resume(bob, "agent", "dev:agent-1", "resume.bob"))
+    assert resume(switch, bob, "agent", "dev:agent-1")
+    assert asyncio.run(switch.since(ann, "agent", "dev:agent-1", at)) is False
+    assert not killed(switch, tenant)
+
+
+def test_what_nobody_pulled_is_not_let_go(switch: KillSwitch, tenant: str) -> None:
+    bob = human("bob", "security", tenant=tenant)
+    assert not asyncio.run(switch.resuming(bob, "agent", "dev:agent-1", "resume.bob"))
 
 
 def test_the_stopped_one_does_not_resume_itself_alone_or_behind_another(switch: KillSwitch, tenant: str) -> None:

@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 import pytest
 
-from audit.errors import LogUnavailable, PayloadCorrupt
+from audit.errors import LogUnavailable, PayloadCorrupt, RecordInvalid
 from audit.postgres import PostgresStore
 from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
 from broker.approvals import Answer, Approvals, Boxes, Due, Proposal
 from broker.clock import SeededClock
-from broker.errors import Conflict, ReviewOwed
+from broker.errors import AuditUnavailable, Conflict, ReviewOwed, StoreUnavailable
 from broker.model import Json, Redacted
 from broker.records import Records
 from broker.remedies.silence import box_facts
-from broker.reviews import Reviews
+from broker.reviews import UNRECORDED_SECONDS, Reviews
 from broker.store import Store, queues
 from broker.telemetry import Telemetry
 from broker.timebox_acts import TimeBoxActs
@@ -345,10 +345,109 @@ def test_an_answer_to_a_request_that_is_not_on_record_counts_for_nothing(house: 
         async with house.process() as process:
             desk = Desk(process.approvals, house.clock, house.tenant)
             made = await asyncio.to_thread(desk.propose)
+            with pytest.raises(AuditUnavailable) as refused:
+                await process.approve(made, house.people[0])
+            assert refused.value.error_code == "audit.no_proposal"
+            assert ((await process.now(made)).reviews, await process.approvals.owed()) == ((), ())
+            assert ((await process.now(made)).state, await process.told("approve")) == ("waiting", 0)
+
+    asyncio.run(main())
+
+
+def test_a_request_that_never_came_on_record_is_withdrawn_and_what_is_owed_to_it_with_it(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            kept, dead = await process.asked(desk), await asyncio.to_thread(desk.propose)
+            yes = Answer("approve", dead.digest)
+            await process.approvals.review(house.people[0], dead.id, yes)
+            await process.reviews.withdraw()
+            await process.reviews.catch_up()
+            assert ((await process.now(dead)).state, len(await process.approvals.owed())) == ("waiting", 1)
+            house.clock.advance(UNRECORDED_SECONDS)
+            await process.reviews.withdraw()
+            await process.reviews.catch_up()
+            assert [(await process.now(one)).state for one in (kept, dead)] == ["waiting", "cancelled"]
+            assert (await process.approvals.owed(), await process.told("approve")) == ((), 0)
+            assert [one.counts for one in (await process.now(dead)).reviews] == [False]
+            rows = await process.store.read(lambda c: queues.totals(c, desk.now))
+            assert rows["approvals", "unrecorded"].length == 0
+            await process.reviews.withdraw()
+            assert (await process.approve(await process.now(kept), house.people[0])).state == "approved"
+
+    asyncio.run(main())
+
+
+def test_an_answer_of_which_no_record_can_be_made_says_so_and_is_tried_once(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await process.asked(desk)
+            with refusing(process, RecordInvalid("approval.given", "is no number"), "review") as tries:
+                with pytest.raises(AuditUnavailable) as refused:
+                    await process.approve(made, house.people[0])
+                assert refused.value.error_code == "audit.record_invalid"
+                await process.reviews.catch_up()
+            assert (len(tries), await process.approvals.owed()) == (1, ())
+            await process.reviews.catch_up()
+            stands = await process.now(made)
+            assert (stands.state, [one.counts for one in stands.reviews]) == ("waiting", [False])
+            assert (await process.approve(made, house.people[1])).state == "approved"
+
+    asyncio.run(main())
+
+
+def test_an_answer_on_record_that_the_rows_do_not_take_yet_is_kept_and_counts_later(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await process.asked(desk)
+            recorded = process.approvals.recorded
+
+            async def locked(*_: Any) -> Any:
+                raise StoreUnavailable
+
+            process.approvals.recorded = locked
             with pytest.raises(ReviewOwed):
                 await process.approve(made, house.people[0])
+            process.approvals.recorded = recorded
+            assert ((await process.now(made)).state, await process.told("approve")) == ("waiting", 1)
             await process.reviews.catch_up()
-            assert ((await process.now(made)).state, await process.told("approve")) == ("waiting", 0)
+            assert ((await process.now(made)).state, await process.told("approve")) == ("approved", 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [LogUnavailable("away"), PayloadCorrupt("not ours")], ids=["the log is away", "it cannot be written"]
+)
+def test_what_a_person_answered_is_settled_only_when_all_of_it_is_on_record(house: House, error: Exception) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            ann, bob = house.people
+            first, others = await owing(process, desk, ann), await owing(process, desk, bob)
+            with refusing(process, error, "review") as tries, pytest.raises(AuditUnavailable):
+                await process.reviews.settle(house.tenant, ann.subject.id)
+            assert len(tries) == 1
+            await process.reviews.settle(house.tenant, ann.subject.id)
+            assert [(await process.now(one)).state for one in (first, others)] == ["approved", "waiting"]
+
+    asyncio.run(main())
+
+
+def test_a_request_whose_payload_does_not_open_takes_answers_all_the_same(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            desk = Desk(process.approvals, house.clock, house.tenant)
+            made = await process.asked(desk)
+
+            async def corrupt(*_: Any) -> Any:
+                raise PayloadCorrupt("its key is another")
+
+            process.log.payload = corrupt
+            assert (await process.approve(made, house.people[0])).state == "approved"
+            await process.reviews.settle(house.tenant, house.people[0].subject.id)
 
     asyncio.run(main())
 
