@@ -20,7 +20,7 @@ from audit.sqlite import MemoryStore, SqliteSession, SqliteStore
 from audit.store import Session, Store
 from audit.verify import verify
 from tests.parts import fresh_database
-from tests.unit.audit.room import TENANT, intent, open_log, publisher
+from tests.unit.audit.room import ORIGIN, TENANT, intent, open_log, publisher
 
 Connect = Callable[[Store], Session]
 
@@ -66,6 +66,29 @@ def test_a_writer_that_hangs_refuses_in_time(tmp_path: Path, connect: Connect) -
             await log.append(TENANT, intent("ev-0"))
         blocker.rollback()
         await log.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_what_ran_out_of_time_in_the_queue_is_never_written(tmp_path: Path, connect: Connect, detached: bool) -> None:
+    store = SqliteStore(tmp_path / "audit.db", busy_seconds=30)
+
+    async def main() -> None:
+        log = open_log(store, tmp_path, commit_seconds=0.05)
+        await log.start()
+        blocker = connect(store)
+        blocker.begin()
+        first = asyncio.ensure_future(log.append(TENANT, intent("ev-0")))
+        await asyncio.sleep(0)
+        while log._writer._waiting.qsize():  # noqa: ASYNC110 - until the writer has taken the first and waits for the database
+            await asyncio.sleep(0)
+        with pytest.raises(LogUnavailable):
+            await log.append(TENANT, intent("ev-1"), detached=detached)
+        await asyncio.gather(first, return_exceptions=True)
+        blocker.rollback()
+        await log.aclose()
+        assert not connect(store).places(ORIGIN, ["ev-1"])
 
     asyncio.run(main())
 
