@@ -93,7 +93,8 @@ class LogIndex:
 
     async def rebuild(self, tenant: str) -> int:
         """Make the tenant's index anew from the log; how many records it has."""
-        await self._store.write(lambda c: rows.forget(c, tenant))
+        async with self._taking_up[tenant]:  # or what is taken up in this moment would begin after a hole
+            await self._store.write(lambda c: rows.forget(c, tenant))
         return await self.catch_up(tenant)
 
     async def search(self, tenant: str, said: Mapping[str, Any]) -> dict[str, Json]:

@@ -44,7 +44,7 @@ class Idle:
         self.it.clock.advance(700)
         done = await self.it.review(await self.it.person("security"), self.waiting["approval"])
         assert code(done)[0] == 200, done.text
-        await self.it.gate.background.sweep()
+        await self.it.sweep()
         assert self.it.restarts() == 0
         self.agent = await self.it.agent()
         return self
@@ -123,7 +123,7 @@ def test_a_requester_whose_sign_in_ran_out_resumes_with_a_fresh_request_only(tmp
             assert stale.state == "approved"
             assert code(await approved.use()) == (200, "done")
             assert it.restarts() == 1
-            await it.gate.background.sweep()
+            await it.sweep()
             assert it.restarts() == 1
 
     asyncio.run(main())
@@ -269,7 +269,7 @@ def test_every_surface_at_once_gives_one_execution(tmp_path: Path) -> None:
             answers = [one for one in await asyncio.gather(*surfaces) if one is not None]
             assert {answer.status_code for answer in answers} <= {200, 202, 409}, [answer.text for answer in answers]
             assert code(await it.outcome(agent, waiting["action_id"])) == (200, "done")
-            await it.gate.background.sweep()
+            await it.sweep()
             assert it.restarts() == 1
             kinds = [
                 record["kind"] for record in await it.records() if record.get("id", "").startswith(waiting["action_id"])

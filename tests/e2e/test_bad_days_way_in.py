@@ -298,6 +298,7 @@ def test_readiness_is_looked_at_once_a_second_and_once_at_a_time() -> None:
 def test_asking_for_readiness_again_and_again_writes_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
+            await it.gate.background.aclose()  # so that nobody writes but who asks
             assert (await it.client.get("/readyz")).status_code == 200
 
             def state() -> dict[str, bytes]:

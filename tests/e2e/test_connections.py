@@ -21,6 +21,7 @@ from tests.sim.world import world
 
 JSON_TYPE = b"Content-Type: application/json"
 LIVEZ = request(b"GET", b"/livez")
+PATIENT = "[web]\nwaiting_seconds_max = 90\n"
 
 
 class Watched:
@@ -202,7 +203,7 @@ def test_a_peer_that_is_silently_gone_is_asked_for_by_tcp() -> None:
 
 def test_what_its_caller_does_not_wait_for_any_more_is_not_begun(tmp_path: Path) -> None:
     async def main() -> None:
-        async with world(tmp_path) as it, served(it.app) as port:
+        async with world(tmp_path, extra=PATIENT) as it, served(it.app) as port:
             agent = await it.agent()
             session = await it.session(agent)
             body = (
@@ -252,7 +253,7 @@ def test_what_is_over_its_time_before_the_intent_is_refused_on_record_and_may_co
 
 def test_a_caller_says_in_a_header_how_long_it_waits(tmp_path: Path) -> None:
     async def main() -> None:
-        async with world(tmp_path) as it, served(it.app) as port:
+        async with world(tmp_path, extra=PATIENT) as it, served(it.app) as port:
             who = b"Authorization: " + (await it.agent())["Authorization"].encode()
             wait = request(b"GET", b"/v1/actions", who, b"Wicketgate-Timeout: soon")
             assert b"http.timeout_header" in await exchange(port, wait)

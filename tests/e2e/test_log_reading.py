@@ -104,6 +104,8 @@ def test_the_index_made_anew_is_the_same_and_replicas_share_it(tmp_path: Path) -
         (tmp_path / "b").mkdir()
         async with world(tmp_path, store_url=url) as it, replica(it, tmp_path / "b") as other:
             await _traffic(it)
+            await other.gate.background.aclose()
+            await it.gate.background.aclose()  # so that neither takes up anything while the index is made anew
             await asyncio.gather(*(one.gate.log_index.catch_up("default") for one in (it, other) for _ in range(3)))
             said = {"since": 1, "until": 0, "kinds": [], "principal": "", "action": "", "resource": "", "effect": ""}
             said |= {"code": "", "tier": -1, "session": "", "incident": "", "own": True}

@@ -41,7 +41,7 @@ def test_an_approved_request_that_finds_the_queue_full_still_runs(tmp_path: Path
                 await it.review(await it.person(name), waiting.json()["approval"])
             assert full.depth == (0, 0, full.turned_away)
             assert full.turned_away >= 1
-            await it.gate.background.sweep()
+            await it.sweep()
             assert it.restarts() == 1
 
     asyncio.run(main())
