@@ -327,7 +327,7 @@ def test_a_whole_answer_is_redacted_but_for_what_goes_back_to_the_provider(tmp_p
                 "message",
                 MODEL,
             )
-            assert message["content"][1]["id"] == "toolu_" + "0" * 20
+            assert message["content"][1]["id"] == "toolu_00000000000000010000"
             assert message["content"][2]["signature"] == message["content"][3]["data"] == SIGNATURE
             assert message["usage"]["input_tokens"] == 123_456
             again = await it.client.post(MESSAGES, json=body, headers=headers)
