@@ -47,8 +47,8 @@ HOLD_SECONDS = 120
 POSTPONED_SECONDS = 5
 POSTPONED_SECONDS_MAX = 300
 """So soon, at the latest, a receiver that is there again is told what it missed."""
-MARK_SECONDS = 5.0
-"""What is cut off at the end still gets its outcome on record, however late it is."""
+MARK_SECONDS = 15.0
+"""What is cut off at the end still gets its outcome on record, however late it is: as long as the log waits for a commit."""
 
 
 class Stopping:
