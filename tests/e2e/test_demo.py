@@ -136,8 +136,8 @@ def test_what_the_object_says_agrees_with_the_process_table_and_the_service_leve
     bad = [one["at"] for one in customers if one["errors"]]
     assert bad
     assert not any(one["errors"] for one in customers[-3:])
-    assert deployed[0]["at"] <= bad[0] + 2
-    assert bad[-1] <= deployed[1]["at"] + 2, "customers are served from the moment at which the revert is deployed"
+    between = [at for at in bad if deployed[0]["at"] - 2 <= at <= deployed[1]["at"] + 2]
+    assert 2 * len(between) > len(bad), "from the change to its revert; now and then a busy machine alone is too slow"
     assert set(customers[0]) == {"at", "service", "requests", "errors", "p99_ms"}
     assert (kept.lines("notices.jsonl"), figures["notices"]) == ([], 0), "nobody is called for what was mended"
 
@@ -192,7 +192,7 @@ def test_no_planted_value_stands_in_the_model_s_requests_the_log_or_the_database
 
 def test_the_model_saw_pseudonyms(kept: Kept) -> None:
     bodies = (kept.folder / "demo" / "model-requests.jsonl").read_text()
-    assert re.search(r"EMAIL_[0-9A-Z]{12}", bodies)
+    assert re.search(r"\b(EMAIL|PHONE|CARD|IBAN)_[0-9A-Z]{12}", bodies), "of the service whose log it asked for"
 
 
 def test_the_story_shows_each_step(kept: Kept) -> None:
