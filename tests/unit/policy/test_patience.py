@@ -1,6 +1,7 @@
 """How long OPA is waited for: not the time in which the gate itself was busy, but never without end."""
 
 import asyncio
+import selectors
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -10,28 +11,37 @@ from broker.policy.opa import _SLICES, HARD, _Patience
 SECONDS = 0.02
 
 
-class Busy(asyncio.SelectorEventLoop):
-    """A loop that something else holds up: whenever a timer is set, ``held_up`` seconds more have gone by."""
+class Jumping(selectors.DefaultSelector):
+    """A selector that does not wait: the time it was asked to wait has gone by."""
 
-    held_up = 0.0
-    skew = 0.0
-    timers = 0
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class Busy(asyncio.SelectorEventLoop):
+    """A loop with a clock of its own that something else holds up: whenever a timer is set, ``held_up`` seconds have gone by."""
+
+    def __init__(self, held_up: float) -> None:
+        self.selector, self.held_up, self.timers = Jumping(), held_up, 0
+        super().__init__(self.selector)
 
     def time(self) -> float:
-        return super().time() + self.skew
+        return self.selector.now
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         self.timers += 1
-        self.skew += self.held_up
+        self.selector.now += self.held_up
         return super().call_later(delay, callback, *args, context=context)
 
 
 def timers(held_up: float) -> int:
     """How many slices were waited for until the patience was at its end."""
-    loop = Busy()
-    loop.held_up = held_up
+    loop = Busy(held_up)
 
     async def main() -> None:
         try:
