@@ -11,6 +11,7 @@ come back for what was paid for, and is given the same again.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from broker.connectors.base import ModelConnector, ModelReply
 from broker.connectors.llm_sse import SseEvent, SseSplitter, StreamFacts
 from broker.errors import BrokerError, Receipt, UpstreamFailed
 from broker.identity import Credential
-from broker.model import Json, Redacted, Result, ResultStatus
+from broker.model import Grant, Json, Redacted, Result, ResultStatus
 from broker.modelmessage import Event, Gathering
 from broker.pipeline import Opened, Pipeline
 from broker.reading import Ask
@@ -58,7 +59,7 @@ class Streams:
         if isinstance(opened, Answer):
             return opened
         relay = Relay(opened, self._pipeline, self._redactor, self._telemetry, self._turns)
-        await relay.connect()
+        await relay.connect(opened.granted.grant)
         return relay
 
 
@@ -68,15 +69,16 @@ class Relay:
     def __init__(
         self, opened: Opened, pipeline: Pipeline, redactor: Redactor, telemetry: Telemetry, turns: Turns
     ) -> None:
-        """Hold the call; nothing has left yet."""
+        """Hold the call, without what it sends: that is large, and the answer may go on for long. Nothing has left yet."""
+        asked = replace(opened.asked, request=replace(opened.asked.request, content=None))
         self._turns = turns
         self._uses = Uses()
-        self._call = telemetry.streaming(opened.asked)
-        self._asked = opened.asked
-        self._granted = opened.granted
+        self._call = telemetry.streaming(asked)
+        self._asked = asked
+        self._profile = opened.granted.profile
         self._pipeline = pipeline
         self._redactor = redactor
-        self._watch = pipeline.watch(opened.asked)
+        self._watch = pipeline.watch(asked)
         self._facts = StreamFacts()
         self._said: list[tuple[str, str]] = []
         """What was released, by kind of delta."""
@@ -96,11 +98,11 @@ class Relay:
         self.headers: Mapping[str, str] = {}
         self._marks = {"wicketgate-action": opened.asked.request.id, "wicketgate-receipt": str(opened.receipt.seq)}
 
-    async def connect(self) -> None:
+    async def connect(self, grant: Grant) -> None:
         """(7) Send the call; a failure gets its outcome on record and is raised."""
         connector = cast("ModelConnector", self._asked.connector)
         try:
-            self._reply = await connector.open(self._granted.grant, self._asked.action)
+            self._reply = await connector.open(grant, self._asked.action)
         except BrokerError as error:
             self._failure = {"kind": type(error).__name__, "code": error.error_code, "detail": error.detail}
             error.receipt = await self._close("failed", error.error_code)
@@ -242,7 +244,7 @@ class Relay:
         """What redaction releases of a text that goes on."""
         stream = self._texts.get((index, kind))
         if stream is None:
-            stream = self._redactor.stream(profile=self._granted.profile, scope=self._asked.scope)
+            stream = self._redactor.stream(profile=self._profile, scope=self._asked.scope)
             self._texts[index, kind] = stream
         return self._spoken(index, kind, await stream.feed(text))
 
@@ -260,7 +262,7 @@ class Relay:
     async def _clean(self, value: Json) -> Any:
         """Anything but running text, redacted as a whole; ids, types and signatures stay."""
         bare, kept = modelwire.take_wire(value)
-        redacted = await self._redactor.redact(bare, profile=self._granted.profile, scope=self._asked.scope)
+        redacted = await self._redactor.redact(bare, profile=self._profile, scope=self._asked.scope)
         return modelwire.put_back(redacted.value, kept)
 
     async def _break_off(self) -> None:
@@ -283,7 +285,7 @@ class Relay:
         asked = self._asked
         await self._break_off()
         value: Json = self._observed()
-        whole: Redacted[Json] = Redacted(value, self._granted.profile, {})
+        whole: Redacted[Json] = Redacted(value, self._profile, {})
         result = Result(ResultStatus.OK if status == "done" else ResultStatus.ERROR, None, code, self._facts.units())
         shown: Json = {"status": result.status.value, "value": self._kept(value), "capped": False, "untrusted": []}
         answer: dict[str, Json] = {"result": shown, "decision": decision_body(asked.decision)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.sim.world import MODEL, World, world
 
 JSON_TYPE = b"Content-Type: application/json"
 KILL = {"scope": "agent", "target": "dev:agent-1", "reason": "a loop"}
+LONG = "and what then? " * 4_000
 PATIENT = "waiting_seconds_max = 90\n"
 
 
@@ -102,9 +104,11 @@ def test_open_model_streams_take_no_room_of_bodies_and_keep_no_control_out(tmp_p
                 "model": MODEL,
                 "max_tokens": 10,
                 "stream": True,
-                "messages": [{"role": "user", "content": "now?"}],
+                "messages": [{"role": "user", "content": "now? " + LONG}],
             }
             body = json.dumps(asked).encode()
+            assert kept() == asked["messages"]
+            del asked
             lines = [
                 token_of(agent),
                 JSON_TYPE,
@@ -117,6 +121,7 @@ def test_open_model_streams_take_no_room_of_bodies_and_keep_no_control_out(tmp_p
                     assert status_of(await stack.enter_async_context(begun(port, ask))) == 200
                 assert it.app.busy == 8
                 assert it.app.bodies.taken == 0
+                assert kept() == [], "what was sent is let go of once the answer has begun"
                 assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
                 hold.set()
 
@@ -138,6 +143,15 @@ def test_a_call_that_is_held_for_people_holds_no_place_and_no_room_of_bodies(tmp
             assert (await call)["structuredContent"]["status"] == "done"
 
     asyncio.run(main())
+
+
+def kept() -> list[Mapping[str, str]]:
+    """Messages of model calls that somebody holds on to."""
+    gc.collect()
+    lists = [held for held in gc.get_objects() if isinstance(held, list)]
+    return [
+        one for held in lists for one in held if isinstance(one, dict) and str(one.get("content")) == "now? " + LONG
+    ]
 
 
 def token_of(who: Mapping[str, str]) -> bytes:
