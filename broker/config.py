@@ -100,7 +100,7 @@ class WebSettings(Section):
     header_seconds_max: float = Field(default=10, gt=0)
     """From the first byte of a request, or of a new connection, to the end of its headers."""
     answer_seconds_max: float = Field(default=60, gt=0)
-    """A reader that takes nothing of what waits for it for so long is cut off."""
+    """A reader that takes fewer than 16,384 bytes of what waits for it in so long is cut off."""
     wait_seconds_max: float = 50
     attempts_per_minute_max: int = Field(default=1200, ge=1)
     """What one party may ask of one replica, permitted or not, in the long run."""

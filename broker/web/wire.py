@@ -1,7 +1,7 @@
 """Connections, before and beside requests: the server's protocol with the bounds that it has no settings for.
 
 One look a second at all connections: headers that do not come to their end, connections that were opened for nothing, and
-readers who take nothing are closed. A new connection beyond the most that are kept takes the place of the one that has
+readers who take next to nothing are closed. A new connection beyond the most that are kept takes the place of the one that has
 been idle longest; where none is idle it is told to come again. Half-open connections are found by TCP's own probes.
 """
 
@@ -23,6 +23,8 @@ from broker.web.guard import GONE
 from broker.web.problem import problem
 
 LOOK_SECONDS = 1.0
+LEAST_BYTES = 16_384
+"""What a reader takes at least in each ``answer_seconds`` of what waits for it."""
 PROBE_IDLE_SECONDS = 30
 PROBE_EVERY_SECONDS = 10
 PROBES = 3
@@ -56,8 +58,9 @@ class GateProtocol(HttpToolsProtocol):
     _awaited_since: float | None = None
     """Since when a request's headers are awaited; None while a request is under way, or the last one's end is the server's to time."""
     _full_since: float | None = None
-    """Since when the reader has taken nothing of what waits for it."""
+    """Since when the reader has taken too little of what waits for it."""
     _unread: int = 0
+    _taken: int = 0
     _shown: dict[str, Any]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,11 +106,11 @@ class GateProtocol(HttpToolsProtocol):
             self.end("headers")
             return
         unread, before = self.transport.get_write_buffer_size(), self._unread
-        self._unread = unread
+        self._unread, self._taken = unread, self._taken + max(0, before - unread)
         if not unread:
             self._full_since = None
-        elif self._full_since is None or unread < before:
-            self._full_since = now
+        elif self._full_since is None or self._taken >= LEAST_BYTES:
+            self._full_since, self._taken = now, 0
         elif now - self._full_since >= self.bounds.answer_seconds:
             self.end("reader")
 

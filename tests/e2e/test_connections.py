@@ -15,7 +15,7 @@ from broker.errors import Unavailable
 from broker.identity import Credential
 from broker.reading import Ask
 from broker.web.guard import GONE
-from broker.web.wire import Bounds
+from broker.web.wire import LEAST_BYTES, Bounds, GateProtocol, protocol_of
 from tests.sim.served import exchange, request, served, status_of, until
 from tests.sim.world import world
 
@@ -120,7 +120,7 @@ def test_a_reader_that_is_slow_but_goes_on_is_not_cut_off() -> None:
             one.look()
             for _ in range(4):
                 before = unread()
-                while unread() >= before:
+                while unread() > before - LEAST_BYTES:
                     assert await some(slow)
                 watched.clock.advance(50)
                 one.look()
@@ -132,6 +132,31 @@ def test_a_reader_that_is_slow_but_goes_on_is_not_cut_off() -> None:
             assert watched.closed == ["reader"]
 
     asyncio.run(main())
+
+
+class Buffer(asyncio.Transport):
+    """Somebody's unread bytes."""
+
+    unread = 10 * LEAST_BYTES
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def abort(self) -> None:
+        self.unread = 0
+
+
+@pytest.mark.parametrize(("taken", "closed"), [(1, ["reader"]), (LEAST_BYTES // 60 + 1, [])])
+def test_a_reader_takes_some_in_each_minute_or_is_cut_off(taken: int, closed: list[str]) -> None:
+    watched, buffer = Watched(), Buffer()
+    kind = protocol_of(watched.bounds)
+    one: GateProtocol = kind.__new__(kind)
+    one.transport = buffer
+    for _ in range(62):
+        one.look()
+        watched.clock.advance(1)
+        buffer.unread -= taken * (buffer.unread > 0)
+    assert watched.closed == closed
 
 
 def test_a_connection_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None:
