@@ -24,6 +24,7 @@ HOOK_FILE = "claude_code_hook.py"
 HOOK_SECONDS = 600
 """How long Claude Code waits for the hook: far longer than the hook waits for the gate, because a hook that is cut off lets the tool through."""
 _CLAUDE_BOUNDS = {"CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1", "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "32000"}
+_NOTHING = object()
 _BEGIN, _END = f"# >>> {NAME}", f"# <<< {NAME}"
 
 
@@ -197,19 +198,19 @@ def _put(document: dict[str, Any], entry: Entry) -> None:
     if not isinstance(items, list):
         raise Stop(f"`{'.'.join(entry.path)}` is no list", "mend the file, then connect again")
     left = [_left(one, entry) for one in items]
-    at = left.index(None) if None in left else len(left)
-    items[:] = [*left[:at], entry.value, *(one for one in left[at:] if one is not None)]
+    at = next((place for place, one in enumerate(left) if one is _NOTHING), len(left))
+    items[:] = [*left[:at], entry.value, *(one for one in left[at:] if one is not _NOTHING)]
 
 
 def _left(one: Any, entry: Entry) -> Any:
-    """What stays of a list's element without ours; None where nothing does."""
+    """What stays of a list's element without ours; ``_NOTHING`` where nothing does: a list may hold a null of its own."""
     if not entry.within:
-        return None if entry.ours(one) else one
+        return _NOTHING if entry.ours(one) else one
     inner = one.get(entry.within) if isinstance(one, dict) else None
     kept = [each for each in inner if not entry.ours(each)] if isinstance(inner, list) else []
     if not isinstance(inner, list) or len(kept) == len(inner):
         return one
-    return {**one, entry.within: kept} if kept else None
+    return {**one, entry.within: kept} if kept else _NOTHING
 
 
 def _take(document: dict[str, Any], entry: Entry) -> None:
@@ -223,7 +224,7 @@ def _take(document: dict[str, Any], entry: Entry) -> None:
     last = entry.path[-1]
     found = chain[-1].get(last)
     if entry.item and isinstance(found, list):
-        found[:] = [left for one in found if (left := _left(one, entry)) is not None]
+        found[:] = [left for one in found if (left := _left(one, entry)) is not _NOTHING]
         if not found:
             del chain[-1][last]
     elif not entry.item and last in chain[-1] and entry.ours(found):

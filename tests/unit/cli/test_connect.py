@@ -21,7 +21,10 @@ FILES = {
 OTHERS = {
     ".mcp.json": '{\n    "mcpServers": {"mine": {"command": "true"}}\n}\n',
     ".claude/settings.local.json": json.dumps(
-        {"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "command", "command": "true"}]}]}, "é": 1}
+        {
+            "hooks": {"PreToolUse": [None, {"matcher": "Bash", "hooks": [{"type": "command", "command": "true"}]}]},
+            "é": 1,
+        }
     ),
     ".cursor/mcp.json": '{"mcpServers": {"mine": {"url": "https://mine.example"}}}',
     ".vscode/mcp.json": '{\n\t"inputs": [{"id": "mine", "type": "promptString"}],\n\t"servers": {"mine": {}}\n}\n',
