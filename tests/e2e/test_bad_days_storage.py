@@ -17,6 +17,7 @@ from broker.store.engine import Store, Timeouts
 from broker.wiring import watching
 from tests.parts import fresh_database
 from tests.sim.world import MODEL, World, world
+from tests.stores import PATIENT
 
 RESTART = "local.process.restart"
 
@@ -31,7 +32,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
     """Another process holds the write lock."""
-    other = sqlite3.connect(database, isolation_level=None)
+    other = sqlite3.connect(database, isolation_level=None, timeout=60)
     other.execute("BEGIN EXCLUSIVE")
     try:
         yield
@@ -237,7 +238,7 @@ def test_an_approved_effect_whose_row_cannot_be_closed_is_done_all_the_same(tmp_
                 await it.gate.pipeline.drain()
                 assert await it.gate.log.open_intents("default") == []
             it.gate.background.resume = real  # type: ignore[method-assign]
-            await it.gate.background.sweep()
+            await it.sweep()
             assert (await it.gate.approvals.get("default", waiting["approval"]["id"])).state == "done"
             assert it.restarts() == 1
 
@@ -296,7 +297,10 @@ def test_a_full_disk_stops_everything_until_there_is_room(tmp_path: Path, small_
     asyncio.run(main())
 
 
-def test_a_database_that_turns_read_only_or_drops_us_stops_everything_until_it_is_back(tmp_path: Path) -> None:
+def test_a_database_that_turns_read_only_or_drops_us_stops_everything_until_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Store.__init__.__kwdefaults__, "timeouts", PATIENT)  # nobody holds a lock here
     url = fresh_database()
     name = url.rsplit("/", 1)[1]
 

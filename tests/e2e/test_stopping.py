@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from broker import background
 from tests.drill.__main__ import drill
 from tests.drill.verdict import records
 from tests.parts import postgres_url
@@ -55,8 +56,10 @@ def test_from_the_moment_that_it_is_told_it_is_not_ready_and_takes_no_work_but_t
 
 
 def test_what_is_not_done_when_the_time_is_over_is_on_record_as_unknown_under_the_last_checkpoint(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(background, "MARK_SECONDS", 90)  # however slow the disk
+
     async def main() -> None:
         async with world(tmp_path, turns=[Turn(hang=True)], gate="stop_seconds_max = 1") as it:
             agent = await it.agent()
@@ -79,7 +82,11 @@ def test_what_is_not_done_when_the_time_is_over_is_on_record_as_unknown_under_th
     asyncio.run(main())
 
 
-def test_all_that_is_under_way_has_until_one_moment_from_when_it_was_told(tmp_path: Path) -> None:
+def test_all_that_is_under_way_has_until_one_moment_from_when_it_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "MARK_SECONDS", 90)  # however slow the disk
+
     async def main() -> None:
         times = "stop_seconds_max = 80000\nstop_notice_seconds = 5"
         async with world(tmp_path, turns=[Turn(hang=True)], gate=times) as it:
@@ -114,12 +121,12 @@ def test_a_process_that_ends_begins_no_approved_action_and_the_next_one_does(tmp
             security = await it.person("security")
             it.gate.stopping.set()
             assert (await it.review(security, waiting["approval"])).status_code == 200
-            await it.gate.background.sweep()
+            await it.sweep()
             assert (await it.gate.approvals.get("default", waiting["approval"]["id"])).state == "approved"
             assert it.restarts() == 0
             await it.stop()
             await it.start()
-            await it.gate.background.sweep()
+            await it.sweep()
             assert (await it.gate.approvals.get("default", waiting["approval"]["id"])).state == "done"
             assert it.restarts() == 1
 

@@ -169,7 +169,7 @@ class Troubled:
     async def turn(self) -> None:
         """The background's round: events on record, approvals resumed, the gate's own work done."""
         await self.it.gate.incident_acts.record()
-        await self.it.gate.background.sweep()
+        await self.it.sweep()
         await self.it.work_off()
         # What the work itself put down must be on record before anything more is due.
         await self.it.gate.incident_acts.record()
