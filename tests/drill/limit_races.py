@@ -116,27 +116,30 @@ class Crowd:
         for owner in sorted({limit.owner(agent) for agent in asking}):
             theirs = [went for went, agent in zip(came, asking, strict=True) if limit.owner(agent) == owner]
             self._judge(f"seed {seed}", limit, owner, theirs, (before, steps))
-        if steps:
-            # Who asked before the step is not known: every bucket runs empty, and all is known again.
+        if steps or None in came:
+            # Who asked before the step is not known, nor what a unit was taken for: every bucket runs empty, and all is known again.
             clock.step_wall(max(0, -steps))
             clock.advance(limit.burst * limit.interval_s)
 
-    def _judge(self, where: str, limit: Bucket, owner: str, came: list[bool], at: tuple[int, int]) -> None:
+    def _judge(self, where: str, limit: Bucket, owner: str, came: list[bool | None], at: tuple[int, int]) -> None:
         """What passed against what had room; ``at``: when they began to ask, and by how much the clock stepped meanwhile."""
         began, steps = at
-        went, room, units = sum(came), limit.room(owner, began), -(-abs(steps) // limit.interval_s)
+        unclear = came.count(None)
+        went, room, units = came.count(True), limit.room(owner, began), -(-abs(steps) // limit.interval_s)
         # Behind a step forwards a gate that read the clock before it sees a fuller bucket; never an emptier one.
-        least, most = min(len(came), max(0, room - units)), min(len(came), room + (units if steps > 0 else 0))
+        # What a gate could not serve may have taken its unit.
+        least = max(0, min(len(came), room - units) - unclear)
+        most = min(len(came), room + (units if steps > 0 else 0))
         if not least <= went <= most:
             self.violations.append(
                 f"{where}: of {len(came)} of {limit.action} {went} passed, and there was room for {least} to {most}"
             )
         self.passed[limit.scope] += went
-        self.refused[limit.scope] += len(came) - went
+        self.refused[limit.scope] += came.count(False)
         limit.took(owner, went, began)
 
-    async def _ask(self, limit: Bucket, agent: str, turns: int) -> bool:
-        """One request at some gate; whether it passed."""
+    async def _ask(self, limit: Bucket, agent: str, turns: int) -> bool | None:
+        """One request at some gate; whether it passed, None where the gate could not serve."""
         for _ in range(turns):
             await asyncio.sleep(0)
         number = next(self._numbers)
@@ -150,6 +153,8 @@ class Crowd:
             id_=f"project-{number % PROJECTS}",
             key={"Idempotency-Key": f"crowd-{number}"},
         )
+        if answer.status_code == 503:
+            return None
         if answer.status_code not in {200, 429}:
             self.violations.append(f"an answer that is no limit's: {answer.text[:300]}")
         elif answer.status_code == 429 and answer.json()["code"] != "limit.exceeded":

