@@ -54,7 +54,6 @@ _ONCE = frozenset(
 _BAD_PATH = re.compile(
     rb"%2e|%2f|%5c|%[01]|%7f|//|\\|[\x00-\x20\x7f-\xff]|(?:^|/)\.{1,2}(?:/|$)|%(?![0-9a-fA-F]{2})", re.IGNORECASE
 )
-_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"cookie", b"client-cert"})
 _BODYLESS = frozenset({"GET", "DELETE"})
 _JSON = b"application/json"
 _FORM = b"application/x-www-form-urlencoded"
@@ -185,10 +184,11 @@ class Guard:
 
     async def _known(self, scope: Scope) -> str:
         """The caller's tenant, remembered for ``_full``."""
-        tenant = await self._authenticate(scope)
+        tenant, shown = await self._authenticate(scope), _shown(scope)
+        self._tenants.pop(shown, None)
         if len(self._tenants) >= _TENANTS_MAX:
-            self._tenants.clear()
-        self._tenants[_shown(scope)] = tenant
+            del self._tenants[next(iter(self._tenants))]
+        self._tenants[shown] = tenant
         return tenant
 
     async def _taken(self, scope: Scope, route: Route, limit: int, caller: tuple[str, Receive, "_Sender"]) -> None:
@@ -419,9 +419,15 @@ def _streams(route: Route) -> bool:
 
 
 def _shown(scope: Scope) -> int:
-    """What a request shows of whose it is, whichever of it counts on its route."""
+    """What a request shows of whose it is, of all that counts on its route: the rest may be another each time."""
+    headers = dict(scope["headers"])
+    if scope["path"].startswith("/console"):
+        return hash(headers.get(b"cookie"))
+    token = headers.get(b"authorization") or headers.get(b"x-api-key")
+    if token is not None:
+        return hash(token)
     certificates = (scope.get("extensions") or {}).get("tls", {}).get("client_cert_chain", ())
-    return hash((*certificates, *((name, value) for name, value in scope["headers"] if name in _CREDENTIALS)))
+    return hash((*certificates, headers.get(b"client-cert")))
 
 
 def _here() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from broker.web import guard
 from broker.web.lanes import Name
 from tests.sim.mcp_client import Mcp
 from tests.sim.model_server import Turn
@@ -218,12 +219,28 @@ def test_in_a_full_lane_another_tenant_gets_its_turn_whatever_it_shows_itself_by
             body = {"intent": [{"kind": "task", "text": "look", "source": "test"}]}
             async with crowded(it, "default", "write"):
                 # A body of the wrong type would be told so, if anybody looked at it.
-                shed = await it.client.post("/v1/sessions", content=b"", headers=loud)
-                assert (shed.status_code, shed.json()["code"]) == (503, "gate.overloaded")
+                for beside in ({}, {"Cookie": "a=1"}, {"Client-Cert": ":AAAA:"}):
+                    shed = await it.client.post("/v1/sessions", content=b"", headers={**loud, **beside})
+                    assert (shed.status_code, shed.json()["code"]) == (503, "gate.overloaded")
                 heard = asyncio.create_task(it.client.post("/v1/sessions", json=body, headers={**quiet, **it.key()}))
                 await until(lambda: "acme" in write.queues or heard.done())
                 assert not heard.done()
             assert (await heard).status_code != 503
+
+    asyncio.run(main())
+
+
+def test_a_credential_too_many_takes_the_place_of_the_one_that_was_shown_longest_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_TENANTS_MAX", 2)
+
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            oncall, stranger, agent = await it.person("oncall"), await it.person("stranger"), await it.agent()
+            for who in (oncall, stranger, oncall, agent):
+                assert (await it.client.get("/v1/actions", headers=who)).status_code == 200
+            assert it.app._tenants == {hash(who["Authorization"].encode()): "default" for who in (oncall, agent)}
 
     asyncio.run(main())
 
