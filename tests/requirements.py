@@ -151,7 +151,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("policy:forms", "broker/policy", "forms of Rego on which the engines differ are refused before loading", POLICY + "test_lint.py", "e2e/test_policy_forms.py"),
     _("policy:bundle", "OPA bundles", "only a whole, signed, newer bundle of a configured signer is unpacked", POLICY + "test_bundle.py", POLICY + "test_keys.py"),
     _("policy:gate", "broker/policy", "load gate, swap, last good kept, rollback, lock-out undone on the host", POLICY + "test_pdp.py", POLICY + "test_shared.py", "unit/store/test_activations.py"),
-    _("policy:opa", "OPA 1.20.2", "a server that is stopped, frozen, wrong or old denies, and recovers by itself", "e2e/test_policy_opa.py"),
+    _("policy:opa", "OPA 1.20.2", "a server that is stopped, frozen, wrong or old denies, and recovers by itself", "e2e/test_policy_opa.py", "e2e/test_policy_opa_answers.py"),
     _("policy:delivery", "OPA bundles", "OPA gets the verified bundle by ETag and long polling, with a token", POLICY + "test_delivery.py"),
     _("policy:embedded", "broker/policy", "a runaway, panicking or dead worker ends one answer and nothing else", POLICY + "test_regorus.py"),
     _("policy:schemas", "JSON Schema 2020-12", "input and decision outside their schemas reach nobody", POLICY + "test_schema.py", POLICY + "test_decision.py"),

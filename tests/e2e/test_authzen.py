@@ -1,13 +1,12 @@
 """The public certification scenario of AuthZEN 1.0 over HTTP, and what it does not ask: who may ask, and what stays untouched.
 
-https://github.com/openid/authzen, certification/authorization-api-1_0-scenario.md: its fixture is a bundle here, its
-requests are ``tests/vectors/authzen/scenario.json``.
+https://github.com/openid/authzen, certification/authorization-api-1_0-scenario.md: its fixture is a bundle (``tests/sim/certification.py``),
+its requests are ``tests/vectors/authzen/scenario.json``.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,110 +16,13 @@ import pytest
 
 from broker.identity.dev import Persona
 from tests.sim import world as sim
-from tests.sim.policies import folder_of
+from tests.sim.certification import certification
 from tests.sim.served import served
-from tests.sim.world import World, world
+from tests.sim.world import World
 
 SCENARIO = json.loads((Path(__file__).parents[1] / "vectors" / "authzen" / "scenario.json").read_text())
 ALICE, BOB = {"type": "user", "id": "alice"}, {"type": "user", "id": "bob"}
 RECORD = {"type": "record", "id": "record-1"}
-
-_HERE = "{environments: [staging], resource_types: [record]}"
-_WORDS = """subjects:
-  user: {kind: human, prefix: "dev:", roles: role}
-resources:
-  record: {env: staging, labels: [status]}
-actions:
-  read: {record: records.record.read}
-  write: {record: records.record.write}
-  delete: {record: records.record.delete}
-"""
-_MANIFEST = """schema: broker.manifest/v1
-connector: records
-adapter: http
-actions:
-""" + "".join(
-    f"""  records.record.{verb}:
-    title: {verb} a record
-    effect: {effect}
-    reversibility: reversible
-    idempotent: true
-    resource_types: [record]
-    arguments: {arguments}
-    transport: {{method: {method}, path: "/records/{{resource.id}}"}}
-"""
-    for verb, effect, method, arguments in (
-        ("read", "read", "GET", "{}"),
-        ("write", "write", "PUT", "{}"),
-        ("delete", "write", "DELETE", "{soft: {type: boolean, default: false}}"),
-    )
-)
-_RULES = """package broker.denylist
-
-# METADATA
-# title: Only an administrator writes to what is archived, and to nothing else without being an editor
-# custom:
-#   reason: denylist.record
-deny contains {"code": "denylist.record", "params": {"status": input.resource.labels.status}} if {
-	input.action.name == "records.record.write"
-	not fitting
-}
-
-deny contains {"code": "denylist.record", "params": {"status": "kept"}} if {
-	input.action.name == "records.record.delete"
-	not input.action.properties.arguments.soft
-}
-
-# METADATA
-# title: Somebody with one of the roles
-held contains role if {
-	some party in input.subject.parties
-	some role in party.roles
-}
-
-# METADATA
-# title: The role fits the record's status
-# scope: document
-fitting if {
-	input.resource.labels.status == "archived"
-	count(held & {"admin", "auditor"}) > 0
-}
-
-fitting if {
-	input.resource.labels.status != "archived"
-	"oncall" in held
-}
-"""
-_GRANTS = "".join(f"  records.record.{verb}: {_HERE}\n" for verb in ("read", "write", "delete"))
-FIXTURE: Mapping[str, tuple[str, str]] = {
-    "manifests/records.yaml": ("", _MANIFEST),
-    "broker/denylist/records.rego": ("", _RULES),
-    "config/reasons/data.yaml": (
-        "",
-        "denylist.record: {title: The record's status forbids it, remedy: Ask its owner}\n",
-    ),
-    "config/roles/data.yaml": ("", "admin: {title: Administers records, holders: [human]}\n"),
-    "config/grants/data.yaml": ("\noncall:\n", f"\nadmin:\n{_GRANTS}oncall:\n{_GRANTS}"),
-}
-"""Alice is an editor (role `oncall` of the test's provider), Bob an administrator (`auditor`)."""
-INVENTORY = "".join(
-    f'[[inventory]]\ntype = "record"\nid = "{id_}"\nenv = "staging"\nregion = "eu-west-1"\nlabels = {{status = "{status}"}}\n'
-    for id_, status in (("record-1", "active"), ("record-2", "archived"))
-)
-
-
-@asynccontextmanager
-async def fixture(folder: Path) -> AsyncIterator[tuple[World, dict[str, str]]]:
-    """A gate with the scenario's policy that Alice and Bob have been to, and the enforcement point's headers."""
-    policies = folder_of(folder / "policies", FIXTURE)
-    words = policies / "config" / "authzen" / "data.yaml"
-    words.write_text(_WORDS)
-    grants = policies / "config" / "grants" / "data.yaml"
-    grants.write_text(grants.read_text().replace("\nauditor:\n", f"\nauditor:\n{_GRANTS}", 1))
-    async with world(folder, policies=policies, extra=INVENTORY) as it:
-        for name in ("alice", "bob"):
-            assert (await it.client.get("/v1/actions", headers=await it.person(name))).status_code == 200
-        yield it, await it.person("security")
 
 
 @dataclass(frozen=True)
@@ -138,7 +40,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     people |= {name: Persona(name, ("oncall",)) for name in ("dana", "eve", "finn", "gina")}
     with pytest.MonkeyPatch.context() as changed, asyncio.Runner() as runner:
         changed.setattr(sim, "PEOPLE", {**sim.PEOPLE, **people})
-        made = fixture(tmp_path_factory.mktemp("authzen"))
+        made = certification(tmp_path_factory.mktemp("authzen"))
         it, pep = runner.run(made.__aenter__())
         try:
             yield Scene(runner, it, pep)
