@@ -30,8 +30,16 @@ def issuers(chosen: "Settings") -> str:
     async def ask() -> list[str]:
         from broker.egress import Egress
 
-        egress = Egress()
-        return [await _issuer(one, egress) for one in chosen.identity.issuers]
+        egress, told = Egress(), []
+        doubtful: Doubtful | None = None
+        for one in chosen.identity.issuers:
+            try:
+                told.append(await _issuer(one, egress))
+            except Doubtful as raised:  # whoever fails is told of first
+                doubtful = doubtful or raised
+        if doubtful is not None:
+            raise doubtful
+        return told
 
     return ", ".join(asyncio.run(ask()))
 
@@ -42,17 +50,19 @@ async def _issuer(one: "IssuerSettings", egress: "Egress") -> str:
 
     try:
         profile = issuer_profile(one.model_dump(exclude=set(local.NOT_OF_THE_PROFILE)))
+        dated = ""
         if profile.jwks_file:
             document = await asyncio.to_thread(Path(profile.jwks_file).read_bytes)
         else:
             url = profile.jwks_uri or profile.issuer.rstrip("/") + "/.well-known/openid-configuration"
-            document = await _answer(one, url, egress)
+            document, dated = await _answer(one, url, egress)
     except (OSError, ValueError) as error:
         raise Stop(f"issuer {one.name}: {error}", "identity.issuers: see docs/settings.md") from None
     if (profile.jwks_file or profile.jwks_uri) and not _keys(document, profile):
         raise Stop(
             f"issuer {one.name}: no usable key is there", "check jwks_file or jwks_uri: no token of it is believed"
         )
+    _same_time(dated, one.name)
     return f"{one.name} is there, in its file" if profile.jwks_file else f"{one.name} answers"
 
 
@@ -67,8 +77,8 @@ def _keys(document: bytes, profile: "IssuerProfile") -> Collection[str]:
         return ()
 
 
-async def _answer(one: "IssuerSettings", url: str, egress: "Egress") -> bytes:
-    """What is at ``url`` over the gate's own egress, shown the token that the gate shows there."""
+async def _answer(one: "IssuerSettings", url: str, egress: "Egress") -> tuple[bytes, str]:
+    """What is at ``url`` over the gate's own egress, shown the token that the gate shows there; and when it was said."""
     from broker.egress import UpstreamSettings
     from broker.errors import BrokerError
 
@@ -90,8 +100,7 @@ async def _answer(one: "IssuerSettings", url: str, egress: "Egress") -> bytes:
     if answer.status != OK or not answer.body.lstrip().startswith(b"{"):
         shown = "jwks_uri, and token_file, which is shown there" if token else "jwks_uri"
         raise Stop(f"issuer {one.name} answers {answer.status}", f"check {shown}: no token of it is believed")
-    _same_time(answer.headers.get("Date", ""), one.name)
-    return answer.body
+    return answer.body, answer.headers.get("Date", "")
 
 
 def _same_time(dated: str, name: str) -> None:

@@ -304,6 +304,22 @@ def test_a_time_that_an_issuer_says_in_no_known_form_is_none(tmp_path: Path, dat
         assert said(findings(tmp_path / "data", issuer_toml(url, tmp_path / "ca.pem"), tmp_path)["issuers"])[0] == state
 
 
+def test_a_doubtful_clock_hides_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "SKEW_DOUBTFUL", -1.0)  # whatever the difference is, it is doubtful
+    authority, answers = Authority("ops"), {"/jwks": (200, Issuer(SystemClock()).jwks())}
+    (tmp_path / "ca.pem").write_bytes(authority.own.pem)
+    server = authority.issue("sso", use=SERVER).save(tmp_path / "sso.pem")
+    with answering(answers, server) as url:
+        toml = issuer_toml(url, tmp_path / "ca.pem")
+        other = toml.replace('"corp"', '"other"').replace("https://sso", "https://other").replace("/jwks", "/nothing")
+        assert "clocks" in said(findings(tmp_path / "data", toml, tmp_path)["issuers"])[1]
+        state, detail = said(findings(tmp_path / "data", toml + other, tmp_path)["issuers"])
+        assert (state, "other answers 404" in detail) == ("FAIL", True), detail
+        answers["/jwks"] = (200, b'{"keys": []}')
+        state, detail = said(findings(tmp_path / "data", toml, tmp_path)["issuers"])
+        assert (state, "no usable key" in detail) == ("FAIL", True), detail
+
+
 def target_toml(url: str) -> str:
     return (
         '[[connectors]]\nname = "prometheus"\nadapter = "prometheus"\n[connectors.settings]\n'
