@@ -53,7 +53,7 @@ class Place:
         if shown is not None:
             trust.load_cert_chain(shown.save(self.folder / f"{Certificate(shown.der).digest[:16]}.pem", *more))
         wire = httpx.HTTPTransport(verify=trust, local_address=address or None, trust_env=False)
-        return httpx.Client(transport=wire, base_url=self.gate.url, timeout=20)
+        return httpx.Client(transport=wire, base_url=self.gate.url, timeout=90)
 
     def report(self, client: httpx.Client, **headers: str) -> httpx.Response:
         """Send an alert as Alertmanager does."""

@@ -197,7 +197,7 @@ def _query(dice: random.Random, depth: int) -> str:
 def _formatted(server: Running, query: str) -> bytes:
     """The server's own spelling of a query."""
     form = urllib.parse.urlencode({"query": query}).encode()
-    with urllib.request.urlopen(f"{server.url}/api/v1/format_query", data=form, timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.url}/api/v1/format_query", data=form, timeout=90) as answer:
         return bytes(orjson.loads(answer.read())["data"].encode())
 
 
