@@ -24,8 +24,9 @@ import httpx
 from click.testing import CliRunner
 
 from broker.cli.policy import policy as command
+from demo.wire import free_port
 from tests.e2e.test_mcp_conformance import SUITE, WHOLE, judged, reachable
-from tests.parts import ROOT, free_port
+from tests.parts import ROOT
 from tests.sim.conformance_front import Front
 from tests.sim.mcp_client import Mcp
 from tests.sim.policies import folder_of

@@ -186,7 +186,7 @@ def test_a_second_gate_on_the_same_data_or_port_is_refused_with_a_remedy(gate: R
 
 
 def test_a_gate_that_is_not_there_ends_with_four(gate: RunningGate) -> None:
-    from tests.parts import free_port
+    from demo.wire import free_port
 
     nowhere = f"http://localhost:{free_port()}"
     done = gate.command("agents", "list", "--url", nowhere, environment={"WICKETGATE_TOKEN": "t", "WICKETGATE_URL": ""})

@@ -132,7 +132,13 @@ class ModelServer:
 def _message(turn: Turn, model: str, id_: str) -> dict[str, object]:
     content: list[dict[str, object]] = [{"type": "text", "text": turn.text, "citations": None}] if turn.text else []
     content += [
-        {"type": "tool_use", "id": f"toolu_{id_[-16:]}{n:04d}", "name": name, "input": given, "caller": {"type": "direct"}}
+        {
+            "type": "tool_use",
+            "id": f"toolu_{id_[-16:]}{n:04d}",
+            "name": name,
+            "input": given,
+            "caller": {"type": "direct"},
+        }
         for n, (name, given) in enumerate(turn.tools)
     ]
     content += turn.blocks
