@@ -8,6 +8,7 @@ library alone and run by its file, so that nothing of it can be missing. The age
                         [--seconds N] [--wait N]
 
 What waits for a person is remembered in FOLDER, by a digest: the same use, tried again, is the one that was approved, once.
+So is which sessions of a run have ended.
 What a tool would write leaves the machine as a digest alone, under a key that stays in FOLDER.
 """
 
@@ -186,9 +187,13 @@ def permitted(event: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
         "reason": f"Claude Code asks to use {event['tool_name']}",
     }
     for number in range(SESSIONS_MAX):
+        ended = Path(chosen["waiting"], f"{run}-{number}")
+        if ended.exists():
+            continue
         session = opened(gate, f"hook-{run}-{number}" if number else f"hook-{run}")
         if decided(gate, {"session": session, **ask}, f"{run} {event['tool_use_id']}", chosen):
             return
+        remember(ended, "")
     raise Blocked("the sessions of this run are used up; begin a new one")
 
 
@@ -242,7 +247,7 @@ def remembered(file: Path) -> str:
 
 
 def remember(file: Path, key: str) -> None:
-    """Keep the key of a use that waits; the first one stays."""
+    """Keep a file with ``key``; the first one stays."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with file.open("x", encoding="ascii") as known:

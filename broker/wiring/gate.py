@@ -441,8 +441,7 @@ class Wiring(Rooms):
     async def _stop(self) -> None:
         await self.feed.aclose()
         await self.background.aclose()
-        for connector in self.connectors.values():
-            await connector.aclose()
+        await asyncio.gather(*(connector.aclose() for connector in self.connectors.values()))
         await self.policies.aclose()
         await self.policy.aclose()
         await self.log.aclose()

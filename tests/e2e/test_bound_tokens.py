@@ -97,7 +97,7 @@ async def status(it: World, route: Route, headers: dict[str, str]) -> tuple[int,
     """What a door answers to a request that is right in form, and its challenge."""
     body = body_of(route, {"digest": "0" * 64})
     sent = {} if body is None else {"json": body}
-    more = {"Mcp-Session-Id": "0"} if route.handler == "mcp_end" else {}
+    more = {"Mcp-Session-Id": "0"} if route.handler in {"mcp_end", "mcp_stream"} else {}
     answer = await it.client.request(route.method, place(route), headers={**headers, **it.key(), **more}, **sent)
     return answer.status_code, answer.headers.get("www-authenticate", "")
 

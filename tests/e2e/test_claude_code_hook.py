@@ -156,6 +156,13 @@ def test_a_run_whose_session_has_ended_goes_on_in_another(tmp_path: Path, gate: 
         with gate.client("agent") as client:
             closed = client.delete(f"/v1/sessions/{session}", headers={"Idempotency-Key": f"close-{number}"})
             assert closed.status_code == 200, closed.text
+    refused = []
+    for number in (3, 4):
+        assert command(number) == 0
+        with gate.client("auditor") as client:
+            entries = client.get("/v1/audit/entries", params={"kinds": "refusal", "limit": 400}).json()["entries"]
+        refused.append(sum("session.not_found" in json.dumps(one["record"]) for one in entries))
+    assert refused == [3, 3], "each session that has ended was tried once"
 
 
 def test_nobody_there_no_token_or_a_foreign_one_blocks(tmp_path: Path, gate: RunningGate) -> None:

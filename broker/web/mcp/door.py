@@ -131,8 +131,8 @@ class McpApi:
         _only_with_handshake(request)
         credential = self._api.credential(request)
         principal = await self._gate.identity.recognise(credential)
-        await self._belonging.serving(request, principal)
         await self._listening.permitted(credential)
+        await self._belonging.serving(request, principal)
         return self._listening.stream(principal, credential)
 
     async def mcp_end(self, request: Request) -> Response:
