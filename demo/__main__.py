@@ -84,7 +84,9 @@ def _report(stage: Stage, figures: dict[str, object], broken: list[str], *, as_j
 
 
 def _shown(value: object) -> str:
-    """A figure for people; refusals in groups."""
+    """A figure for people; refusals in groups, and of an object what says which it is and how it stands (``--json`` has all)."""
+    if isinstance(value, dict):
+        return " ".join(str(value[key]) for key in ("id", "name", "verdict", "status", "state") if value.get(key))
     if not isinstance(value, list):
         return str(value)
     codes = [f"{one['action']} {one['code']}" for one in value]

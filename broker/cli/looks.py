@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from broker.cli import local
 from broker.cli.exits import Stop
 
 if TYPE_CHECKING:
     from broker.config import Settings
+    from broker.egress import UpstreamSettings
     from broker.wiring import Wiring
 
 T = TypeVar("T")
@@ -37,10 +39,14 @@ class Doubtful(Exception):
 def check(chosen: "Settings") -> None:
     """What the gate refuses at its start, without starting anything; raises ``BrokerError`` or ``Stop``."""
     from broker.connectors.registry import read_settings
+    from broker.egress import Upstream
+    from broker.egress.client import system_resolve
     from broker.identity import issuer_profile
 
     for one in chosen.connectors:
         read_settings(one.adapter, one.name, one.settings)
+        for address in addresses(one.name, one.settings):
+            Upstream(address, system_resolve)
     for issuer in chosen.identity.issuers:
         try:
             issuer_profile(issuer.model_dump(exclude=set(local.NOT_OF_THE_PROFILE)))
@@ -51,6 +57,28 @@ def check(chosen: "Settings") -> None:
         from broker.web.tls import context_of
 
         context_of(chosen.gate)
+
+
+def addresses(name: str, table: Mapping[str, Any]) -> Iterator["UpstreamSettings"]:
+    """Every origin of one connector's settings, those inside lists with the bounds of what is around them."""
+    from broker.egress import UpstreamSettings
+
+    for key in ("base_url", "supervisor_url", "url"):
+        url = table.get(key)
+        if isinstance(url, str) and urlsplit(url).hostname:
+            yield UpstreamSettings(
+                name=name,
+                base_url=url,
+                allow_networks=tuple(table.get("allow_networks", ())),
+                unix_socket=str(table.get("unix_socket", "")),
+                ca_file=str(table.get("ca_file", "")),
+                proxy_url=str(table.get("proxy_url", "")),
+            )
+    around = {key: table[key] for key in ("allow_networks", "ca_file", "proxy_url", "unix_socket") if key in table}
+    for item in table.values():
+        for one in item if isinstance(item, list | tuple) else ():
+            if isinstance(one, Mapping):
+                yield from addresses(name, {**around, **one})
 
 
 def signing(chosen: "Settings") -> str:

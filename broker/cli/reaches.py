@@ -1,16 +1,16 @@
 """What the doctor tries to reach: issuers, targets, and the gate as its clients do."""
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from broker.cli import local
 from broker.cli.exits import Stop
-from broker.cli.looks import Doubtful, Skipped, apart
+from broker.cli.looks import Doubtful, Skipped, addresses, apart
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -119,7 +119,7 @@ def targets(chosen: "Settings") -> str:
     """A connection to each connector's system; nothing is asked there."""
 
     async def reach() -> tuple[int, list[str]]:
-        wanted = [one for row in chosen.connectors for one in _addresses(row.name, row.settings)]
+        wanted = [one for row in chosen.connectors for one in addresses(row.name, row.settings)]
         whys = [f"{settings.name}: {why}" for settings in wanted if (why := await _why(settings))]
         return len(wanted), whys
 
@@ -135,28 +135,6 @@ async def _why(settings: "UpstreamSettings") -> str:
     from broker.egress.reach import unreached
 
     return await unreached(settings)
-
-
-def _addresses(name: str, table: Mapping[str, Any]) -> Iterator["UpstreamSettings"]:
-    """Every origin of one connector's settings, those inside lists with the bounds of what is around them."""
-    from broker.egress import UpstreamSettings
-
-    for key in ("base_url", "supervisor_url", "url"):
-        url = table.get(key)
-        if isinstance(url, str) and urlsplit(url).hostname:
-            yield UpstreamSettings(
-                name=name,
-                base_url=url,
-                allow_networks=tuple(table.get("allow_networks", ())),
-                unix_socket=str(table.get("unix_socket", "")),
-                ca_file=str(table.get("ca_file", "")),
-                proxy_url=str(table.get("proxy_url", "")),
-            )
-    around = {key: table[key] for key in ("allow_networks", "ca_file", "proxy_url", "unix_socket") if key in table}
-    for item in table.values():
-        for one in item if isinstance(item, list | tuple) else ():
-            if isinstance(one, Mapping):
-                yield from _addresses(name, {**around, **one})
 
 
 def front(chosen: "Settings") -> str:

@@ -158,6 +158,6 @@ class IssuerKeys:
         return Unavailable(
             f"the keys of issuer `{self._profile.name}` cannot be fetched; nothing was done",
             code="identity.keys_unavailable",
-            remedy="try again after Retry-After; tell the operator to check the issuer's discovery and jwks_uri",
+            remedy="try again after Retry-After; tell the operator to check the issuer's discovery, jwks_uri and allow_networks",
             retry_after=self._times.retry,
         )

@@ -107,7 +107,10 @@ class IssuerProfile:
             raise ValueError(f"issuer {self.name}: give one of jwks_uri and jwks_file")
         for url in filter(None, ("" if self.trust_domain else self.issuer, self.jwks_uri)):
             if not self.may_fetch(url):
-                raise ValueError(f"issuer {self.name}: {url} must be an https URL without credentials or fragment")
+                raise ValueError(
+                    f"issuer {self.name}: {url} must be an https URL without credentials or fragment"
+                    " (http on loopback: `serve --dev` alone)"
+                )
 
     @property
     def trust_domain(self) -> str:

@@ -135,6 +135,13 @@ def test_config_check_names_the_wrong_key_and_print_hides_the_password(tmp_path:
     connector = wicketgate("config", "check", "--config", str(file))
     assert connector.exit_code == 1
     assert "nonsense" in connector.stderr
+    server = '[[connectors]]\nname = "prometheus"\nadapter = "prometheus"\n[connectors.settings]\nbase_url = "http://10.0.0.1:9090"\n'
+    file.write_text(server)
+    address = wicketgate("config", "check", "--config", str(file))
+    assert address.exit_code == 1
+    assert "in clear" in address.stderr
+    file.write_text(server + 'allow_networks = ["10.0.0.0/8"]\n')
+    assert wicketgate("config", "check", "--config", str(file)).exit_code == 0
 
 
 def test_migrate_makes_the_database_and_may_run_again(tmp_path: Path) -> None:
