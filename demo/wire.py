@@ -4,7 +4,7 @@ import errno
 import http.client
 import itertools
 import json
-import os
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 Json = Any
 _LOWEST_PORT, _PORTS = 15_000, 16_000
-_numbers = itertools.count(os.getpid() * 4_001)
-"""Processes that run at the same time begin far from each other."""
+_numbers = itertools.count(secrets.randbelow(_PORTS))
+"""Processes that run at the same time begin somewhere else."""
 
 
 @dataclass(frozen=True, slots=True)

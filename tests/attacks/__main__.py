@@ -8,7 +8,6 @@ import argparse
 import datetime as dt
 import json
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from tests.attacks.lines import LINES, RESULTS, Line
+from tests.attacks.lines import LINES, RESULTS, Line, kept
 from tests.parts import ROOT
 
 TABLE = RESULTS / "attacks.json"
@@ -33,16 +32,16 @@ def main() -> int:
         "--figures", action="store_true", help="read campaigns and files again; keep what the tests said"
     )
     chosen = parser.parse_args()
-    kept = json.loads(TABLE.read_text()) if chosen.figures else {}
+    before = json.loads(TABLE.read_text()) if chosen.figures else {}
     ran = (
-        {test: counts for row in kept["lines"] for test, counts in row["tests"].items()}
-        if kept
+        {test: counts for row in before["lines"] for test, counts in row["tests"].items()}
+        if before
         else _ran(sorted({test for line in LINES for test in line.tests}))
     )
     rows = [row_of(line, ran) for line in LINES]
     today = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%MZ")
     versions = {"python": platform.python_version(), **{name: version(name) for name in TOOLS}}
-    at = {"tests at": kept.get("tests at", today), "figures at": today}
+    at = {"tests at": before.get("tests at", today), "figures at": today}
     TABLE.write_text(json.dumps({**at, "versions": versions, "lines": rows}, indent=1) + "\n")
     for row in rows:
         print(f"{row['line']:<24}{row['result']:<16}{row['cases']}")
@@ -52,7 +51,7 @@ def main() -> int:
 def row_of(line: Line, ran: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """One row of the table; ``ran`` counts outcomes by test."""
     counts = {test: dict(ran.get(test, {})) for test in line.tests}
-    kept = [found for name in line.campaigns for found in newest(name)]
+    campaigns = [found for name in line.campaigns for found in newest(name)]
     files = sorted(path.name for path in RESULTS.glob(line.files)) if line.files else []
     return {
         "line": line.name,
@@ -60,9 +59,9 @@ def row_of(line: Line, ran: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
         "must hold": line.bound,
         "cases": line.cases(),
         "tests": counts,
-        "campaigns": kept,
+        "campaigns": campaigns,
         "files": files,
-        "result": _result(counts, kept, bool(line.campaigns), files),
+        "result": _result(counts, campaigns, bool(line.campaigns), files),
     }
 
 
@@ -78,16 +77,8 @@ def _result(
 
 
 def newest(campaign: str) -> list[dict[str, Any]]:
-    """The rows of ``campaign`` in the newest file that has any."""
-    found: list[tuple[str, str, list[dict[str, Any]]]] = []
-    for path in RESULTS.glob("drill-*.json"):
-        stamp = re.search(r"(\d{8}T\d{4})", path.name)
-        rows = [row for row in json.loads(path.read_text()) if row.get("campaign") == campaign]
-        if rows and stamp:
-            found.append((stamp[1], path.name, rows))
-    if not found:
-        return []
-    at, name, rows = max(found, key=lambda one: one[:2])
+    """What counts of the newest kept rows of ``campaign``."""
+    at, name, rows = kept(campaign)
     return [
         {
             "campaign": campaign,

@@ -25,7 +25,7 @@ def locked(database: str) -> Fault:
 
     @asynccontextmanager
     async def fault(at: Struck) -> AsyncIterator[None]:
-        with contextlib.closing(sqlite3.connect(at.it.data / database, isolation_level=None)) as other:
+        with contextlib.closing(sqlite3.connect(at.it.data / database, isolation_level=None, timeout=60)) as other:
             other.execute("BEGIN EXCLUSIVE")
             yield
             other.execute("ROLLBACK")

@@ -48,6 +48,8 @@ def test_the_kept_table_has_a_row_of_each_line_and_says_no_more_than_its_parts()
         assert set(row["tests"]) == set(line.tests), f"{line.name}: run python -m tests.attacks"
         for file in (*row["files"], *(one["file"] for one in row["campaigns"])):
             assert (RESULTS / file).is_file(), f"{line.name}: {file}"
+        newest = [found for name in line.campaigns for found in table.newest(name)]
+        assert row["campaigns"] == newest, f"{line.name}: run python -m tests.attacks --figures"
         failed = any(one.get("failed") for one in row["tests"].values())
         if row["result"] == "holds":
             assert not failed

@@ -81,8 +81,10 @@ def test_a_step_between_yes_and_use_redeems_nothing_until_the_clock_is_right_aga
             assert it.restarts() == 0
             it.clock.step_wall(-step_s)
             done = await it.act(await it.agent(), RESTART, session, key=key)
-            assert (done.status_code == 200) is (it.restarts() == 1)
+            # An hour ahead a sweep may have come by, and found it expired for good.
+            runs = int(step_s < 0 or done.status_code == 200)
+            assert ((done.status_code == 200), it.restarts()) == (bool(runs), runs), done.text
             await it.act(await it.agent(), RESTART, session, key=key)
-            assert it.restarts() <= 1
+            assert it.restarts() == runs
 
     asyncio.run(main())

@@ -334,7 +334,7 @@ def test_an_answer_that_comes_too_late_is_no_answer_to_the_next_question(asked: 
             value = [1, "old" if calls == 1 else "new"]
             writer.write(whole(200, {"status": "success", "data": {"resultType": "scalar", "result": value}}))
 
-        async with UpstreamSim(answer) as sim, world(sim.url, asked, timeout_seconds=2.0) as here:
+        async with UpstreamSim(answer) as sim, world(sim.url, asked, timeout_seconds=10.0) as here:
             with pytest.raises(UpstreamFailed) as caught:
                 await here.ask("query.instant", query="up", at_s=NOW_S)
             assert caught.value.error_code == "upstream.timeout"
