@@ -6,14 +6,16 @@ import resource
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from audit.chain import Wish
 from audit.errors import DuplicateEvent, LogUnavailable
-from audit.log import Log
+from audit.log import Log, _expire
 from audit.postgres import PostgresStore
 from audit.source import Folder
 from audit.sqlite import MemoryStore, SqliteSession, SqliteStore
@@ -72,23 +74,33 @@ def test_a_writer_that_hangs_refuses_in_time(tmp_path: Path, connect: Connect) -
 
 @pytest.mark.parametrize("detached", [False, True])
 def test_what_ran_out_of_time_in_the_queue_is_never_written(tmp_path: Path, connect: Connect, detached: bool) -> None:
-    store = SqliteStore(tmp_path / "audit.db", busy_seconds=30)
+    store = SqliteStore(tmp_path / "audit.db", busy_seconds=60)
+    inside, go_on = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def held(_: int) -> Iterator[None]:
+        inside.set()
+        go_on.wait()
+        yield
 
     async def main() -> None:
-        log = open_log(store, tmp_path, commit_seconds=0.05)
+        log = open_log(store, tmp_path, commit_seconds=3_600, timed=held)
         await log.start()
-        blocker = connect(store)
-        blocker.begin()
         first = asyncio.ensure_future(log.append(TENANT, intent("ev-0")))
-        await asyncio.sleep(0)
-        while log._writer._waiting.qsize():  # noqa: ASYNC110 - until the writer has taken the first and waits for the database
+        await asyncio.to_thread(inside.wait)
+        late = asyncio.ensure_future(log.append(TENANT, intent("ev-1"), detached=detached))
+        while not log._writer.waiting:  # noqa: ASYNC110 - until it is queued, behind the batch that is being written
             await asyncio.sleep(0)
+        [future] = [
+            future for wish, future in log._futures.items() if isinstance(wish, Wish) and wish.draft.id == "ev-1"
+        ]
+        _expire(future, 3_600)
         with pytest.raises(LogUnavailable):
-            await log.append(TENANT, intent("ev-1"), detached=detached)
-        await asyncio.gather(first, return_exceptions=True)
-        blocker.rollback()
+            await late
+        go_on.set()
+        assert (await first).seq == 0
         await log.aclose()
-        assert not connect(store).places(ORIGIN, ["ev-1"])
+        assert set(connect(store).places(ORIGIN, ["ev-0", "ev-1"])) == {"ev-0"}
 
     asyncio.run(main())
 
