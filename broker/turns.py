@@ -14,10 +14,12 @@ from typing import Any
 import orjson
 
 from broker.clock import Clock, seconds
+from broker.errors import BrokerError
 from broker.model import Json, Principal
 from broker.store import Store
 from broker.store import turns as rows
 from broker.store.turns import Owner, ToolUse
+from broker.telemetry import Telemetry
 
 TURN_SECONDS = 3600
 """How long a tool use may wait for its call: people are asked by their client, too."""
@@ -41,18 +43,28 @@ class Named:
 class Turns:
     """Remembers relayed tool uses, for all replicas that share ``store``."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, telemetry: Telemetry) -> None:
         """Keep rows in ``store``; expiry is compared with ``clock`` at every use."""
         self._store = store
         self._clock = clock
+        self._telemetry = telemetry
         self._sweep_at = 0
 
     async def note(self, principal: Principal, session: str, blocks: Iterable[Mapping[str, Any]]) -> None:
-        """Remember the tool uses among ``blocks`` of a message, as they go out; before they do."""
+        """Remember the tool uses among ``blocks`` of a message, as they go out; before they do.
+
+        Where that fails the answer goes out all the same, for it is paid for: its calls are no relayed turns then.
+        """
         uses = [use for block in blocks if (use := _use(block))][:USES_MAX]
         if not uses:
             return
-        now, owner = seconds(self._clock), _owner(principal, session)
+        try:
+            await self._keep(_owner(principal, session), uses)
+        except BrokerError as error:
+            self._telemetry.warning("turn.forgotten", code=error.error_code)
+
+    async def _keep(self, owner: Owner, uses: Sequence[ToolUse]) -> None:
+        now = seconds(self._clock)
         if now >= self._sweep_at:
             # A transaction of its own: what two replicas clear at once they do not wait for with rows of theirs in hand.
             self._sweep_at = now + SWEEP_SECONDS

@@ -82,7 +82,7 @@ class ModelApi:
         return Relayed(relay)
 
     async def _note(self, principal: Principal, session: str, answer: Answer) -> None:
-        """What tools the model asks for is remembered before it goes out; a stored answer was, when it was new."""
+        """What tools the model asks for is remembered, if it can be, before it goes out; nothing of a stored answer is again."""
         value = answer.body["result"]["value"]
         content = value.get("content") if isinstance(value, dict) else None
         if isinstance(content, list) and not answer.again:

@@ -198,7 +198,7 @@ class Wiring(Rooms):
     @cached_property
     def turns(self) -> Turns:
         """What went out of model answers, for calls that name it."""
-        return Turns(self.store, self.clock)
+        return Turns(self.store, self.clock, self.telemetry)
 
     @cached_property
     def situations(self) -> Situations:

@@ -186,3 +186,25 @@ def test_nobody_is_held_to_it_who_is_not_listed(tmp_path: Path) -> None:
             assert (await turns(coder.it, "local.process.status"))[-1] == ("intent", None), "no call of an MCP client"
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_is_paid_for_goes_out_though_its_turn_cannot_be_remembered(
+    tmp_path: Path, stream: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        async with coding(tmp_path, (STATUS, LOOK)) as coder:
+            store = coder.it.gate.store
+            await coder.turn(stream=stream)
+            await store.write(lambda c: c.exec_driver_sql("ALTER TABLE relayed_turn RENAME TO away"))
+            capsys.readouterr()
+            [lost] = await coder.turn(stream=stream)
+            told = [one for one in capsys.readouterr().err.splitlines() if "turn.forgotten" in one]
+            [line] = map(json.loads, told)
+            assert (line["level"], line["code"]) == ("warning", "store.unavailable")
+            await store.write(lambda c: c.exec_driver_sql("ALTER TABLE away RENAME TO relayed_turn"))
+            assert await coder.call(lost) == NO_TURN
+            [kept] = await coder.turn(stream=stream)
+            assert await coder.call(kept) == ""
+
+    asyncio.run(main())

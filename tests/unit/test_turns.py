@@ -10,6 +10,7 @@ from broker.clock import SeededClock
 from broker.model import Party, PartyKind, Principal
 from broker.store import Store
 from broker.store import turns as rows
+from broker.telemetry import Telemetry
 from broker.turns import TURN_SECONDS, USES_MAX, Named, Turns, Uses, digest
 from tests.stores import fresh_tenant
 
@@ -33,7 +34,7 @@ def named(number: Any = 1, tool: str = "look", said: Any = None) -> Named:
 
 def test_a_tool_use_serves_one_action_of_its_owner_that_is_what_it_says(store: Store) -> None:
     async def main() -> None:
-        turns, tenant = Turns(store, SeededClock()), fresh_tenant()
+        turns, tenant = Turns(store, SeededClock(), Telemetry(lambda: 0.0)), fresh_tenant()
         me = who(tenant)
         await turns.note(me, "ses_1", [{"type": "text", "text": "so"}, use(), use(2)])
         for stranger in ((who(fresh_tenant()), "ses_1"), (who(tenant, "dev:other"), "ses_1"), (me, "ses_2")):
@@ -55,7 +56,7 @@ def test_a_tool_use_serves_one_action_of_its_owner_that_is_what_it_says(store: S
 
 def test_of_many_actions_one_gets_a_tool_use(store: Store) -> None:
     async def main() -> None:
-        turns, me = Turns(store, SeededClock()), who(fresh_tenant())
+        turns, me = Turns(store, SeededClock(), Telemetry(lambda: 0.0)), who(fresh_tenant())
         await turns.note(me, "ses_1", [use()])
         found = await asyncio.gather(*(turns.spend(me, "ses_1", f"act_{n}", named()) for n in range(8)))
         assert found.count(SERVES) == 1
@@ -67,7 +68,7 @@ def test_of_many_actions_one_gets_a_tool_use(store: Store) -> None:
 def test_a_tool_use_runs_out_and_is_forgotten(store: Store) -> None:
     async def main() -> None:
         clock, me = SeededClock(), who(fresh_tenant())
-        turns = Turns(store, clock)
+        turns = Turns(store, clock, Telemetry(lambda: 0.0))
         await turns.note(me, "ses_1", [use()])
         clock.advance(TURN_SECONDS - 1)
         assert await turns.spend(me, "ses_1", "act_1", named(said={"at": []})) == DIFFERS
@@ -85,7 +86,7 @@ def test_what_is_remembered_is_bounded(store: Store, monkeypatch: pytest.MonkeyP
 
     async def main() -> None:
         clock, me = SeededClock(), who(fresh_tenant())
-        turns = Turns(store, clock)
+        turns = Turns(store, clock, Telemetry(lambda: 0.0))
         await turns.note(me, "ses_2", [use("other")])
         for number in range(6):
             await turns.note(me, "ses_1", [use(number)])
@@ -100,7 +101,7 @@ def test_what_is_remembered_is_bounded(store: Store, monkeypatch: pytest.MonkeyP
 
 def test_what_no_call_could_name_is_not_remembered(store: Store) -> None:
     async def main() -> None:
-        turns, me = Turns(store, SeededClock()), who(fresh_tenant())
+        turns, me = Turns(store, SeededClock(), Telemetry(lambda: 0.0)), who(fresh_tenant())
         odd: list[dict[str, Any]] = [
             {**use(), "type": "server_tool_use"},
             {**use(), "id": ""},
