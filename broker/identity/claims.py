@@ -91,7 +91,7 @@ def _check_type(profile: IssuerProfile, header: Mapping[str, Json], claims: Mapp
             code="identity.wrong_type",
             remedy="send the access token, not the ID, refresh or logout token",
         )
-    if "authorization_details" in claims:
+    if claims.get("authorization_details"):
         raise Unauthenticated(
             "the token holds for certain details only (RFC 9396), which this gate does not read",
             code="identity.authorization_details",

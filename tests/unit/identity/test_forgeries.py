@@ -293,6 +293,13 @@ def test_the_token_that_every_row_forges_is_good(clock: SeededClock) -> None:
     assert authenticate(issuer, f"Bearer {issuer.token()}").subject.id == "corp:alice"
 
 
+@pytest.mark.parametrize("details", [[], None])
+def test_details_that_limit_nothing_refuse_nothing(details: object, clock: SeededClock) -> None:
+    issuer = Issuer(clock)
+    token = issuer.token({**issuer.claims(), "authorization_details": details})
+    assert authenticate(issuer, f"Bearer {token}").subject.id == "corp:alice"
+
+
 @pytest.mark.parametrize(
     ("authorization", "code"),
     [
