@@ -15,7 +15,7 @@ from broker.policy import rego
 from broker.policy.bundle import Bundle
 from broker.policy.content import Content
 from broker.policy.decision import Readings, read_decision
-from broker.policy.input import prepare
+from broker.policy.input import facts_of, prepare, told
 from broker.policy.regorus import Bounds, RegorusHost, syntax_trees
 from broker.policy.schema import compile_schema
 
@@ -49,7 +49,9 @@ class Simulation:
 async def simulate(value: Mapping[str, Json], bundle: Bundle) -> Simulation:
     """Decide ``value`` with ``bundle`` and explain it; raises ``PolicyUnavailable`` as a decision does."""
     content = bundle.content
-    ready = prepare(value, compile_schema(content.schema("input.v1")))
+    schema = content.schema("input.v1")
+    value = told(value, facts_of(schema))
+    ready = prepare(value, compile_schema(schema))
     rules = await _rules(content)
     engine = await RegorusHost(Bounds(workers=1)).start(bundle)
     try:

@@ -53,6 +53,20 @@ def prepare(value: Mapping[str, Any], check: Check) -> ReadyInput:
     return ReadyInput(text, hashlib.sha256(text).hexdigest())
 
 
+def facts_of(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The names under ``context`` of a bundle's own schema of the input; none where it does not list them."""
+    context = schema.get("properties", {}).get("context", {})
+    return frozenset(context.get("properties", {}))
+
+
+def told(value: Mapping[str, Any], facts: frozenset[str]) -> Mapping[str, Any]:
+    """The input without facts that came after the bundle: no rule of it can ask for them, and it goes on deciding."""
+    context = value.get("context")
+    if not facts or not isinstance(context, Mapping):
+        return value
+    return {**value, "context": {name: fact for name, fact in context.items() if name in facts}}
+
+
 def _too_much(detail: str) -> BadRequest:
     """What the caller said does not fit, once it is redacted; replacing a short text by a longer one may make it so."""
     return BadRequest(detail, code="request.bounds", remedy="say less, or leave out what is not needed")

@@ -23,7 +23,7 @@ from broker.policy.decision import Readings, read_decision
 from broker.policy.engine import ENGINE_DOWN, NOT_LOADED, WRONG_REVISION, EngineHost, PolicyEngine, unavailable
 from broker.policy.explain import Simulation, simulate
 from broker.policy.gate import check_content, check_goldens
-from broker.policy.input import ReadyInput, prepare
+from broker.policy.input import ReadyInput, facts_of, prepare, told
 from broker.policy.schema import Check, compile_schema
 
 DECIDING_MAX = 1_024
@@ -95,7 +95,7 @@ class PolicyDecisionPoint:
             raise unavailable(ENGINE_DOWN, "too many requests wait for a policy decision")
         self._deciding += 1
         try:
-            return await self._decide_on(snapshot, prepare(_known(value, snapshot.facts), snapshot.check))
+            return await self._decide_on(snapshot, prepare(told(value, snapshot.facts), snapshot.check))
         finally:
             self._deciding -= 1
 
@@ -190,7 +190,8 @@ class PolicyDecisionPoint:
         """Run the load gate after the signature; the engine that passed is the one that will decide."""
         content = bundle.content
         await check_content(content)
-        check, facts = compile_schema(content.schema("input.v1")), _facts(bundle)
+        schema = content.schema("input.v1")
+        check, facts = compile_schema(schema), facts_of(schema)
         catalog = Catalog.from_manifests(content.manifests)
         # Named before the engine has it: OPA may answer with it from the moment that it has loaded it.
         self._incoming = bundle
@@ -229,7 +230,9 @@ class PolicyDecisionPoint:
         answer = await snapshot.engine.decide(ready.json)
         known = (snapshot.bundle, self.active, self._incoming)
         bundle = next((each for each in known if each and each.revision == answer.revision), None)
-        if bundle is None or (bundle is not snapshot.bundle and not _facts(bundle) <= snapshot.facts):
+        if bundle is None or (
+            bundle is not snapshot.bundle and not facts_of(bundle.content.schema("input.v1")) <= snapshot.facts
+        ):
             raise unavailable(WRONG_REVISION, "the engine answered with a revision that is not active")
         return read_decision(
             answer.value,
@@ -239,19 +242,6 @@ class PolicyDecisionPoint:
             engine=snapshot.engine.info.label,
             input_digest=ready.digest,
         )
-
-
-def _known(value: Mapping[str, Json], facts: frozenset[str]) -> Mapping[str, Json]:
-    """The input without facts that came after the bundle: no rule of it can ask for them, and it goes on deciding."""
-    if not facts:
-        return value
-    return {**value, "context": {name: fact for name, fact in value["context"].items() if name in facts}}
-
-
-def _facts(bundle: Bundle) -> frozenset[str]:
-    """The names under ``context`` of the bundle's own schema of the input; none where it does not list them."""
-    context = bundle.content.schema("input.v1").get("properties", {}).get("context", {})
-    return frozenset(context.get("properties", {}))
 
 
 async def formerly_active(rows: ActivationRows, digest: str, signers: Mapping[str, Ed25519PublicKey]) -> Bundle:

@@ -395,6 +395,10 @@ def test_a_bundle_is_not_told_facts_that_came_after_it_and_a_newer_one_decides_o
         asked = ask("oncall")
         asked["context"]["turn"] = {"relayed": False}
         assert (await pdp.decide(asked)).effect == "permit"
+        simulated = await pdp.simulate(asked)
+        assert (simulated.decision.effect, "input.context.turn" in simulated.facts) == ("permit", False)
+        assert await code_of(pdp.simulate({**asked, "context": {"turn": {}}})) == "policy.bad_input"
+        assert await code_of(pdp.simulate({**asked, "context": None})) == "policy.bad_input"
         older = pdp._active
         if told:
             edit(folder, "schemas/input.v1.schema.json", NOW, f'{NOW}, "turn": {{"type": "object"}}')
