@@ -51,6 +51,22 @@ class Bounds:
         return cls(connections_max, web.header_seconds_max, web.answer_seconds_max, telemetry.monotonic, count)
 
 
+class _Counted:
+    """A transport that counts what is written to it: how much its reader took shows only beside that."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        """As the transport's own, counted."""
+        self.written += len(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class GateProtocol(HttpToolsProtocol):
     """One connection. ``bounds`` is set on a class of its own by ``protocol_of``."""
 
@@ -65,7 +81,8 @@ class GateProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Make room, or refuse; what a TLS handshake verified stands for the whole connection."""
-        super().connection_made(cast(asyncio.Transport, transport))
+        counted = _Counted(cast(asyncio.Transport, transport))
+        super().connection_made(cast(asyncio.Transport, counted))
         self._awaited_since = self.bounds.monotonic()
         self._shown = {GONE: self._gone}
         tls = transport.get_extra_info("ssl_object")
@@ -105,7 +122,9 @@ class GateProtocol(HttpToolsProtocol):
         if self._awaited_since is not None and now - self._awaited_since >= self.bounds.header_seconds:
             self.end("headers")
             return
-        unread, before = self.transport.get_write_buffer_size(), self._unread
+        counted = cast(_Counted, self.transport)
+        unread, before = counted.get_write_buffer_size(), self._unread + counted.written
+        counted.written = 0
         self._unread, self._taken = unread, self._taken + max(0, before - unread)
         if not unread:
             self._full_since = None

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from broker import patience
 from broker.clock import SeededClock
@@ -139,6 +141,9 @@ class Buffer(asyncio.Transport):
 
     unread = 10 * LEAST_BYTES
 
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.unread += len(data)
+
     def get_write_buffer_size(self) -> int:
         return self.unread
 
@@ -146,16 +151,23 @@ class Buffer(asyncio.Transport):
         self.unread = 0
 
 
+@pytest.mark.parametrize("written", [0, 1_000])
 @pytest.mark.parametrize(("taken", "closed"), [(1, ["reader"]), (LEAST_BYTES // 60 + 1, [])])
-def test_a_reader_takes_some_in_each_minute_or_is_cut_off(taken: int, closed: list[str]) -> None:
+def test_a_reader_takes_some_in_each_minute_or_is_cut_off(taken: int, closed: list[str], written: int) -> None:
     watched, buffer = Watched(), Buffer()
-    kind = protocol_of(watched.bounds)
-    one: GateProtocol = kind.__new__(kind)
-    one.transport = buffer
-    for _ in range(62):
-        one.look()
-        watched.clock.advance(1)
-        buffer.unread -= taken * (buffer.unread > 0)
+
+    async def main() -> None:
+        config = uvicorn.Config(answers(200), ws="none", lifespan="off", log_config=None)
+        one: GateProtocol = protocol_of(watched.bounds)(config, ServerState(), {})
+        one.connection_made(buffer)
+        one.data_received(request(b"GET", b"/"))
+        for _ in range(62):
+            one.look()
+            watched.clock.advance(1)
+            one.transport.write(bytes(written))
+            buffer.unread -= taken * (buffer.unread > 0)
+
+    asyncio.run(main())
     assert watched.closed == closed
 
 
