@@ -40,7 +40,8 @@ AT_ONCE = 2
 """Searches and lists of questions that are answered at the same time in one process; the next ones wait, single ones do not."""
 WAITING_MAX = 32
 """Of these next ones, of all tenants; few beside the requests that may be outside of the lanes (``web.outside_max``)."""
-WAITING_SECONDS = 60.0
+WAITING_SECONDS = 30.0
+"""And for how long: well within a request's own deadline (``web.request_seconds_max``), which begins before."""
 AT_A_SEARCH_MAX = 1_000
 """Records that a search for subjects takes up into the index first."""
 REASON = "asked by an enforcement point"
@@ -137,8 +138,25 @@ class Evaluating:
         who = _party(self._words(), subject)
         return who == (principal.acting.id, principal.acting.kind)
 
+    def act(self, action: str, principal: Principal, arguments: Mapping[str, Any]) -> str:
+        """The act that answers: ``action``, or about the asker alone that of its own, as the active catalogue has it.
+
+        A bundle from before ``gate.decision.own_search`` lets ``gate.decision.own`` search.
+        """
+        about = [one for one in arguments["asked"] if "problem" not in one]
+        if not about or not all(self.is_own(principal, one) for one in about):
+            return action
+        if "find" not in arguments:
+            return "gate.decision.own"
+        if self._policy.catalog.find("gate.decision.own_search") is not None:
+            return "gate.decision.own_search"
+        own = self._policy.catalog.find("gate.decision.own")
+        return own.name if own is not None and "find" in own.schema["properties"] else action
+
     async def _own(self, principal: Principal, said: Mapping[str, Any]) -> Json:
-        """What the asker itself may do, with all that its token says."""
+        """What the asker itself may do, with all that its token says; older bundles' form of it also searches."""
+        if said.get("find"):
+            return await self._own_search(principal, said)
         self._only_own(principal, said["asked"])
         return await self._evaluate(principal, said)
 
@@ -187,6 +205,8 @@ class Evaluating:
     async def _search(self, principal: Principal, said: Mapping[str, Any]) -> Json:
         """Those of the candidates about which the answer is yes. Raises ``BadRequest`` for a search that is not whole."""
         find = said["find"]
+        if len(said["asked"]) != 1:  # the active bundle's own form may let more come
+            raise _unfit("field `asked`: a search is one question", "send one search at a time")
         [asked] = said["asked"]
         if lacking := _lacking(asked, find):
             raise _unfit(f"field `{lacking}` is required", "say all but what is looked for")

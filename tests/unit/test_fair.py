@@ -5,7 +5,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from broker.config import WebSettings
 from broker.errors import Unavailable
+from broker.evaluating import WAITING_SECONDS
 from broker.fair import Turns
 
 PATIENT = 60.0
@@ -45,6 +47,10 @@ def test_who_has_waited_too_long_is_told_to_come_again() -> None:
         assert turns.lane.running == 0
 
     asyncio.run(main())
+
+
+def test_a_list_of_questions_hears_that_it_waited_too_long_before_its_request_is_over() -> None:
+    assert WebSettings().request_seconds_max / 2 >= WAITING_SECONDS
 
 
 def test_a_turn_that_comes_to_somebody_who_left_goes_to_the_next() -> None:
