@@ -8,6 +8,7 @@ that calls what it was told sends just that.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ LEVELS_MAX = 100
 """Deeper than the strict reader lets any call be."""
 EXACT = 2**53
 USES_MAX = 128
-"""So many tool uses of one message count."""
+"""So many tool uses of one message count, the first ones; of all of a party's in a session, ``store.turns.KEPT_MAX``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,29 @@ class Turns:
             # A transaction of its own: what two replicas clear at once they do not wait for with rows of theirs in hand.
             self._sweep_at = now + SWEEP_SECONDS
             await self._store.write(lambda c: rows.sweep(c, now), durable=False)
-        # A loss of power may lose it: then the call is no relayed turn, and a write has its own key in the log.
+        # A loss of power may lose it: then the call is no relayed turn.
         await self._store.write(lambda c: rows.note(c, owner, uses, now_s=now, until=now + TURN_SECONDS), durable=False)
 
     async def spend(self, principal: Principal, session: str, action_id: str, named: Named) -> Mapping[str, Json]:
-        """The facts about a call; a relayed turn that matches serves ``action_id`` from now on, and no other."""
+        """The facts about a call; a relayed turn that matches serves ``action_id`` from now on, and no other.
+
+        On disk when this returns: what a loss of power undid would serve a second call, under another key.
+        """
         relayed = matches = False
         if named.use:
             use = ToolUse(named.use, named.tool, digest(named.arguments))
             now, owner = seconds(self._clock), _owner(principal, session)
             relayed, matches = await self._store.write(
-                lambda c: rows.spend(c, owner, use, action_id=action_id, now_s=now), durable=False
+                lambda c: rows.spend(c, owner, use, action_id=action_id, now_s=now)
             )
         return {"tool_call": True, "relayed": relayed, "matches": matches}
+
+    async def give_back(self, principal: Principal, session: str, action_id: str) -> None:
+        """What ``action_id`` spent serves another call: for one that never began, and whose id nobody can send again."""
+        owner = _owner(principal, session)
+        # Where that fails it stays used, and the model asks again.
+        with suppress(BrokerError):
+            await self._store.write(lambda c: rows.give_back(c, owner, action_id), durable=False)
 
 
 class Uses:
@@ -90,6 +101,7 @@ class Uses:
     def __init__(self) -> None:
         """Nothing was said yet."""
         self._open: dict[int, tuple[Mapping[str, Any], list[str]]] = {}
+        self._begun = 0
 
     def take(self, events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Blocks that end with one of ``events``, which are as they go out."""
@@ -97,7 +109,9 @@ class Uses:
         for event in events:
             match event["type"]:
                 case "content_block_start" if event["content_block"].get("type") == "tool_use":
-                    self._open[event["index"]] = (event["content_block"], [])
+                    self._begun += 1
+                    if self._begun <= USES_MAX:
+                        self._open[event["index"]] = (event["content_block"], [])
                 case "content_block_delta" if event["index"] in self._open:
                     self._open[event["index"]][1].append(str(event["delta"].get("partial_json", "")))
                 case "content_block_stop" if event["index"] in self._open:

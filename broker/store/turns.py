@@ -68,5 +68,10 @@ def spend(connection: Connection, owner: Owner, use: ToolUse, *, action_id: str,
     return connection.execute(select(turn.c.id).where(there)).one_or_none() is not None, False
 
 
+def give_back(connection: Connection, owner: Owner, action_id: str) -> None:
+    """Free what was spent on ``action_id``, which is not empty."""
+    connection.execute(update(turn).where(_of(owner), turn.c.used_by == action_id).values(used_by=""))
+
+
 def _of(owner: Owner) -> ColumnElement[bool]:
     return and_(turn.c.tenant == owner.tenant, turn.c.session == owner.session, turn.c.party == owner.party)

@@ -5,11 +5,13 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import Engine, event, select
 
 from broker.clock import SeededClock
 from broker.model import Party, PartyKind, Principal
 from broker.store import Store
 from broker.store import turns as rows
+from broker.store.strongtables import relayed_turn as turn
 from broker.telemetry import Telemetry
 from broker.turns import TURN_SECONDS, USES_MAX, Named, Turns, Uses, digest
 from tests.stores import fresh_tenant
@@ -61,6 +63,45 @@ def test_of_many_actions_one_gets_a_tool_use(store: Store) -> None:
         found = await asyncio.gather(*(turns.spend(me, "ses_1", f"act_{n}", named()) for n in range(8)))
         assert found.count(SERVES) == 1
         assert found.count(UNKNOWN) == 7
+
+    asyncio.run(main())
+
+
+def test_a_tool_use_that_was_used_is_on_disk_before_its_call_goes_on(store: Store) -> None:
+    synced: list[str] = []
+
+    def look(connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("UPDATE relayed_turn"):
+            asked = "PRAGMA synchronous" if connection.dialect.name == "sqlite" else "SHOW synchronous_commit"
+            synced.append(str(connection.exec_driver_sql(asked).scalar_one()))
+
+    async def main() -> None:
+        turns, me = Turns(store, SeededClock(), Telemetry(lambda: 0.0)), who(fresh_tenant())
+        await turns.note(me, "ses_1", [use()])
+        assert await turns.spend(me, "ses_1", "act_1", named()) == SERVES
+
+    event.listen(Engine, "before_cursor_execute", look)
+    try:
+        asyncio.run(main())
+    finally:
+        event.remove(Engine, "before_cursor_execute", look)
+    assert synced == [{"sqlite": "2", "postgresql": "on"}[store.dialect]]
+
+
+def test_what_is_given_back_serves_another_call_once(store: Store) -> None:
+    async def main() -> None:
+        turns, tenant = Turns(store, SeededClock(), Telemetry(lambda: 0.0)), fresh_tenant()
+        me = who(tenant)
+        await turns.note(me, "ses_1", [use(), use(2)])
+        assert await turns.spend(me, "ses_1", "act_1", named()) == SERVES
+        assert await turns.spend(me, "ses_1", "act_2", named(2)) == SERVES
+        for stranger in ((who(fresh_tenant()), "ses_1"), (who(tenant, "dev:other"), "ses_1"), (me, "ses_2")):
+            await turns.give_back(*stranger, "act_1")
+            assert await turns.spend(me, "ses_1", "act_3", named()) == UNKNOWN
+        await turns.give_back(me, "ses_1", "act_1")
+        assert await turns.spend(me, "ses_1", "act_3", named(2)) == UNKNOWN, "the other action's stays used"
+        assert await turns.spend(me, "ses_1", "act_3", named()) == SERVES
+        assert await turns.spend(me, "ses_1", "act_4", named()) == UNKNOWN
 
     asyncio.run(main())
 
@@ -135,6 +176,10 @@ def test_a_streams_tool_uses_are_whole_when_their_block_ends() -> None:
     assert uses.take([piece(2, ": 2}"), stop(2), stop(2)]) == [use(2, said={"a": 2})]
     assert uses.take([start(3, use(3)), piece(3, "{"), stop(3)])[0]["input"] is None, "no call can be that"
     assert uses.take([start(4, use(4))]) == [], "a stream that breaks off asked for nothing"
+    more = [uses.take([start(number, use(number)), stop(number)]) for number in range(5, USES_MAX + 9)]
+    assert [len(each) for each in more] == [1] * (USES_MAX - 4) + [0] * 8, (
+        "of one message so many count, however it came"
+    )
 
 
 def test_arguments_are_the_same_however_they_are_written_and_else_not() -> None:
@@ -147,5 +192,5 @@ def test_arguments_are_the_same_however_they_are_written_and_else_not() -> None:
 async def kept(store: Store, principal: Principal) -> list[str]:
     """Ids of all that is remembered for a tenant."""
     tenant = principal.tenant
-    query = rows.select(rows.turn.c.id).where(rows.turn.c.tenant == tenant).order_by(rows.turn.c.id)
+    query = select(turn.c.id).where(turn.c.tenant == tenant).order_by(turn.c.id)
     return list(await store.read(lambda c: list(c.execute(query).scalars())))
