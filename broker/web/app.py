@@ -23,6 +23,7 @@ from broker.policy.delivery import BundleShelf
 from broker.telemetry import Telemetry
 from broker.web import authzen
 from broker.web.api import Api, json_response
+from broker.web.bodies import Whose
 from broker.web.breakglass import BreakglassApi
 from broker.web.console import HOME, console
 from broker.web.description import complete, described
@@ -152,12 +153,14 @@ def build(gate: Wiring) -> Guard:
         app.mount(DEV_PATH, gate.provider)
         served.append(PROVIDER)
 
-    async def authenticate(scope: Scope) -> str:
+    async def authenticate(scope: Scope) -> Whose:
         request = Request(scope)
         # Each kind of credential counts on its own routes only: no other site's form has the power of a cookie there.
         if is_console(scope["path"]):
-            return (await desk.visit(request)).principal.tenant
-        return (await gate.identity.recognise(api.credential(request))).tenant
+            principal = (await desk.visit(request)).principal
+        else:
+            principal = await gate.identity.recognise(api.credential(request))
+        return Whose(principal.tenant, principal.acting.id)
 
     guard = Guard(
         _Shortcut(app, hot),
@@ -199,7 +202,7 @@ def _parts(gate: Wiring, resource: ProtectedResource) -> tuple[Api, tuple[object
         lifetime_s=settings.sessions.seconds_max,
     )
     return api, (
-        authzen.AuthzenApi(api=api, identity=gate.identity, settings=settings, is_own=gate.evaluating.is_own),
+        authzen.AuthzenApi(api=api, identity=gate.identity, settings=settings, act=gate.evaluating.act),
         BreakglassApi(api),
         Health(gate.missing, gate.clock, gate.telemetry),
         resource,

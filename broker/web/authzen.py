@@ -40,13 +40,13 @@ class AuthzenApi:
         api: Api,
         identity: Verifier,
         settings: Settings,
-        is_own: Callable[[Principal, Mapping[str, Any]], bool],
+        act: Callable[[str, Principal, Mapping[str, Any]], str],
     ) -> None:
-        """``settings.url`` is the decision point's identifier; ``is_own`` tells a question about the asker itself."""
+        """``settings.url`` is the decision point's identifier; ``act`` tells which act answers a question."""
         self._api = api
         self._identity = identity
         self._settings = settings
-        self._is_own = is_own
+        self._act = act
         url = settings.url
         self._metadata = orjson.dumps(
             {
@@ -126,10 +126,7 @@ class AuthzenApi:
         if able is not None:
             arguments["obligations"] = [one for one in able if one == CUSTOM]
         principal = await self._identity.recognise(self._api.credential(request))
-        about = [one for one in arguments["asked"] if "problem" not in one]
-        if about and all(self._is_own(principal, one) for one in about):
-            action = "gate.decision.own_search" if "find" in arguments else "gate.decision.own"
-        return await self._api.own_act(request, action, arguments)
+        return await self._api.own_act(request, self._act(action, principal, arguments), arguments)
 
     async def _read(self, request: Request) -> dict[str, Json]:
         """The body; numbers with a fraction are exact text from here on, as everywhere behind the doors."""

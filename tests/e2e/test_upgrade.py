@@ -2,17 +2,21 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import yaml
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from broker.store import Store, migrate
 from tests.parts import fresh_database
-from tests.sim.policies import folder_of
-from tests.sim.world import replica, world
+from tests.sim.policies import ACTS, folder_of
+from tests.sim.world import World, replica, world
 
 
 def url_of(database: str, folder: Path) -> str:
@@ -95,8 +99,9 @@ async def _version(store: Store, name: str) -> None:
     await store.write(lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = %s", (name,)))
 
 
-def test_a_bundle_of_the_release_before_goes_on_deciding(tmp_path: Path) -> None:
-    policies = folder_of(tmp_path / "policies", {})
+def policies_of_the_release_before(folder: Path) -> Path:
+    """Without the fact `turn` and `gate.decision.own_search`: `gate.decision.own` searched, too, and by any number of questions."""
+    policies = folder_of(folder, {})
     schema = policies / "schemas" / "input.v1.schema.json"
     told = json.loads(schema.read_text())
     context = told["properties"]["context"]
@@ -105,11 +110,51 @@ def test_a_bundle_of_the_release_before_goes_on_deciding(tmp_path: Path) -> None
     schema.write_text(json.dumps(told))
     bases = policies / "golden" / "bases.yaml"
     bases.write_text("".join(line for line in bases.read_text().splitlines(keepends=True) if " turn: " not in line))
+    manifest, grants, golden = (policies / one for one in ("manifests/gate.yaml", "config/grants/data.yaml", ACTS))
+    declared = yaml.safe_load(manifest.read_text())
+    actions = declared["actions"]
+    del actions["gate.decision.own_search"]
+    own, search = actions["gate.decision.own"], actions["gate.decision.search"]
+    search["arguments"]["asked"]["maxItems"] = search["arguments"]["properties"]["maxItems"] = 50
+    paging = {name: search["arguments"][name] for name in ("limit", "after")}
+    own["arguments"] |= {"find": {"type": "string", "enum": ["", "action", "resource"], "default": ""}, **paging}
+    del own["cost_by"]
+    own["cost"] = search["cost"]
+    manifest.write_text(yaml.safe_dump(declared))
+    kept = (line for line in grants.read_text().splitlines(keepends=True) if "gate.decision.own_search" not in line)
+    grants.write_text("".join(kept))
+    cases = yaml.safe_load(golden.read_text())
+    cases["cases"] = [one for one in cases["cases"] if "gate.decision.own_search" not in str(one)]
+    golden.write_text(yaml.safe_dump(cases))
+    return policies
+
+
+def test_a_bundle_of_the_release_before_goes_on_deciding(tmp_path: Path) -> None:
+    policies = policies_of_the_release_before(tmp_path / "policies")
 
     async def main() -> None:
         async with world(tmp_path, policies=policies) as it:
-            agent = await it.agent()
+            agent, auditor = await it.agent(), await it.person("auditor")
             looked = await it.act(agent, "local.process.status", await it.session(agent))
             assert looked.status_code == 200, looked.text
+            for who, type_, name in ((agent, "agent", "agent-1"), (auditor, "human", "auditor")):
+                asked = {
+                    "subject": {"type": type_, "id": f"dev:{name}"},
+                    "resource": {"type": "process", "id": "checkout"},
+                }
+                found = await it.client.post("/access/v1/search/action", json=asked, headers=dict(who))
+                assert found.status_code == 200, found.text
+            other = {**asked, "subject": {"type": "human", "id": "dev:oncall"}}
+            refused = await _straight(it, agent, "gate.decision.own", [other])
+            assert (refused.status_code, refused.json()["code"]) == (403, "decision.not_own"), refused.text
+            many = await _straight(it, auditor, "gate.decision.search", [other, other])
+            assert (many.status_code, many.json()["code"]) == (400, "request.field"), many.text
 
     asyncio.run(main())
+
+
+async def _straight(it: World, who: Mapping[str, str], action: str, asked: list[Any]) -> httpx.Response:
+    """A search by the act's own name."""
+    gate = {"type": "gate", "id": "gate", "env": "prod"}
+    body = {"session": "", "action": action, "resource": gate, "arguments": {"find": "action", "asked": asked}}
+    return await it.client.post("/v1/actions", json=body, headers={**who, **it.key()})
