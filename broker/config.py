@@ -96,7 +96,8 @@ class WebSettings(Section):
     waiting_seconds_max: float = Field(default=1, gt=0)
     """And for how long; then they are told to come again."""
     bodies_bytes_max: int = Field(default=268_435_456, ge=1_048_576)
-    """Bodies under way, by what has arrived of them. The controls have a quarter of it beside; only alerts are turned away there."""
+    """Bodies under way, by what has arrived of them. Alerts have a quarter of it beside; who holds most of a full room gives way.
+    The other controls' bodies are always read."""
     header_seconds_max: float = Field(default=10, gt=0)
     """From the first byte of a request, or of a new connection, to the end of its headers."""
     answer_seconds_max: float = Field(default=60, gt=0)

@@ -41,7 +41,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _("in:slow-headers", "deploy/proxy", "a client that sends headers slowly, or holds too many connections, is cut off by the proxy", "e2e/test_front_proxy.py::test_slow_headers_are_cut_off_before_the_gate_hears_of_them", "e2e/test_front_proxy.py::test_one_address_gets_no_more_connections_than_its_share"),
     _("in:slow-clients", "broker/web", "slow headers, slow readers, silent peers and connections too many are closed by the gate itself", "e2e/test_connections.py"),
     _("in:lanes", "broker/web", "controls before writes before reads before model calls; bounded queues, by time and tenant; what nobody waits for is not begun", "unit/web/test_lanes.py", "e2e/test_crowded.py", "e2e/test_connections.py"),
-    _("in:queues", "broker/web", "every queue of the process is bounded and says how full it is", "unit/test_queues.py", "unit/test_fair.py"),
+    _("in:queues", "broker/web", "every queue of the process is bounded and says how full it is", "unit/test_queues.py", "unit/test_fair.py", "unit/web/test_bodies.py"),
     _("life:stopping", "broker/wiring", "told to end: not ready, no new work, what is under way finishes or is unknown, the log is whole, on both databases", "e2e/test_stopping.py"),
     _("telemetry:silent", "broker/telemetry", "lines, metrics and spans hold codes, ids and counts; no label grows without end", "unit/telemetry/test_lines_and_counts.py", "e2e/test_traces.py"),
     _("telemetry:traces", "OpenTelemetry OTLP 1.x, GenAI conventions", "an action is one trace of its steps; a collector that is away costs a counter", "e2e/test_traces.py"),

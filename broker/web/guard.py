@@ -19,7 +19,7 @@ from broker.errors import BadRequest, BrokerError, NotFound, TooLarge, Unavailab
 from broker.fair import Lane, overloaded
 from broker.patience import Patience, bound
 from broker.telemetry import Telemetry
-from broker.web.bodies import Body, Room
+from broker.web.bodies import Body, Room, Whose
 from broker.web.lanes import Lanes, Name
 from broker.web.problem import REFERENCE, failed
 from broker.web.routes import Route, Table
@@ -29,8 +29,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Authenticate = Callable[[Scope], Awaitable[str]]
-"""The caller's tenant. Raises ``Unauthenticated`` where the headers hold no token that the gate believes."""
+Authenticate = Callable[[Scope], Awaitable[Whose]]
+"""The caller's tenant and party. Raises ``Unauthenticated`` where the headers hold no token that the gate believes."""
 Refuse = Callable[[Route | None, BrokerError, Scope], Awaitable[Response]]
 """An error in the form that clients of the route read."""
 
@@ -115,6 +115,7 @@ class Guard:
         """Requests under way but those of the controls."""
         self._refused = 0
         self.bodies = Room(settings.web.bodies_bytes_max)
+        self.alert_bodies = Room(settings.web.bodies_bytes_max // 4)
         self.control_bodies = Room(settings.web.bodies_bytes_max // 4)
         self.lanes = Lanes(settings.web)
         self._stopping = stopping
@@ -142,8 +143,8 @@ class Guard:
             route = self._routed(route, methods)
             self._admit(route)
             limit = self._expected(scope, route)
-            tenant = "" if route.access in _WITHOUT_CALLER else await self._known(scope)
-            await self._taken(scope, route, limit, (tenant, receive, sender))
+            whose = Whose() if route.access in _WITHOUT_CALLER else await self._known(scope)
+            await self._taken(scope, route, limit, (whose, receive, sender))
         except BrokerError as error:
             self._telemetry.refused(error.error_code)
             await sender.refuse(
@@ -182,26 +183,25 @@ class Guard:
             self._prepared[route.wire] = await self._refuse(route, error, scope)
         await sender.refuse(scope, self._prepared[route.wire])
 
-    async def _known(self, scope: Scope) -> str:
-        """The caller's tenant, remembered for ``_full``."""
-        tenant, shown = await self._authenticate(scope), _shown(scope)
+    async def _known(self, scope: Scope) -> Whose:
+        """The caller; its tenant is remembered for ``_full``."""
+        whose, shown = await self._authenticate(scope), _shown(scope)
         self._tenants.pop(shown, None)
         if len(self._tenants) >= _TENANTS_MAX:
             del self._tenants[next(iter(self._tenants))]
-        self._tenants[shown] = tenant
-        return tenant
+        self._tenants[shown] = whose.tenant
+        return whose
 
-    async def _taken(self, scope: Scope, route: Route, limit: int, caller: tuple[str, Receive, "_Sender"]) -> None:
+    async def _taken(self, scope: Scope, route: Route, limit: int, caller: tuple[Whose, Receive, "_Sender"]) -> None:
         """Read the body, within what all bodies together may take, and serve the request in its turn."""
-        tenant, receive, sender = caller
-        control = route.lane == "control"
-        body = Body(self.control_bodies if control else self.bodies, always=control and not route.long)
+        whose, receive, sender = caller
+        body = self._body(route, whose)
         try:
-            if limit:
-                await self._read(body, receive, limit)
-            patience = self._patience(scope, route)
-            name = self._lane(route, body.content)
-            place = await self.lanes.enter(name, tenant)
+            async with body.before_its_turn():
+                if limit:
+                    await self._read(body, receive, limit)
+                patience = self._patience(scope, route)
+                place = await self.lanes.enter(self._lane(route, body.content), whose.tenant)
             try:
                 patience.check()
                 patience.leave, patience.take = place.step_out, place.step_in
@@ -214,6 +214,12 @@ class Guard:
                 place.leave()
         finally:
             body.drop()
+
+    def _body(self, route: Route, whose: Whose) -> Body:
+        """In the room of its kind: of controls only alerts, which may be long, can find theirs full."""
+        if route.lane != "control":
+            return Body(self.bodies, whose)
+        return Body(self.alert_bodies, whose) if route.long else Body(self.control_bodies, whose, always=True)
 
     async def _serve(self, scope: Scope, route: Route, receive: Receive, sender: "_Sender") -> None:
         """Run the application under the request's deadline; a stream has its own."""
@@ -262,7 +268,8 @@ class Guard:
     def depths(self) -> Iterator[tuple[str, int, int, int]]:
         """Name, depth, limit and refusals of the way in and of each lane."""
         yield "requests", self.busy, self._settings.web.concurrent_requests_max, self._refused
-        for name, room in (("bodies", self.bodies), ("control_bodies", self.control_bodies)):
+        for name in ("bodies", "alert_bodies", "control_bodies"):
+            room: Room = getattr(self, name)
             yield name, room.taken, room.most, room.refused
         yield from self.lanes.depths()
 

@@ -63,15 +63,37 @@ def test_bodies_of_controls_keep_neither_other_work_nor_other_controls_out(tmp_p
         extra = "[web]\nbodies_bytes_max = 1048576\nconcurrent_requests_max = 2\nbody_seconds_max = 90\n"
         async with world(tmp_path, extra=extra) as it, served(it.app) as port:
             agent, oncall = await it.agent(), await it.person("oncall")
-            room = it.app.control_bodies
-            held = [begin(port, b"/v1/kill", agent, 65_536) for _ in range(3)]
-            held += [begin(port, b"/v1/incidents", oncall, 65_559)]
-            await until(lambda: room.taken == room.most - 1)
-            alert = await it.client.post("/v1/incidents", json={}, headers=oncall)
-            assert (alert.status_code, alert.json()["code"]) == (503, "gate.overloaded")
+            alerts, others = it.app.alert_bodies, it.app.control_bodies
+            held = [begin(port, b"/v1/kill", agent, 65_536) for _ in range(5)]
+            held += [begin(port, b"/v1/incidents", agent, alerts.most // 2 + 5) for _ in range(2)]
+            await until(lambda: (others.taken, alerts.taken) == (5 * 65_530, alerts.most - 2))
             assert (it.app.busy, it.app.bodies.taken) == (0, 0)
+            alert = await it.client.post("/v1/incidents", json={"more": 1}, headers=agent)
+            assert (alert.status_code, alert.json()["code"]) == (503, "gate.overloaded")
+            assert b'queue_refusals_total{queue="alert_bodies"} 1' in it.gate.telemetry.exposition()
             assert await it.session(agent)
             assert (await it.client.post("/v1/kill", json=KILL, headers=oncall)).status_code == 200
+            await left(held)
+            await until(lambda: alerts.taken == others.taken == 0)
+
+    asyncio.run(main())
+
+
+def test_whoever_fills_the_room_of_alerts_keeps_nobody_elses_out(tmp_path: Path) -> None:
+    async def main() -> None:
+        extra = "[web]\nbodies_bytes_max = 1048576\nbody_seconds_max = 90\n"
+        async with world(tmp_path, extra=extra) as it, served(it.app) as port:
+            agent, oncall, stranger = await it.agent(), await it.person("oncall"), await it.person("stranger")
+            room = it.app.alert_bodies
+            held = [begin(port, b"/v1/incidents", agent, room.most // 2 + 6) for _ in range(2)]
+            for who in (oncall, stranger):
+                await until(lambda: room.taken == room.most)
+                alert = await it.client.post("/v1/incidents", json={"title": "down"}, headers=who)
+                assert alert.status_code != 503, alert.text
+                [done], held = (list(some) for some in await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED))
+                assert status_of(done.result()) == 503
+                assert b"gate.overloaded" in done.result()
+                held.append(begin(port, b"/v1/incidents", agent, room.most // 2 + 6))
             await left(held)
             await until(lambda: room.taken == 0)
 
