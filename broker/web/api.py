@@ -21,6 +21,7 @@ from broker.pipeline import Pipeline
 from broker.reading import GATE, Ask
 from broker.web import schemas
 from broker.web.certificates import ClientCertificates
+from broker.web.routes import MODEL_PATHS
 
 Handler = Callable[[Request], Awaitable[Response]]
 _GATE = {"type": GATE.type, "id": GATE.id, "env": GATE.env}
@@ -54,7 +55,7 @@ class Api:
         if known is None:
             headers = dict(scope["headers"])  # the guard lets none of these come twice
             authorization = headers.get(b"authorization", b"").decode("latin-1")
-            if not authorization and (key := headers.get(b"x-api-key")):
+            if not authorization and scope["path"].startswith(MODEL_PATHS) and (key := headers.get(b"x-api-key")):
                 authorization = f"Bearer {key.decode('latin-1')}"
             known = scope[_CREDENTIAL] = Credential(
                 authorization=authorization,

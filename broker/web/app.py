@@ -164,7 +164,7 @@ def build(gate: Wiring) -> Guard:
 
     guard = Guard(
         _Shortcut(app, hot),
-        GuardSettings(settings.web, hosts_of(settings)),
+        GuardSettings(settings.web, hosts_of(settings), desk.cookie),
         Table(served),
         authenticate=authenticate,
         refuse=lambda route, error, scope: refuse(route, error, Request(scope)),

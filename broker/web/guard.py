@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.config import WebSettings
@@ -22,7 +23,7 @@ from broker.telemetry import Telemetry
 from broker.web.bodies import Body, Room, Whose
 from broker.web.lanes import Lanes, Name
 from broker.web.problem import REFERENCE, failed
-from broker.web.routes import Route, Table
+from broker.web.routes import MODEL_PATHS, Route, Table
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -78,10 +79,11 @@ _SECURITY_HEADERS = [
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """Bounds, and the Host values that are this gate."""
+    """Bounds, the Host values that are this gate, and the cookie that is a login at its console."""
 
     web: WebSettings
     hosts: frozenset[bytes]
+    cookie: str = ""
 
 
 class Guard:
@@ -167,7 +169,7 @@ class Guard:
         names: tuple[Name, ...] = ("write", "read") if route.action == "*" else (self._lane(route, b""),)
         if not all(self.lanes.lanes[name].full for name in names):
             return None
-        tenant = "" if route.access in _WITHOUT_CALLER else self._tenants.get(_shown(scope))
+        tenant = "" if route.access in _WITHOUT_CALLER else self._tenants.get(self._shown(scope))
         if tenant is None or any(self.lanes.takes(name, tenant) for name in names):
             return None
         return self.lanes.lanes[names[0]]
@@ -183,9 +185,22 @@ class Guard:
             self._prepared[route.wire] = await self._refuse(route, error, scope)
         await sender.refuse(scope, self._prepared[route.wire])
 
+    def _shown(self, scope: Scope) -> int:
+        """What a request shows of whose it is, of all that counts on its route: the rest may be another each time."""
+        headers = dict(scope["headers"])
+        if scope["path"].startswith("/console"):
+            return hash(Request(scope).cookies.get(self._settings.cookie))
+        token = headers.get(b"authorization")
+        if not token and scope["path"].startswith(MODEL_PATHS):
+            token = headers.get(b"x-api-key")
+        if token:
+            return hash(token)
+        certificates = (scope.get("extensions") or {}).get("tls", {}).get("client_cert_chain", ())
+        return hash((*certificates, headers.get(b"client-cert")))
+
     async def _known(self, scope: Scope) -> Whose:
         """The caller; its tenant is remembered for ``_full``."""
-        whose, shown = await self._authenticate(scope), _shown(scope)
+        whose, shown = await self._authenticate(scope), self._shown(scope)
         self._tenants.pop(shown, None)
         if len(self._tenants) >= _TENANTS_MAX:
             del self._tenants[next(iter(self._tenants))]
@@ -423,18 +438,6 @@ class _Sender:
 def _streams(route: Route) -> bool:
     """Whether the answer may be a stream, which has no deadline and goes at its reader's pace."""
     return route.stream or route.wire == "provider"
-
-
-def _shown(scope: Scope) -> int:
-    """What a request shows of whose it is, of all that counts on its route: the rest may be another each time."""
-    headers = dict(scope["headers"])
-    if scope["path"].startswith("/console"):
-        return hash(headers.get(b"cookie"))
-    token = headers.get(b"authorization") or headers.get(b"x-api-key")
-    if token is not None:
-        return hash(token)
-    certificates = (scope.get("extensions") or {}).get("tls", {}).get("client_cert_chain", ())
-    return hash((*certificates, headers.get(b"client-cert")))
 
 
 def _here() -> bool:

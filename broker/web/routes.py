@@ -60,6 +60,8 @@ def _console(  # noqa: PLR0913, PLR0917 - one argument a column
     return Route(method, path, handler, action, access, summary, lane=lane, form=method == "POST")
 
 
+MODEL_PATHS = "/llm/"
+"""Where the model's routes are: a token may come there as providers' clients send their keys, in ``x-api-key``."""
 AUTHZEN_METADATA = "/.well-known/authzen-configuration"
 
 

@@ -168,6 +168,7 @@ def test_an_alert_comes_in_by_a_certificate_alone_and_the_record_names_its_sende
     answer = place.report(place.client(shown))
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["incidents"]) == 1
+    assert place.report(place.client(shown), **{"x-api-key": "of the model's routes alone"}).status_code == 200
     key = (place.gate.data / "keys" / "pseudonym.key").read_bytes()
     ours = pseudonym(key, "default", "per", "mtls:alertmanager")
     begun = [one["body"] for one in place.records() if one["kind"] == "intent"]

@@ -15,6 +15,7 @@ from broker.web.lanes import Name
 from tests.sim.mcp_client import Mcp
 from tests.sim.model_server import Turn
 from tests.sim.served import exchange, request, served, status_of, until
+from tests.sim.visitor import SAME_ORIGIN, signed_in
 from tests.sim.world import MODEL, World, world
 
 JSON_TYPE = b"Content-Type: application/json"
@@ -225,9 +226,12 @@ async def crowded(it: World, tenant: str, *lanes: Name) -> AsyncIterator[None]:
             place.leave()
 
 
-@pytest.mark.parametrize("credential", ["authorization", "x-api-key"])
+@pytest.mark.parametrize(
+    ("credential", "lane", "path"),
+    [("authorization", "write", "/v1/sessions"), ("x-api-key", "model", "/llm/anthropic/v1/messages")],
+)
 def test_in_a_full_lane_another_tenant_gets_its_turn_whatever_it_shows_itself_by(
-    tmp_path: Path, credential: str
+    tmp_path: Path, credential: str, lane: Name, path: str
 ) -> None:
     async def main() -> None:
         async with world(tmp_path, extra=f"[web]\nwaiting_max = 3\n{PATIENT}") as it:
@@ -236,16 +240,16 @@ def test_in_a_full_lane_another_tenant_gets_its_turn_whatever_it_shows_itself_by
                 for who in (await it.person("oncall"), await it.person("stranger"))
             ]
             for who in (quiet, loud):
-                assert (await it.client.get("/v1/actions", headers=who)).status_code == 200
-            write = it.app.lanes.lanes["write"]
+                assert (await it.client.get("/llm/anthropic/v1/models", headers=who)).status_code != 401
+            queues = it.app.lanes.lanes[lane].queues
             body = {"intent": [{"kind": "task", "text": "look", "source": "test"}]}
-            async with crowded(it, "default", "write"):
+            async with crowded(it, "default", lane):
                 # A body of the wrong type would be told so, if anybody looked at it.
                 for beside in ({}, {"Cookie": "a=1"}, {"Client-Cert": ":AAAA:"}):
-                    shed = await it.client.post("/v1/sessions", content=b"", headers={**loud, **beside})
-                    assert (shed.status_code, shed.json()["code"]) == (503, "gate.overloaded")
-                heard = asyncio.create_task(it.client.post("/v1/sessions", json=body, headers={**quiet, **it.key()}))
-                await until(lambda: "acme" in write.queues or heard.done())
+                    shed = await it.client.post(path, content=b"", headers={**loud, **beside})
+                    assert (shed.status_code, "gate.overloaded" in shed.text) == (503, True)
+                heard = asyncio.create_task(it.client.post(path, json=body, headers={**quiet, **it.key()}))
+                await until(lambda: "acme" in queues or heard.done())
                 assert not heard.done()
             assert (await heard).status_code != 503
 
@@ -263,6 +267,24 @@ def test_a_credential_too_many_takes_the_place_of_the_one_that_was_shown_longest
             for who in (oncall, stranger, oncall, agent):
                 assert (await it.client.get("/v1/actions", headers=who)).status_code == 200
             assert it.app._tenants == {hash(who["Authorization"].encode()): "default" for who in (oncall, agent)}
+
+    asyncio.run(main())
+
+
+def test_what_counts_for_nothing_on_a_route_makes_nobody_somebody_new(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent = await it.agent()
+            async with await signed_in(it, "oncall") as desk:
+                it.app._tenants.clear()
+                for more in ("a=1", "a=2"):
+                    shown = f"{more}; wicketgate-8480={desk.login}"
+                    page = await it.client.get("/console/health", headers={**SAME_ORIGIN, "Cookie": shown})
+                    assert page.status_code == 200
+                    assert (await it.client.get("/v1/actions", headers={**agent, "x-api-key": more})).status_code == 200
+                assert len(it.app._tenants) == 2
+            key = {"x-api-key": agent["Authorization"].removeprefix("Bearer ")}
+            assert (await it.client.get("/v1/actions", headers=key)).status_code == 401
 
     asyncio.run(main())
 
