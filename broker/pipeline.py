@@ -210,6 +210,7 @@ class Pipeline:
                     return Opened(place, asked, granted, await self._telemetry.step("record_intent", intent))  # (6)
         except Exception as raised:  # noqa: BLE001 - a defect of ours refuses too, and on record
             error = self._named(raised)
+            await self._reader.give_back(place, decision)
             error.decision_id = decision.id if decision else ""
             error.receipt = await self._records.refusal(place.principal, place.request, error, decision)
             raise error from None
@@ -335,8 +336,7 @@ class Pipeline:
 
     async def _bounded(self, principal: Principal) -> None:
         """Refuse who asks too often, before anything is read: one record a minute stands for all of it."""
-        over = self._attempts.take(principal.tenant, principal.acting.id)
-        if over is None:
+        if (over := self._attempts.take(principal.tenant, principal.acting.id)) is None:
             return
         error = LimitExceeded(
             f"you ask too often; {over.unrecorded} more were refused since this was last recorded",

@@ -19,7 +19,18 @@ from broker.approvals import Proposal
 from broker.catalog import Catalog
 from broker.clock import Clock, seconds
 from broker.errors import BadRequest, BrokerError, Conflict, KeyReused, NotFound
-from broker.model import NO_TURN, ActionRequest, Effect, Json, Principal, Redacted, Resource, Session
+from broker.model import (
+    NO_TURN,
+    ActionRequest,
+    Decision,
+    Effect,
+    Json,
+    Principal,
+    Redacted,
+    RequireApproval,
+    Resource,
+    Session,
+)
 from broker.records import Records
 from broker.redaction import Redactor, Scope
 from broker.remedies import Asking, is_own
@@ -276,10 +287,25 @@ class Reader:
         """Whether the model turn that a call names is one of the gate's; a request that goes on spends it."""
         if named is None or place.past is not None or place.asking.resumed:
             return place
-        request = place.request
+        request, waits = place.request, place.proposal
         sound = named if place.problem is None else replace(named, use="")
-        turn = await self._turns.spend(place.principal, request.session, request.id, sound)
+        turn: Mapping[str, Json] = NO_TURN
+        if place.problem is None and waits is not None and waits.state in {"waiting", "approved"}:
+            # What waits keeps the turn that it came from, however long people take.
+            turn = waits.request.get("turn", NO_TURN)
+        if not turn["matches"]:
+            turn = await self._turns.spend(place.principal, request.session, request.id, sound)
         return replace(place, request=replace(request, turn=turn))
+
+    async def give_back(self, place: Place, decision: Decision | None) -> None:
+        """Free the turn of what was refused before it began, where it has no key: only another action can repeat it.
+
+        What asks for people keeps its turn: it may wait already.
+        """
+        request = place.request
+        asks = decision is not None and any(isinstance(duty, RequireApproval) for duty in decision.obligations)
+        if request.turn["matches"] and not (request.idempotency_key or place.asking.resumed or asks):
+            await self._turns.give_back(place.principal, request.session, request.id)
 
     def _complete(
         self, action: str, resource: Resource, arguments: Mapping[str, Json]

@@ -25,7 +25,10 @@ LOOK = {"resource": TARGET, "reason": "a look"}
 AGAIN = {"resource": TARGET, "reason": "it does not answer"}
 ASKING = {"model": MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "look after checkout"}]}
 LISTED = {"config/guardrails/data.yaml": ('parties: ["dev:coding-agent"]', 'parties: ["dev:agent-1"]')}
-NO_TURN, OTHER = "turn.not_relayed", "turn.other_call"
+SELDOM = "looks: {scope: actor, tiers: [0], holders: [agent], actions: [local.process.status], except: [], max: 1, window_s: 60, burst: 1, cost: action}"  # fmt: skip
+LONG = "[sessions]\nseconds_max = 14400\n"
+SLOWLY = ("tier: 2, quorum: 1, roles: [oncall, security], expires_s: 900", "tier: 2, quorum: 1, roles: [oncall, security], expires_s: 9000")  # fmt: skip
+NO_TURN, OTHER, LIMIT = "turn.not_relayed", "turn.other_call", "limit.exceeded"
 
 
 @dataclass
@@ -55,21 +58,23 @@ class Coder:
         blocks = [event["content_block"] for event in events if event["type"] == "content_block_start"]
         return [one["id"] for one in blocks if one["type"] == "tool_use"]
 
-    async def call(self, use: str, arguments: Any = LOOK, tool: str = STATUS) -> str:
+    async def call(self, use: str, arguments: Any = LOOK, tool: str = STATUS, **more: str) -> str:
         """Call a tool; empty where it was done or waits, else the refusal's code."""
-        meta = {"claudecode/toolUseId": use} if use else {}
+        meta = {"claudecode/toolUseId": use, **more} if use else more
         told = (await self.mcp.call(tool, arguments, _meta=meta)).get("structuredContent", {})
         return str(told.get("error", {}).get("code", ""))
 
 
 @asynccontextmanager
 async def coding(
-    folder: Path, *tools: tuple[str, Any], listed: bool = True, store_url: str = ""
+    folder: Path, *tools: tuple[str, Any], changes: Any = LISTED, store_url: str = "", extra: str = ""
 ) -> AsyncIterator[Coder]:
-    """A gate whose model asks for ``tools`` at each turn."""
-    policies = folder_of(folder / "policies", LISTED if listed else {})
+    """A gate whose model asks for ``tools`` at each turn; ``changes`` of policy list the agent."""
+    policies = folder_of(folder / "policies", changes)
     named = tuple((f"mcp__wicketgate__{name}", given) for name, given in tools)
-    async with world(folder, turns=[Turn("", named)], policies=policies, store_url=store_url, extra=BRIEFLY) as it:
+    async with world(
+        folder, turns=[Turn("", named)], policies=policies, store_url=store_url, extra=BRIEFLY + extra
+    ) as it:
         yield Coder(it, Mcp(it, await it.agent()))
 
 
@@ -176,7 +181,7 @@ def test_a_turn_is_compared_as_it_went_out(tmp_path: Path) -> None:
 
 def test_nobody_is_held_to_it_who_is_not_listed(tmp_path: Path) -> None:
     async def main() -> None:
-        async with coding(tmp_path, (STATUS, LOOK), listed=False) as coder:
+        async with coding(tmp_path, (STATUS, LOOK), changes={}) as coder:
             [use] = await coder.turn()
             assert await coder.call("") == ""
             assert await coder.call(use, {**LOOK, "reason": "other"}) == ""
@@ -206,5 +211,46 @@ def test_an_answer_that_is_paid_for_goes_out_though_its_turn_cannot_be_remembere
             assert await coder.call(lost) == NO_TURN
             [kept] = await coder.turn(stream=stream)
             assert await coder.call(kept) == ""
+
+    asyncio.run(main())
+
+
+def test_a_read_that_is_refused_before_it_begins_may_be_sent_again(tmp_path: Path) -> None:
+    seldom = LISTED | {"config/limits/data.yaml": ("", SELDOM)}
+
+    async def main() -> None:
+        async with coding(tmp_path, (STATUS, LOOK), (STATUS, {**LOOK, "reason": "another"}), changes=seldom) as coder:
+            first, second = await coder.turn()
+            assert await coder.call(first) == ""
+            for _ in range(2):
+                assert await coder.call(second, {**LOOK, "reason": "another"}) == LIMIT
+            coder.it.clock.advance(60)
+            assert await coder.call(first) == NO_TURN, "it was done"
+            assert await coder.call(second, {**LOOK, "reason": "another"}) == ""
+            coder.it.clock.advance(60)
+            assert await coder.call(second, {**LOOK, "reason": "another"}) == NO_TURN
+
+    asyncio.run(main())
+
+
+def test_what_waits_is_the_same_call_though_its_turn_is_long_ago(tmp_path: Path) -> None:
+    slowly = LISTED | {"config/approval/data.yaml": SLOWLY}
+
+    async def main() -> None:
+        async with coding(tmp_path, (RESTART, AGAIN), changes=slowly, extra=LONG) as coder:
+            it, keyed = coder.it, {"wicketgate/idempotencyKey": "restart-1"}
+            [use] = await coder.turn()
+            assert await coder.call(use, AGAIN, RESTART, **keyed) == ""
+            it.clock.advance(3_700)
+            coder.mcp.who = await it.agent()
+            assert await coder.call(use, AGAIN, RESTART, **keyed) == "", "it waits still"
+            other = {"wicketgate/idempotencyKey": "restart-2"}
+            assert await coder.call(use, AGAIN, RESTART, **other) == NO_TURN, "another call is another one"
+            person = await it.person("oncall")
+            [approval] = (await it.client.get("/v1/approvals", headers=person)).json()["approvals"]
+            assert (await it.review(person, approval)).status_code == 200
+            # Who asked signed in too long ago for the gate to go on by itself: their call does.
+            assert await coder.call(use, AGAIN, RESTART, **keyed) == ""
+            assert it.restarts() == 1
 
     asyncio.run(main())
