@@ -83,10 +83,9 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """People must answer first; ``plan`` is None when the proposal stood already."""
+    """People must answer first."""
 
     proposal: Proposal
-    plan: Plan | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +275,7 @@ class Obligations:
                 rollback_digest=digest_of(plan.rollback),
                 schema=asked.action.schema,
             )
-            return Pending(proposal, plan)
+            return Pending(proposal)
         if proposal.policy_digest != asked.decision.policy_digest:
             raise Denied(
                 "the policy changed after this was proposed",
@@ -284,7 +283,7 @@ class Obligations:
                 remedy="propose the action again under the current policy",
             )
         if proposal.state == "waiting":
-            return Pending(proposal, None)
+            return Pending(proposal)
         if proposal.state not in ("approved", "denied"):
             raise Conflict(
                 f"the request is {proposal.state} already",

@@ -473,18 +473,16 @@ class Pipeline:
         return {"done": "done", "not_done": "failed"}.get(known.status, "unknown")
 
     async def _waiting(self, place: Place, asked: Asked, pending: Pending) -> Answer:
-        """People must answer first: the proposal is on record, the caller learns where to look."""
-        waits, plan, shown = pending.proposal, pending.plan, place.redacted
+        """People must answer first: the proposal is on record, the caller learns where to look.
+
+        What cannot be put on record takes no answers; the same key puts it there, or it is withdrawn after a while.
+        """
+        waits, shown = pending.proposal, place.redacted
         approval = {"id": waits.id, "digest": waits.digest, "quorum": waits.quorum, "expires_at": waits.expires_at}
-        try:
-            receipt = await self._records.proposal(
-                place.principal, asked.request, asked.decision, approval=approval, plan=plan, redacted=shown
-            )
-        except AuditUnavailable:
-            if place.proposal is None or place.proposal.id != waits.id:  # it waited for nobody yet
-                with suppress(BrokerError):  # what cannot be withdrawn now is swept
-                    await self._approvals.cancel(waits.tenant, waits.id)
-            raise
+        plan = {"summary": waits.plan["summary"], "rollback_digest": waits.rollback_digest}
+        receipt = await self._records.proposal(
+            place.principal, asked.request, asked.decision, approval=approval, plan=plan, redacted=shown
+        )
         return Answer("waiting", waiting_body(asked.request.id, approval, asked.decision, receipt))
 
     async def _planned(self, place: Place, asked: Asked, planned: Planned) -> Answer:

@@ -267,7 +267,9 @@ class Reader:
         if proposal is not None:
             if digest not in (proposal.request_digest, proposal.digest):
                 return replace(place, problem=KeyReused())
-            if digest != proposal.digest:
+            if await self._never_asked(proposal):
+                place = replace(place, gathered=replace(place.gathered, proposal=None))
+            elif digest != proposal.digest:
                 # A reviewer narrowed what was proposed: the requester's own words now mean the narrowed request.
                 place = await self.proposal(place.principal, proposal)
         elif past is not None and past.request_digest != digest:
@@ -282,6 +284,11 @@ class Reader:
                 ),
             )
         return replace(place, past=past)
+
+    async def _never_asked(self, proposal: Proposal) -> bool:
+        """Whether it was over before the log ever had it: then the same key asks afresh."""
+        over = proposal.state in {"cancelled", "expired"}
+        return over and not await self._records.has(proposal.tenant, f"{proposal.id}.proposal")
 
     async def _turned(self, place: Place, named: Named | None) -> Place:
         """Whether the model turn that a call names is one of the gate's; a request that goes on spends it."""

@@ -23,8 +23,7 @@ from broker.catalog import Action
 from broker.clock import Clock
 from broker.errors import AuditUnavailable, BrokerError, Conflict, NotFound, Receipt
 from broker.leaves import breakglass_group, decision_group, model_group, receipt_of, ruled, turn_group, word
-from broker.model import ActionRequest, Decision, Grant, Json, Plan, Principal, Redacted, RequireApproval, Result
-from broker.remedies import digest_of
+from broker.model import ActionRequest, Decision, Grant, Json, Principal, Redacted, RequireApproval, Result
 
 __all__ = ["Entry", "Records"]
 
@@ -159,10 +158,13 @@ class Records:
         decision: Decision,
         *,
         approval: Mapping[str, Any],
-        plan: Plan | None,
+        plan: Mapping[str, str],
         redacted: Redacted[Json],
     ) -> Receipt:
-        """Put on record that an action waits for people: ``approval`` = id, digest, quorum, expires_at."""
+        """Put on record that an action waits for people.
+
+        ``approval`` = id, digest, quorum, expires_at; ``plan`` = summary, rollback_digest (empty: nothing undoes it).
+        """
         body = self._request_body(principal, request) | {
             "decision": decision_group(decision),
             "approval": {
@@ -173,13 +175,13 @@ class Records:
                 "signature": any(isinstance(one, RequireApproval) and one.signature for one in decision.obligations),
             },
         }
-        if plan is not None and plan.rollback is not None:
-            body["plan"] = {"rollback_digest": digest_of(plan.rollback)}
+        if plan["rollback_digest"]:
+            body["plan"] = {"rollback_digest": plan["rollback_digest"]}
         payload = {
             "who": [party.id for party in principal.parties],
             "arguments": redacted.value,
             "reason": request.reason,
-            "plan": plan.summary if plan else "",
+            "plan": plan["summary"],
         }
         draft = self._draft(
             "proposal", f"{approval['id']}.proposal", body, request.session, payload=payload, keyed=principal

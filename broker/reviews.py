@@ -4,13 +4,13 @@ The row of an answer comes first, with all that its record says; a process that 
 that is owed to the log and counts for nothing. Whoever finds it puts it on record, under the same event id, so that it
 stands there once.
 
-A request that is not on record itself takes no answers: it is withdrawn, and whoever asked may ask afresh. An answer that
-can never be put on record never counts, and is not tried again.
+A request that is not on record itself takes no answers: whoever asked puts it there by asking again under the same key,
+before it is withdrawn or after. An answer that can never be put on record never counts, and is not tried again.
 """
 
 from contextlib import suppress
 
-from audit.errors import AuditError
+from audit.errors import AuditError, PayloadCorrupt
 from broker.approvals import NO_ANSWER, Answer, Approvals, Due, Proposal, Rebind, Review, principal_of
 from broker.errors import AuditUnavailable, BrokerError, Conflict, ReviewOwed, Unavailable
 from broker.model import Principal
@@ -71,7 +71,7 @@ class Reviews:
         except AuditUnavailable as error:
             over = error.error_code == UNASKED and found.state != "waiting"
             if over or error.error_code == INVALID:
-                await self._approvals.drop(found.tenant, found.id, answer)
+                await self._approvals.drop(found.tenant, found.id, answer.reviewer, answer.digest, answer.verdict)
             raise
         after = await self._approvals.recorded(found.tenant, found.id, answer)
         if after.state == "approved":
@@ -115,16 +115,21 @@ class Reviews:
     async def settle(self, tenant: str, reviewer: str) -> None:
         """Put on record all that ``reviewer`` answered: a signature precedes the removal of the key that made it.
 
-        Raises ``AuditUnavailable`` unless all of it is there.
+        Raises ``AuditUnavailable`` unless all of it is there. What no record can be made of now is dropped: it counted
+        for nothing, and a removal does not wait for ever.
         """
         for name in await self._approvals.owed_by(tenant, reviewer):
-            if not await self._tried(*name):
+            if not await self._tried(*name, last=True):
                 break
         if await self._approvals.owed_by(tenant, reviewer):
             raise AuditUnavailable("what this person answered is not on record yet", retry_after=RETRY_SECONDS)
 
-    async def _tried(self, tenant: str, approval: str, *name: str) -> bool:
-        """Try one owed answer, which ``name`` tells from others; False where the log is away, for all of them."""
+    async def _tried(self, tenant: str, approval: str, *name: str, last: bool = False) -> bool:
+        """Try one owed answer, which ``name`` tells from others; False where the log is away, for all of them.
+
+        One whose row makes no record never will: it is dropped. One whose payload does not seal under its key waits for
+        whoever mends the key, but where this is its ``last`` try.
+        """
         try:
             found = await self._approvals.get(tenant, approval)
             for answer in found.reviews:
@@ -136,6 +141,9 @@ class Reviews:
         except (AuditError, LookupError, TypeError, ValueError) as error:
             # It cannot be read, or the log contradicts itself about it: that holds up no other.
             self._telemetry.crash("reviews.owed", error)
+            if not isinstance(error, AuditError) or (last and isinstance(error, PayloadCorrupt)):
+                await self._approvals.drop(tenant, approval, *name)
+                self._telemetry.warning("review.dropped", approval=approval)
         return True
 
 

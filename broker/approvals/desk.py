@@ -169,9 +169,9 @@ class Approvals:
         """Return the names of one person's answers that the log does not have."""
         return await self._store.read(lambda c: rows.owed_by(c, tenant, reviewer, most))
 
-    async def drop(self, tenant: str, proposal_id: str, answer: Review) -> None:
-        """Owe an answer to the log no longer, because it can never have it: it never counts."""
-        await self._store.write(lambda c: rows.drop(c, tenant, proposal_id, answer))
+    async def drop(self, tenant: str, *answer: str) -> None:
+        """Owe an answer (proposal, reviewer, digest, verdict) to the log no longer: it can never have it, and never counts."""
+        await self._store.write(lambda c: rows.drop(c, tenant, answer))
 
     async def waiting(self, older_than_s: int) -> tuple[tuple[str, str], ...]:
         """Return (tenant, id) of all that waits and was proposed so long ago."""

@@ -204,9 +204,12 @@ def recorded(connection: Connection, tenant: str, proposal_id: str, answer: Revi
     return done.rowcount == 1
 
 
-def drop(connection: Connection, tenant: str, proposal_id: str, answer: Review) -> bool:
-    """Let an answer that can never be put on record be owed no longer; it never counts. False where nothing is owed of it."""
-    same = _is(_key_of(tenant, proposal_id, answer))
+def drop(connection: Connection, tenant: str, answer: OwedKey) -> bool:
+    """Let an answer that can never be put on record be owed no longer; it never counts. False where nothing is owed of it.
+
+    ``answer`` is its name behind the tenant: proposal, reviewer, digest, verdict.
+    """
+    same = _is({column.name: value for column, value in zip(_OWED, (tenant, *answer), strict=True)})
     return connection.execute(update(review_owed).where(same, TO_RECORD).values(said=NEVER)).rowcount == 1
 
 

@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey
 from broker.clock import SeededClock
 from tests.e2e.test_bound_tokens import believed
 from tests.e2e.test_mcp_approvals import BRIEFLY, waiting
+from tests.e2e.test_on_record_first import without
 from tests.sim.issuer import Issuer, dpop_proof
 from tests.sim.mcp_client import ACCEPT, LEGACY, MODERN, TARGET, Mcp
 from tests.sim.sse import reading
@@ -204,6 +205,23 @@ def test_a_model_that_asks_again_while_it_waits_asks_people_once(tmp_path: Path)
             ended = await it.outcome(agent.who, approval["action_id"])
             assert ended.json()["status"] == "done", ended.text
             assert it.restarts() == 1
+
+    asyncio.run(main())
+
+
+def test_a_call_that_could_not_be_recorded_is_asked_afresh_by_whoever_calls_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with world(tmp_path, extra=BRIEFLY) as it:
+            agent, person = Mcp(it, await it.agent()), await it.person("oncall")
+            with without(it, "proposal"):
+                refused = await agent.restart(_meta={"claudecode/toolUseId": "toolu_01"})
+                assert refused["structuredContent"]["error"]["code"] == "audit.unavailable"
+            [unasked] = await waiting(it, person)
+            await agent.restart(_meta={"claudecode/toolUseId": "toolu_02"})
+            [asked] = [one for one in await waiting(it, person, 2) if one["id"] != unasked["id"]]
+            assert (await it.review(person, asked)).status_code == 200
+            ended = await it.outcome(agent.who, asked["action_id"])
+            assert ended.json()["status"] == "done", ended.text
 
     asyncio.run(main())
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from audit.errors import LogUnavailable
 from audit.signed import Signatures
+from broker.reviews import UNRECORDED_SECONDS
 from tests.e2e.test_bad_days_kill import RESTART, kill, resume
 from tests.e2e.test_breakglass import ask, step
 from tests.e2e.test_signed_approvals import asked, critical, gate_act, ready, registered, waiting
@@ -73,20 +75,74 @@ def test_a_signed_approval_without_its_record_runs_nothing_and_runs_once_when_it
     asyncio.run(main())
 
 
-def test_a_request_that_cannot_be_recorded_waits_for_nobody_and_a_repetition_withdraws_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("swept", [False, True], ids=["at once", "after it was withdrawn"])
+def test_a_request_that_could_not_be_recorded_is_taken_under_the_same_key(tmp_path: Path, swept: bool) -> None:
     async def main() -> None:
         async with world(tmp_path) as it:
-            agent = await it.agent()
-            session = await it.session(agent)
+            agent, oncall = await it.agent(), await it.person("oncall")
+            session, key = await it.session(agent), {"Idempotency-Key": "again-1"}
             with without(it, "proposal"):
-                assert code(await it.act(agent, RESTART, session)) == UNRECORDED
-            assert (await it.gate.approvals.page("default", ("waiting",))).items == ()
-            assert (await it.act(agent, RESTART, session, key={"Idempotency-Key": "again-1"})).status_code == 202
-            with without(it, "proposal"):
-                assert code(await it.act(agent, RESTART, session, key={"Idempotency-Key": "again-1"})) == UNRECORDED
-            [one] = (await it.gate.approvals.page("default", ("waiting",))).items
-            told = {"id": one.id, "digest": one.digest}
-            assert (await it.review(await it.person("oncall"), told)).status_code == 200
+                refused = await it.act(agent, RESTART, session, key=key)
+                assert (code(refused), refused.headers["retry-after"]) == (UNRECORDED, "1")
+                [one] = (await it.gate.approvals.page("default", ("waiting",))).items
+                told = {"id": one.id, "digest": one.digest}
+                assert code(await it.review(oncall, told)) == (503, "audit.no_proposal"), "it asks nobody"
+                if swept:
+                    it.clock.advance(UNRECORDED_SECONDS)
+                    await it.gate.background.sweep()
+                    assert (await it.gate.approvals.get("default", one.id)).state == "cancelled"
+                    agent, oncall = await it.agent(), await it.person("oncall")
+                other = await it.act(agent, RESTART, session, key=key, id_="inventory")
+                assert code(other)[1] == "idempotency.key_reused"
+            taken = await it.act(agent, RESTART, session, key=key)
+            assert taken.status_code == 202, taken.text
+            assert (taken.json()["approval"]["id"] == one.id) is not swept
+            [kept] = [one for one in await it.records() if one["kind"] == "proposal"]
+            stands = await it.gate.approvals.get("default", taken.json()["approval"]["id"])
+            assert kept["body"].get("plan", {}).get("rollback_digest", "") == stands.rollback_digest
+            done = await it.review(oncall, taken.json()["approval"])
+            assert done.status_code == 200, done.text
+            assert (await it.outcome(agent, taken.json()["action_id"])).json()["status"] == "done"
+            assert it.restarts() == 1
+
+    asyncio.run(main())
+
+
+def test_a_request_on_record_is_withdrawn_by_no_other_that_is_not(tmp_path: Path) -> None:
+    """A repetition, and one at the same time that read what there was before the first one stored anything."""
+
+    async def main() -> None:
+        async with world(tmp_path) as it:
+            agent, oncall = await it.agent(), await it.person("oncall")
+            session, key = await it.session(agent), {"Idempotency-Key": "again-1"}
+            read, both = it.gate.pipeline._reader.ask, asyncio.Barrier(2)
+
+            async def together(*said: Any) -> Any:
+                place = await read(*said)
+                await both.wait()
+                return place
+
+            it.gate.pipeline._reader.ask = together  # type: ignore[method-assign]
+            real, tries = it.gate.log.append, 0
+
+            async def append(tenant: str, draft: Any, **more: Any) -> Any:
+                nonlocal tries
+                tries += draft.kind == "proposal"
+                if draft.kind == "proposal" and tries > 1:
+                    raise LogUnavailable("cut off here")
+                return await real(tenant, draft, **more)
+
+            it.gate.log.append = append  # type: ignore[method-assign]
+            answers = await asyncio.gather(*(it.act(agent, RESTART, session, key=key) for _ in range(2)))
+            it.gate.pipeline._reader.ask = read  # type: ignore[method-assign]
+            assert sorted(one.status_code for one in answers) == [202, 503]
+            assert code(await it.act(agent, RESTART, session, key=key)) == UNRECORDED
+            it.gate.log.append = real  # type: ignore[method-assign]
+            [waits] = [one.json()["approval"] for one in answers if one.status_code == 202]
+            done = await it.review(oncall, waits)
+            assert done.status_code == 200, done.text
+            assert (await it.outcome(agent, done.json()["approval"]["action_id"])).json()["status"] == "done"
+            assert it.restarts() == 1
 
     asyncio.run(main())
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import update
 
-from audit.errors import LogUnavailable, PayloadCorrupt, RecordInvalid
+from audit.errors import HistoryConflict, LogUnavailable, PayloadCorrupt, RecordInvalid
 from audit.postgres import PostgresStore
 from audit.sqlite import SqliteStore
 from audit.store import Store as LogStore
@@ -21,6 +22,7 @@ from broker.records import Records
 from broker.remedies.silence import box_facts
 from broker.reviews import UNRECORDED_SECONDS, Reviews
 from broker.store import Store, queues
+from broker.store.tables import review_owed
 from broker.telemetry import Telemetry
 from broker.timebox_acts import TimeBoxActs
 from tests.desks import Desk
@@ -84,8 +86,8 @@ class Process:
         made = await asyncio.to_thread(desk.propose, request=request, **duty)
         told = {"id": made.id, "digest": made.digest, "quorum": made.quorum, "expires_at": made.expires_at}
         clean: Redacted[Json] = Redacted({}, "standard", {})
-        decision = decision_of(SHRINK)
-        await self.records.proposal(desk.agent, request, decision, approval=told, plan=PLAN, redacted=clean)
+        plan = {"summary": PLAN.summary, "rollback_digest": ""}
+        await self.records.proposal(desk.agent, request, decision_of(SHRINK), approval=told, plan=plan, redacted=clean)
         return made
 
     async def now(self, made: Proposal) -> Proposal:
@@ -419,7 +421,7 @@ def test_an_answer_on_record_that_the_rows_do_not_take_yet_is_kept_and_counts_la
 
 
 @pytest.mark.parametrize(
-    "error", [LogUnavailable("away"), PayloadCorrupt("not ours")], ids=["the log is away", "it cannot be written"]
+    "error", [LogUnavailable("away"), HistoryConflict("forked")], ids=["the log is away", "the log contradicts itself"]
 )
 def test_what_a_person_answered_is_settled_only_when_all_of_it_is_on_record(house: House, error: Exception) -> None:
     async def main() -> None:
@@ -432,6 +434,33 @@ def test_what_a_person_answered_is_settled_only_when_all_of_it_is_on_record(hous
             assert len(tries) == 1
             await process.reviews.settle(house.tenant, ann.subject.id)
             assert [(await process.now(one)).state for one in (first, others)] == ["approved", "waiting"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("settled", [False, True], ids=["in a round", "before a key is removed"])
+def test_an_answer_that_makes_no_record_is_dropped_and_holds_nothing_up(house: House, settled: bool) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            (ann, bob), desk = house.people, Desk(process.approvals, house.clock, house.tenant)
+            bad, good = [await owing(process, desk, ann) for _ in range(2)]
+            spoilt = update(review_owed).where(review_owed.c.proposal == bad.id).values(said=b"{}")
+            await process.store.write(lambda c: c.execute(spoilt))
+            await (process.reviews.settle(house.tenant, ann.subject.id) if settled else process.reviews.catch_up())
+            assert [(await process.now(one)).state for one in (bad, good)] == ["waiting", "approved"]
+            assert ((await process.approve(bad, bob)).state, await process.approvals.owed()) == ("approved", ())
+
+    asyncio.run(main())
+
+
+def test_an_answer_whose_payload_does_not_seal_is_owed_until_a_key_is_removed(house: House) -> None:
+    async def main() -> None:
+        async with house.process() as process:
+            await owing(process, Desk(process.approvals, house.clock, house.tenant), house.people[0])
+            with refusing(process, PayloadCorrupt("no key"), "review") as tries:
+                await process.reviews.catch_up()
+                await process.reviews.settle(house.tenant, house.people[0].subject.id)
+            assert (len(tries), await process.approvals.owed()) == (2, ())
 
     asyncio.run(main())
 

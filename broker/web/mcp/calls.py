@@ -26,6 +26,7 @@ from broker.offers import Offers
 from broker.pipeline import Pipeline
 from broker.policy.pdp import PolicyDecisionPoint
 from broker.reading import GATE, Ask
+from broker.records import Records
 from broker.turns import Named
 from broker.web import schemas
 from broker.web.mcp import tools
@@ -62,6 +63,7 @@ class Calls:
         belonging: Belonging,
         waiting: Waiting,
         approvals: Approvals,
+        records: Records,
     ) -> None:
         """``waiting`` holds what people have to decide about."""
         self._pipeline = pipeline
@@ -70,6 +72,7 @@ class Calls:
         self._belonging = belonging
         self._waiting = waiting
         self._approvals = approvals
+        self._records = records
 
     async def call(
         self, ctx: Context, params: types.CallToolRequestParams
@@ -135,7 +138,9 @@ class Calls:
             return ""  # the pipeline refuses it, on record
         asked = {"resource": resource, "arguments": arguments, "diagnosis": diagnosis}
         found = await self._approvals.alike(principal, session, action.name, asked)
-        return found.action_id if found else ""
+        if found is None or not await self._records.has(found.tenant, f"{found.id}.proposal"):
+            return ""  # what is not on record asks nobody
+        return found.action_id
 
     async def _nothing(self, credential: Credential, name: str) -> types.CallToolResult:
         """Refuse a name that no tool has, on record as far as it could be one."""

@@ -200,6 +200,7 @@ def _server(gate: Wiring, belonging: Belonging, listening: Listening, waiting: W
         belonging=belonging,
         waiting=waiting,
         approvals=gate.approvals,
+        records=gate.records,
     )
     listing = Listing(pipeline=gate.pipeline, offers=gate.offers, policy=gate.policy, inventory=gate.settings.resources)
     server = GateServer(

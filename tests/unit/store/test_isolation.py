@@ -49,7 +49,7 @@ PROBES: dict[str, tuple[Probe, Any]] = {
     "approvals.move": (lambda c, t: approvals.move(c, t, "apr", "approved", 1), False),
     "approvals.begin": (lambda c, t: approvals.begin(c, t, "apr-2", "a" * 64, 1_500, 60), False),
     "approvals.recorded": (lambda c, t: approvals.recorded(c, t, "apr", answer_of("a" * 64)), False),
-    "approvals.drop": (lambda c, t: approvals.drop(c, t, "apr", answer_of("a" * 64)), False),
+    "approvals.drop": (lambda c, t: approvals.drop(c, t, ("apr", "dev:ann", "a" * 64, "approve")), False),
     "approvals.owed_by": (lambda c, t: approvals.owed_by(c, t, "dev:ann", 9), ()),
     "approvals.page": (lambda c, t: approvals.page(c, t, ("waiting", "approved"), 10).items, ()),
     "approvals.waiting_in": (lambda c, t: approvals.waiting_in(c, t, "ses_1", "local.process.restart", 5), ()),
