@@ -32,7 +32,7 @@ from broker.policy.pdp import PolicyDecisionPoint
 from broker.records import Records
 from broker.reviews import Reviews
 from broker.store.rows import EVERY_TENANT
-from broker.store.work import CALLS_S
+from broker.store.work import ATTEMPTS_MAX, CALLS_S
 from broker.telemetry import Telemetry
 from broker.work import Claimed, Work
 
@@ -303,13 +303,16 @@ class Background:
             await self._steps[claimed.kind](claimed)
         except BrokerError as error:
             self._telemetry.warning("work.postponed", kind=claimed.kind, code=error.error_code)
-            # Who is told to wait has not failed: a flood of incidents must not set the call for people aside.
             waits = isinstance(error, WAITING)
+            attempts = claimed.attempts if error.lost or not waits else 0
             delay = max(POSTPONED_SECONDS, math.ceil(error.retry_after or 0) if waits else 0)
-            if claimed.kind in CALLS_S and not waits:
-                delay = min(POSTPONED_SECONDS << min(claimed.attempts - 1, 10), POSTPONED_SECONDS_MAX)
+            if claimed.kind in CALLS_S and attempts:
+                delay = max(delay, min(POSTPONED_SECONDS << min(attempts - 1, 10), POSTPONED_SECONDS_MAX))
+            if waits:
+                # Who is told to wait has not failed: a flood of incidents must not set the call for people aside.
+                attempts = min(attempts, ATTEMPTS_MAX - 1)
             with suppress(Conflict):
-                await self._work.postpone(claimed, delay, lost=not waits)
+                await self._work.postpone(claimed, delay, attempts=attempts)
 
     async def _withdraw(self, proposal: Proposal, code: str) -> None:
         """An approved request that was refused at its use does not come back by itself."""

@@ -78,6 +78,8 @@ class BrokerError(Exception):
         self.decision_id = ""
         """The decision behind this refusal, where one was made."""
         self.receipt: Receipt | None = None
+        self.lost = False
+        """Of work for several: whether it failed for another one, besides."""
         """Where the refusal or the failed outcome stands in the log; set once, by the pipeline."""
 
 

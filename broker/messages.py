@@ -22,8 +22,13 @@ AGAIN_SECONDS = 5.0
 
 
 def foremost(failures: Sequence[BrokerError]) -> BrokerError:
-    """Of what kept some receivers from a message, what says how the work goes on: nothing has failed where one must wait."""
-    return next((one for one in failures if isinstance(one, WAITING)), failures[0])
+    """Of what kept some receivers from a message, what says how the work goes on: it is not given up where one must wait.
+
+    Whether another one was ``lost`` goes with it: who is down is asked later and later all the same.
+    """
+    first = next((one for one in failures if isinstance(one, WAITING)), failures[0])
+    first.lost = any(not isinstance(one, WAITING) for one in failures)
+    return first
 
 
 class Messages:

@@ -60,7 +60,7 @@ class Work:
         ``tenant`` may be ``*`` for the gate's own kinds. An agent that claims an incident gets its session: from now on
         that serves the holder, and is a new one where the one before has ended. A row that was tried ``ATTEMPTS_MAX``
         times is set aside instead, which is an event, and calls people unless the incident is settled; one that tells
-        people (``CALLS_S``) only when its time is over, too.
+        people (``CALLS_S``) only when its time is over, too, and it was tried after that.
         """
         if not kinds or not holder or not 1 <= hold_s <= HOLD_MAX_S:
             raise BadRequest(
@@ -114,10 +114,9 @@ class Work:
 
         await self._store.write(passed)
 
-    async def postpone(self, claimed: Claimed, delay_s: int, *, lost: bool = False) -> None:
-        """Come back in ``delay_s`` seconds; the try counts only if it was ``lost``. ``Conflict`` (``work.stale``)."""
+    async def postpone(self, claimed: Claimed, delay_s: int, *, attempts: int = 0) -> None:
+        """Come back in ``delay_s`` seconds; ``attempts`` were lost in a row by then. ``Conflict`` (``work.stale``)."""
         due = seconds(self._clock) + delay_s
-        attempts = claimed.attempts if lost else 0
         await self._end(claimed, lambda c, row: rows.give_back(c, row, due, attempts))
 
     async def put(  # noqa: PLR0913 - one keyword a column
@@ -211,7 +210,7 @@ def _claim(  # noqa: PLR0913, PLR0917 - one argument a column
         stands = incidents.find(connection, row.tenant, row.incident, lock="skip") if row.incident else None
         if row.incident and (stands is None or incidents.has_unrecorded(connection, row.tenant, row.incident)):
             continue  # somebody changes it at this moment, or just did
-        if row.attempts >= ATTEMPTS_MAX and now_s >= row.created_at + CALLS_S.get(row.kind, 0):
+        if row.attempts >= ATTEMPTS_MAX and _is_over(row, now_s):
             _set_aside(connection, row, stands, now_s)
         elif rows.take(connection, row, holder, until):
             if row.kind == AGENTS_KIND and stands is not None:
@@ -219,6 +218,17 @@ def _claim(  # noqa: PLR0913, PLR0917 - one argument a column
             taken = replace(row, holder=holder, fence=row.fence + 1, until=until, attempts=row.attempts + 1)
             return _claimed(connection, taken)
     return None
+
+
+def _is_over(row: WorkRow, now_s: int) -> bool:
+    """Whether no more is hoped for: of a call for people once its time is over and a try came after that.
+
+    The gate itself may have been down meanwhile. A try that ended left the row's next turn, one that died its hold.
+    """
+    if row.kind not in CALLS_S:
+        return True
+    over = row.created_at + CALLS_S[row.kind]
+    return now_s >= over and max(row.due, row.until) >= over
 
 
 def _set_aside(connection: Connection, row: WorkRow, stands: Incident | None, now_s: int) -> None:

@@ -231,11 +231,20 @@ def test_one_receiver_that_is_down_sets_nothing_aside_for_another_whose_turn_com
                 return await own(principal, ask, **more)
 
             monkeypatch.setattr(it.gate.pipeline, "own", bounded)
-            for _ in range(3):
+            stands = []
+            for _ in range(ATTEMPTS_MAX + 2):
                 await it.work_off()
                 [row] = [one for one in await it.gate.work.page("default") if one.kind == "notify"]
-                assert (row.attempts, row.due - it.clock.now_ns() // 10**9) == (0, 30)
-                it.clock.advance(30)
+                stands.append((row.attempts, row.due - it.clock.now_ns() // 10**9))
+                it.clock.advance(stands[-1][1])
+            most = ATTEMPTS_MAX - 1
+            assert stands == [(1, 30), (2, 30), (3, 30), (most, 40), *[(most, 80)] * 3]
+            it.clock.advance(CALLS_S["notify"])
+            await it.work_off()
+            it.clock.advance(POSTPONED_SECONDS_MAX)
+            await it.work_off()
+            [row] = [one for one in await it.gate.work.page("default") if one.kind == "notify"]
+            assert row.state == "due"
 
     asyncio.run(main())
 

@@ -89,18 +89,26 @@ def test_learning_that_fails_calls_nobody_but_is_seen(shop: Shop, run: Run) -> N
     run(main())
 
 
+@pytest.mark.parametrize("died", [False, True], ids=["its last try failed", "its last holder died"])
 def test_a_notification_that_cannot_be_sent_for_a_day_is_set_aside_and_the_incident_stays_with_people(
-    shop: Shop, run: Run
+    shop: Shop, run: Run, died: bool
 ) -> None:
     async def main() -> None:
         opened = await shop.step(await shop.receive(), "escalated")
         first = await shop.claim("notify")
         for number in range(2, 4 * ATTEMPTS_MAX):
-            await shop.work.postpone(first, 60, lost=True)
+            await shop.work.postpone(first, 60, attempts=first.attempts)
             shop.clock.advance(60)
             first = await shop.claim("notify")
             assert first.attempts == number
+        await shop.work.postpone(first, 60, attempts=first.attempts)
         shop.clock.advance(CALLS_S["notify"])
+        last = await shop.claim("notify")
+        assert last.id == first.id, "whoever was down for long tries once more"
+        if died:
+            shop.clock.advance(60)
+        else:
+            await shop.work.postpone(last, 0, attempts=last.attempts)
         assert await shop.work.claim(shop.tenant, ["notify"], "gate", 60) is None
         await shop.record()
         assert (await shop.get(opened)).state == "escalated"
@@ -134,7 +142,7 @@ def test_a_finished_step_begins_to_count_anew_and_a_lost_try_counts(shop: Shop, 
         await shop.finish(claimed, "investigating")
         assert (await shop.claim()).attempts == 1
         await shop.work.put(shop.tenant, "notify", "n")
-        await shop.work.postpone(await shop.claim("notify"), 0, lost=True)
+        await shop.work.postpone(await shop.claim("notify"), 0, attempts=1)
         assert (await shop.claim("notify")).attempts == 2
 
     run(main())
