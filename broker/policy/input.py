@@ -19,6 +19,8 @@ from broker.policy.schema import Check
 BYTES_MAX = 65_536
 OWN_WORDS = ".action.properties."
 """Where what the caller says stands, and nowhere else."""
+LATER = frozenset({"turn"})
+"""Names under ``context`` that the first released schema had not; any other that a bundle does not know does not fit it."""
 _INTEGER_MAX = 2**53
 
 
@@ -60,11 +62,11 @@ def facts_of(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def told(value: Mapping[str, Any], facts: frozenset[str]) -> Mapping[str, Any]:
-    """The input without facts that came after the bundle: no rule of it can ask for them, and it goes on deciding."""
+    """The input without the ``LATER`` facts that the bundle does not know: no rule of it can ask for them, and it goes on deciding."""
     context = value.get("context")
     if not facts or not isinstance(context, Mapping):
         return value
-    return {**value, "context": {name: fact for name, fact in context.items() if name in facts}}
+    return {**value, "context": {name: fact for name, fact in context.items() if name not in LATER - facts}}
 
 
 def _too_much(detail: str) -> BadRequest:
