@@ -137,8 +137,7 @@ def test_a_stream_is_relayed_byte_for_byte_and_its_facts_are_counted(run: Run, a
                 again = b"".join([chunk async for chunk in response.iter_bytes()])
             await direct.close()
             assert (
-                hashlib.sha256(raw).hexdigest()
-                == hashlib.sha256(again.replace(b"%016d" % 2, b"%016d" % 1)).hexdigest()
+                hashlib.sha256(raw).hexdigest() == hashlib.sha256(again.replace(b"%016d" % 2, b"%016d" % 1)).hexdigest()
             )
             assert (facts.tokens_in, facts.tokens_out, facts.tools, facts.stop_reason) == (
                 32,
