@@ -78,7 +78,7 @@ def test_a_hidden_tool_and_a_name_that_nobody_has_get_the_same_answer_on_record(
 
 def test_peoples_own_acts_are_nobodys_tools(tmp_path: Path) -> None:
     async def main() -> None:
-        async with world(tmp_path) as it:
+        async with world(tmp_path, extra="[mcp]\nhold_seconds = 0.2\n") as it:
             agent = await client(it, await it.agent())
             waits = await agent.restart(_meta={"progressToken": 1})
             assert waits["resultType"] == "input_required"
